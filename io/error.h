@@ -1,0 +1,27 @@
+#pragma once
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace tiller {
+
+/// A failure that the user can act on: one line that names the file, flag or key, what was found
+/// and what was expected. The program prints it and exits with 1.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A wrong command line: as Error, but the program exits with 2.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The candidate closest to `word` by edit distance, as " Did you mean 'x'?", or "" when none is near.
+std::string suggestion(const std::string& word, const std::vector<std::string>& candidates);
+
+/// "a, b and c"; at most `limit` items, then "and 12 more".
+std::string enumerate(const std::vector<std::string>& items, size_t limit = 8);
+
+}  // namespace tiller

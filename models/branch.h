@@ -1,0 +1,77 @@
+#pragma once
+#include <map>
+#include <memory>
+
+#include "models/perturbation.h"
+
+namespace tiller {
+
+/// What a network is conditioned on. Undefined tensors are absent. Branches that hold the very same
+/// tensors (not equal ones) are known to coincide. B counts images.
+struct Conditioning {
+  Tensor label;     ///< (B) int64 class indices.
+  Tensor context;   ///< (B, L, D) text states for cross-attention.
+  Tensor pooled;    ///< (B, P) pooled text states (SDXL).
+  Tensor time_ids;  ///< (B, 6) sizes and crops (SDXL).
+};
+
+/// One evaluation of the network that guidance needs at a step.
+struct Branch {
+  const Conditioning* conditioning = nullptr;
+  const Perturbation* perturbation = nullptr;
+};
+
+/// The rows of one batched evaluation. Branches that so far had the same input, conditioning and no
+/// perturbation share a group of B rows; the group forks at the first site where they differ. New
+/// groups are appended, so row r of group g is row g * B + r. A network calls the members below in
+/// execution order; all of them return rows for the groups as they are after the call.
+class Rows {
+ public:
+  /// images: B. share = false gives each branch rows of its own from the start.
+  Rows(std::span<const Branch> branches, int64_t images, bool share = true);
+
+  int64_t images() const { return images_; }
+  int64_t groups() const { return static_cast<int64_t>(members_.size()); }
+  int64_t branches() const { return static_cast<int64_t>(branches_.size()); }
+
+  /// x of B rows, repeated for each group that exists at the start.
+  Tensor roots(const Tensor& x) const;
+  /// A conditioning's tensor for each group, concatenated. Undefined when the branches have none.
+  Tensor gather(Tensor Conditioning::*part) const;
+  /// Brings a tensor made when there were fewer groups up to the present ones.
+  Tensor expand(const Tensor& x) const;
+
+  /// Before a block: tokens (R, N, C) changed by the branches that perturb what enters this site.
+  Tensor enter(const Site&, Tensor tokens);
+  /// Self-attention for all groups, perturbed where branches ask for it. (R, heads, N, d).
+  Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v);
+  /// Before cross-attention: forks groups whose branches read different contexts.
+  Tensor split_contexts(Tensor tokens);
+  /// After a stack's last site: shuffles that were put off are done here, as one permutation.
+  /// tokens: (R, N, C).
+  Tensor leave_stack(Tensor tokens);
+
+  /// The network's output, one (B, ...) tensor a branch.
+  std::vector<Tensor> outputs(const Tensor& x) const;
+
+ private:
+  int64_t group_of(int64_t branch) const;
+  int64_t isolate(int64_t branch);
+  Tensor slice(const Tensor& x, int64_t group) const;
+  bool acts(int64_t branch, const Site&, Perturbation::Kind) const;
+
+  std::vector<Branch> branches_;
+  int64_t images_;
+  bool share_;
+  std::vector<std::vector<int64_t>> members_;  // branches of each group
+  std::vector<int64_t> parents_;               // the group that each group forked from; -1: a root
+  std::map<int64_t, Tensor> pending_;          // permutations put off, by branch
+};
+
+/// Floating-point operations (2 a multiply-add) of convolutions, linear layers and attention.
+struct FlopCount {
+  double spent = 0;     ///< As evaluated.
+  double unshared = 0;  ///< Had each branch been evaluated alone.
+};
+
+}  // namespace tiller

@@ -1,0 +1,39 @@
+#pragma once
+#include <span>
+
+#include "models/site.h"
+
+namespace tiller {
+
+/// What a perturbation may know of the step at hand. Nothing here depends on how images are batched.
+struct StepContext {
+  int step = 0;                  ///< 0 is the noisiest.
+  int steps = 1;                 ///< Steps of the whole run.
+  std::vector<uint64_t> seeds;   ///< One an image.
+  int64_t height = 0, width = 0; ///< Of the latent.
+  at::Device device = at::kCPU;
+};
+
+/// A rule that changes tokens or attention at chosen sites, for the rows of one branch.
+/// Networks call it; guidance/ implements it. B counts images.
+class Perturbation {
+ public:
+  enum class Kind {
+    permutation,  ///< Shuffles the tokens that enter a site.
+    tokens,       ///< Changes the tokens that enter a site in any other way.
+    attention     ///< Replaces the self-attention of a site.
+  };
+  virtual ~Perturbation() = default;
+  virtual Kind kind() const = 0;
+  virtual bool acts_at(const Site&) const = 0;
+  /// Called once before the evaluations of a step: draw here whatever the step needs.
+  virtual void begin_step(const StepContext&) {}
+  /// kind permutation: (B, N) int64; token i of the output is token [i] of the input.
+  virtual Tensor permutation(const Site&) const { return {}; }
+  /// kind tokens: (B, N, C) to the same shape.
+  virtual Tensor tokens(const Site&, const Tensor& x) const { return x; }
+  /// kind attention: q, k, v of (B, heads, N, d) to (B, heads, N, d).
+  virtual Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v) const;
+};
+
+}  // namespace tiller
