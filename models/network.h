@@ -1,0 +1,33 @@
+#pragma once
+#include "models/branch.h"
+
+namespace tiller {
+
+/// A UNet that guidance can act in. Implementations: AdmUNet, UNet2DCondition.
+class Network {
+ public:
+  virtual ~Network() = default;
+  /// Where guidance may act, in execution order.
+  virtual const std::vector<Site>& sites() const = 0;
+  virtual int64_t in_channels() const = 0;
+  /// Channels of the prediction, without those of a learned variance.
+  virtual int64_t out_channels() const = 0;
+  /// Name and tensor of every weight, in the checkpoint's order and naming.
+  virtual const std::vector<std::pair<std::string, Tensor>>& parameters() const = 0;
+  /// x: (B, C, H, W); t: (B) timesteps. Returns the raw output for the rows' final groups,
+  /// (groups * B, C', H, W) in float32.
+  virtual Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const = 0;
+};
+
+/// What a batched evaluation returned.
+struct Answers {
+  std::vector<Tensor> outputs;  ///< One (B, C', H, W) a branch.
+  FlopCount flops;
+};
+
+/// Evaluates all branches on the same input in one batch. Equal branches are evaluated once; with
+/// share = false every branch is a row of its own from start to end.
+Answers evaluate(const Network&, const Tensor& x, const Tensor& t, std::span<const Branch>,
+                 bool share = true);
+
+}  // namespace tiller
