@@ -1,0 +1,36 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tiller {
+
+/// The noise that a model was trained on: t = 0 is the cleanest of the T timesteps, and
+/// x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) epsilon.
+struct NoiseSchedule {
+  std::vector<double> alphas_cumprod;  ///< abar_t, one a timestep.
+  bool cosine = false;             ///< Decides how diffusers turns Karras sigmas into timesteps.
+  bool rescale_timesteps = false;  ///< guided-diffusion's flag: the network is told t * 1000 / T.
+
+  int64_t size() const { return static_cast<int64_t>(alphas_cumprod.size()); }
+  /// The timestep as the network is told it.
+  double network_timestep(double t) const { return rescale_timesteps ? t * 1000.0 / size() : t; }
+};
+
+/// A diffusers scheduler's beta table, with the names and defaults of its config.
+struct BetaTable {
+  std::string schedule = "linear";  ///< linear, scaled_linear or squaredcos_cap_v2 (also "cosine").
+  double start = 1e-4, end = 0.02;
+  int64_t timesteps = 1000;
+  bool zero_terminal_snr = false;  ///< arXiv 2305.08891, algorithm 1. Needs v or sample prediction.
+};
+
+/// In float32, as diffusers computes it. Throws Error on an unknown schedule or an empty table.
+NoiseSchedule diffusers_schedule(const BetaTable&);
+
+/// guided-diffusion's `noise_schedule` ("linear" or "cosine"), in float64; linear betas are scaled
+/// by 1000 / timesteps. Throws Error on any other name.
+NoiseSchedule guided_diffusion_schedule(const std::string& name, int64_t timesteps,
+                                        bool rescale_timesteps = false);
+
+}  // namespace tiller

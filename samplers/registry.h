@@ -1,0 +1,30 @@
+#pragma once
+#include "io/options.h"
+#include "samplers/samplers.h"
+
+namespace tiller {
+
+/// A sampler as the command line and `tiller list` know it.
+struct Sampler {
+  std::string name;
+  std::string description;  ///< One line.
+  std::string paper;        ///< arXiv number.
+  std::vector<OptionSpec> options;
+  /// The levels of a run, from the model's noise schedule and what was asked for.
+  Trajectory (*trajectory)(const NoiseSchedule&, const TrajectoryConfig&);
+  /// x: noise times the trajectory's initial_scale, (B, C, H, W).
+  Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const Options&, NoiseSource&,
+                const Observer&);
+};
+
+/// All samplers, in the order in which they are listed.
+const std::vector<Sampler>& samplers();
+/// Throws UsageError, with a suggestion, when there is none of this name.
+const Sampler& find_sampler(const std::string& name);
+
+/// The options that every sampler understands besides its own, written over `config`: spacing,
+/// sigmas, offset, final, rho, sigma_min, sigma_max, strict.
+const std::vector<OptionSpec>& trajectory_options();
+TrajectoryConfig with_options(TrajectoryConfig config, const Options&);
+
+}  // namespace tiller

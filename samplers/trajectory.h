@@ -1,0 +1,67 @@
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/prediction.h"
+#include "samplers/sigmas.h"
+#include "samplers/spacing.h"
+
+namespace tiller {
+
+/// The noise levels that a run passes through.
+struct Trajectory {
+  std::vector<NoiseLevel> levels;  ///< N + 1, the noisiest first; the last is where the run ends.
+  double initial_scale = 1;        ///< What unit noise is multiplied with to start at levels[0].
+  /// The network's timestep at any sigma / alpha, for evaluations between levels.
+  std::function<double(double sigma)> timestep_of;
+  /// Where each step lands, for schedulers in which this is not the next level; empty: the next
+  /// level.
+  std::vector<NoiseLevel> landings;
+
+  int steps() const { return static_cast<int>(levels.size()) - 1; }
+  const NoiseLevel& landing(int step) const {
+    return landings.empty() ? levels[step + 1] : landings[step];
+  }
+};
+
+/// What the user and the model's scheduler config say of a run's levels. Unset: the sampler's
+/// default.
+struct TrajectoryConfig {
+  int steps = 30;
+  std::string respacing;  ///< guided-diffusion's; replaces steps and spacing when not empty.
+  std::optional<Spacing> spacing;
+  SigmaRule sigmas = SigmaRule::none;
+  int steps_offset = 0;
+  bool set_alpha_to_one = true;  ///< DDIM: end at x_0, not at abar_0.
+  bool final_sigma_zero = true;  ///< false: end at the table's smallest sigma.
+  bool strict = false;           ///< Reproduce diffusers where Tiller by default does better.
+  double sigma_min = 0, sigma_max = 0;  ///< Karras and exponential sigmas; 0: as diffusers' class.
+  double rho = 7;                       ///< Karras.
+};
+
+/// Variance preserving, at whole timesteps: DDIM and DDPM. Default spacing: leading.
+/// `strict` steps by T / N whatever the spacing, as DDIMScheduler does.
+Trajectory table_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// alpha = 1, at fractional timesteps: Euler, Heun and their like. Default spacing: linspace.
+Trajectory sigma_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// Variance preserving, with the open spacing and whole timesteps: DPM++ and UniPC. Default:
+/// linspace.
+Trajectory open_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// alpha = 1, any descending sigmas (the last may be 0) and any rule for the network's timestep.
+Trajectory custom_trajectory(const std::vector<double>& sigmas,
+                             std::function<double(double sigma)> timestep_of);
+
+/// What an observer is told after each step.
+struct StepReport {
+  int step;  ///< Just done; 0 is the noisiest.
+  int steps;
+  const NoiseLevel& level;  ///< Of `sample`.
+  const Tensor& sample;     ///< (B, C, H, W) after the step.
+  const Prediction& prediction;
+};
+/// May be empty. Must not wait for the device unless it means to.
+using Observer = std::function<void(const StepReport&)>;
+
+}  // namespace tiller
