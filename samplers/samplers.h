@@ -23,6 +23,8 @@ struct DdpmOptions {
     learned_range  ///< Between the two in the logarithm, as the model says.
   };
   Variance variance = Variance::automatic;
+  /// DDPMScheduler's rule: the last step too adds noise unless the network was told timestep 0.
+  bool strict = false;
 };
 Tensor sample_ddpm(const Denoiser&, Tensor x, const Trajectory&, const DdpmOptions&, NoiseSource&,
                    const Observer& = {});

@@ -18,9 +18,8 @@ enum class SpacingStyle {
   open         ///< DPM++ and UniPC: N + 1 whole timesteps of which the cleanest is dropped.
 };
 
-/// N timesteps in [0, T), descending. `offset` (steps_offset) is added to leading ones. Trailing
-/// may give one more than N where rounding does so in diffusers. Throws UsageError unless 1 <= N <=
-/// T.
+/// N timesteps in [0, T), descending. `offset` (steps_offset) is added to leading ones.
+/// Throws UsageError unless 1 <= N <= T and the offset leaves the first below T.
 std::vector<double> spaced_timesteps(Spacing, SpacingStyle, int64_t timesteps, int steps,
                                      int offset = 0);
 

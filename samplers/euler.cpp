@@ -1,0 +1,35 @@
+#include "samplers/ode.h"
+#include "samplers/registry.h"
+
+namespace tiller {
+
+Tensor sample_euler(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                    const Churn& churn, NoiseSource& noise, const Observer& observer) {
+  x = as_state(x);
+  for (int i = 0; i < trajectory.steps(); ++i) {
+    const NoiseLevel& from = trajectory.levels[i];
+    const NoiseLevel hat = churned(trajectory, i, churn);
+    const Tensor before = x;
+    x = raise_noise(x, from, hat, churn, noise);
+    Prediction p = churn.strict ? denoise(before, from) : denoise(x, hat);
+    if (churn.strict) p.sample = x - hat.sigma * slope(before, p, from.sigma);
+    x = euler_step(x, p, hat.sigma, trajectory.landing(i).sigma);
+    report(observer, trajectory, i, x, p);
+  }
+  return x;
+}
+
+Sampler euler_sampler() {
+  return {.name = "euler",
+          .description = "Euler's method on the probability flow ODE, with optional churn",
+          .paper = "2206.00364",
+          .options = churn_options(),
+          .trajectory = sigma_trajectory,
+          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                    const Options& options, NoiseSource& noise, const Observer& observer) {
+            return sample_euler(denoise, std::move(x), trajectory, churn_from(options), noise,
+                                observer);
+          }};
+}
+
+}  // namespace tiller

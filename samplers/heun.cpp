@@ -1,0 +1,38 @@
+#include "samplers/ode.h"
+#include "samplers/registry.h"
+
+namespace tiller {
+
+Tensor sample_heun(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                   const Churn& churn, NoiseSource& noise, const Observer& observer) {
+  x = as_state(x);
+  for (int i = 0; i < trajectory.steps(); ++i) {
+    const NoiseLevel hat = churned(trajectory, i, churn), to = level_within(trajectory, i);
+    x = raise_noise(x, trajectory.levels[i], hat, churn, noise);
+    const Prediction p = denoise(x, hat);
+    const Tensor d = slope(x, p, hat.sigma), euler = p.sample + to.sigma * d;
+    if (to.sigma > 0) {
+      const Tensor d_next = slope(euler, denoise(euler, to), to.sigma);
+      x = x + (to.sigma - hat.sigma) / 2 * (d + d_next);
+    } else {
+      x = euler;
+    }
+    report(observer, trajectory, i, x, p);
+  }
+  return x;
+}
+
+Sampler heun_sampler() {
+  return {.name = "heun",
+          .description = "Heun's second-order method, two evaluations a step, with optional churn",
+          .paper = "2206.00364",
+          .options = churn_options(),
+          .trajectory = sigma_trajectory,
+          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                    const Options& options, NoiseSource& noise, const Observer& observer) {
+            return sample_heun(denoise, std::move(x), trajectory, churn_from(options), noise,
+                               observer);
+          }};
+}
+
+}  // namespace tiller

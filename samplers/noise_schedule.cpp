@@ -1,0 +1,90 @@
+#include "samplers/noise_schedule.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <functional>
+#include <numbers>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+using at::Tensor;
+
+/// arXiv 2102.09672, equation 17: abar as a function of u = t / T.
+double cosine_alpha_bar(double u) {
+  const double c = std::cos((u + 0.008) / 1.008 * std::numbers::pi / 2);
+  return c * c;
+}
+
+std::vector<double> cosine_betas(int64_t timesteps) {
+  std::vector<double> betas(timesteps);
+  for (int64_t t = 0; t < timesteps; ++t) {
+    const double ratio =
+        cosine_alpha_bar(double(t + 1) / timesteps) / cosine_alpha_bar(double(t) / timesteps);
+    betas[t] = std::min(1 - ratio, 0.999);
+  }
+  return betas;
+}
+
+Tensor diffusers_betas(const BetaTable& table) {
+  const auto float32 = at::TensorOptions(at::kFloat);
+  if (table.schedule == "linear")
+    return at::linspace(table.start, table.end, table.timesteps, float32);
+  if (table.schedule == "scaled_linear")
+    return at::linspace(std::sqrt(table.start), std::sqrt(table.end), table.timesteps, float32)
+        .square();
+  if (table.schedule == "squaredcos_cap_v2" || table.schedule == "cosine")
+    return at::tensor(cosine_betas(table.timesteps), at::kDouble).to(at::kFloat);
+  throw Error("beta_schedule: got '" + table.schedule +
+              "', expected linear, scaled_linear or squaredcos_cap_v2.");
+}
+
+/// Shifts and scales sqrt(abar) so that it ends at zero and starts where it did. Returns alphas:
+/// the product over them rounds as in diffusers.
+Tensor to_zero_terminal_snr(const Tensor& alphas_cumprod) {
+  const Tensor root = alphas_cumprod.sqrt();
+  const Tensor first = root[0], last = root[-1];
+  const Tensor rescaled = ((root - last) * (first / (first - last))).square();
+  const Tensor ratios = rescaled.slice(0, 1) / rescaled.slice(0, 0, -1);
+  return 1 - (1 - at::cat({rescaled.slice(0, 0, 1), ratios}));
+}
+
+std::vector<double> to_vector(const Tensor& tensor) {
+  const Tensor values = tensor.to(at::kDouble).contiguous();
+  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
+}
+
+void require_timesteps(int64_t timesteps) {
+  if (timesteps < 1 || timesteps > 1'000'000)
+    throw Error("timesteps of the noise schedule: got " + std::to_string(timesteps) +
+                ", expected 1 to 1000000.");
+}
+
+}  // namespace
+
+NoiseSchedule diffusers_schedule(const BetaTable& table) {
+  require_timesteps(table.timesteps);
+  Tensor alphas_cumprod = (1 - diffusers_betas(table)).cumprod(0);
+  if (table.zero_terminal_snr) alphas_cumprod = to_zero_terminal_snr(alphas_cumprod).cumprod(0);
+  const bool cosine = table.schedule == "squaredcos_cap_v2" || table.schedule == "cosine";
+  return {to_vector(alphas_cumprod), cosine};
+}
+
+NoiseSchedule guided_diffusion_schedule(const std::string& name, int64_t timesteps,
+                                        bool rescale_timesteps) {
+  require_timesteps(timesteps);
+  const bool cosine = name == "cosine";
+  Tensor betas;
+  if (cosine)
+    betas = at::tensor(cosine_betas(timesteps), at::kDouble);
+  else if (name == "linear")
+    betas = at::linspace(1e-4, 0.02, timesteps, at::kDouble) * (1000.0 / double(timesteps));
+  else
+    throw Error("noise_schedule: got '" + name + "', expected linear or cosine.");
+  return {to_vector((1 - betas).cumprod(0)), cosine, rescale_timesteps};
+}
+
+}  // namespace tiller

@@ -1,0 +1,50 @@
+#pragma once
+#include <cmath>
+
+#include "samplers/registry.h"
+#include "samplers/step.h"
+
+namespace tiller {
+
+/// arXiv 2206.00364, algorithm 2, lines 4 and 5: the level that step i raises its noise to.
+inline NoiseLevel churned(const Trajectory& trajectory, int i, const Churn& churn) {
+  NoiseLevel level = trajectory.levels[i];
+  if (churn.churn <= 0 || level.sigma < churn.from || level.sigma > churn.to) return level;
+  level.sigma *= 1 + std::min(churn.churn / trajectory.steps(), std::sqrt(2.0) - 1);
+  level.timestep = trajectory.timestep_of(level.sigma);
+  return level;
+}
+
+/// Line 6: brings x from one level up to another; draws only where they differ.
+inline Tensor raise_noise(const Tensor& x, const NoiseLevel& from, const NoiseLevel& to,
+                          const Churn& churn, NoiseSource& noise) {
+  if (to.sigma <= from.sigma) return x;
+  const double added = std::sqrt(to.sigma * to.sigma - from.sigma * from.sigma);
+  return x + added * churn.noise * noise.draw(x);
+}
+
+/// dx / dsigma of the probability flow ODE for alpha = 1, by way of the sample: so a clipped one
+/// counts.
+inline Tensor slope(const Tensor& x, const Prediction& p, double sigma) {
+  return (x - p.sample) / sigma;
+}
+
+/// An Euler step to `to`. Adding noise to the sample is exact where x + (to - sigma) * slope
+/// cancels at large sigmas, and lets guidance choose the noise (CFG++).
+inline Tensor euler_step(const Tensor& x, const Prediction& p, double sigma, double to) {
+  return p.sample + to * (p.renoise.defined() ? p.renoise : slope(x, p, sigma));
+}
+
+inline std::vector<OptionSpec> churn_options() {
+  return {{"s_churn", "0", "noise added before steps, over the whole run"},
+          {"s_tmin", "0", "no churn at sigmas below"},
+          {"s_tmax", "1e30", "no churn at sigmas above"},
+          {"s_noise", "1", "scale of the churn's noise"}};
+}
+
+inline Churn churn_from(const Options& options) {
+  return {options.number("s_churn"), options.number("s_tmin"), options.number("s_tmax"),
+          options.number("s_noise"), options.flag("strict")};
+}
+
+}  // namespace tiller

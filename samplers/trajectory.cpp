@@ -1,0 +1,139 @@
+#include "samplers/trajectory.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+NoiseLevel level_of_abar(double abar, double timestep = 0, int step = 0) {
+  return {std::sqrt(abar), std::sqrt(1 - abar), timestep, step};
+}
+
+/// Variance preserving, from sigma = sigma / alpha.
+NoiseLevel level_of_sigma(double sigma, double timestep, int step) {
+  const double alpha = 1 / std::sqrt(sigma * sigma + 1);
+  return {alpha, sigma * alpha, timestep, step};
+}
+
+std::vector<double> chosen_timesteps(const NoiseSchedule& schedule, const TrajectoryConfig& config,
+                                     Spacing usual, SpacingStyle style) {
+  if (!config.respacing.empty()) return respaced_timesteps(config.respacing, schedule.size());
+  return spaced_timesteps(config.spacing.value_or(usual), style, schedule.size(), config.steps,
+                          config.steps_offset);
+}
+
+std::function<double(double)> network_timestep_of(const NoiseSchedule& schedule) {
+  return [schedule, table = sigma_table(schedule)](double sigma) {
+    return schedule.network_timestep(timestep_at(table, sigma));
+  };
+}
+
+/// Karras or exponential sigmas as long as the list; the given ends unless the config names others.
+std::vector<double> ruled_sigmas(const TrajectoryConfig& config, size_t steps, double sigma_min,
+                                 double sigma_max) {
+  if (config.sigma_min > 0) sigma_min = config.sigma_min;
+  if (config.sigma_max > 0) sigma_max = config.sigma_max;
+  if (sigma_min > sigma_max)
+    throw UsageError("sigma_min: got " + std::to_string(sigma_min) + ", expected at most " +
+                     std::to_string(sigma_max) + ", the largest sigma.");
+  const int count = static_cast<int>(steps);
+  return config.sigmas == SigmaRule::karras ? karras_sigmas(count, sigma_min, sigma_max, config.rho)
+                                            : exponential_sigmas(count, sigma_min, sigma_max);
+}
+
+/// Where DDIMScheduler's steps land: T / N below each timestep.
+std::vector<NoiseLevel> fixed_stride_landings(const NoiseSchedule& schedule,
+                                              const std::vector<double>& timesteps, int steps,
+                                              double final_abar) {
+  std::vector<NoiseLevel> landings;
+  for (double t : timesteps) {
+    const int64_t landing = static_cast<int64_t>(t) - schedule.size() / steps;
+    landings.push_back(level_of_abar(landing >= 0 ? schedule.alphas_cumprod[landing] : final_abar));
+  }
+  return landings;
+}
+
+/// DPMSolverMultistepScheduler rounds the timesteps of Karras sigmas unless the betas are cosine.
+double whole_timestep(double t, const NoiseSchedule& schedule, SigmaRule rule) {
+  return rule == SigmaRule::karras && !schedule.cosine ? std::nearbyint(t) : std::trunc(t);
+}
+
+void refuse_sigma_rule(const TrajectoryConfig& config) {
+  if (config.sigmas != SigmaRule::none)
+    throw UsageError(
+        "sigmas: got a rule for sigmas, expected none: this sampler runs on the model's own "
+        "timesteps. Use euler, heun or dpm++2m.");
+}
+
+}  // namespace
+
+Trajectory table_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  refuse_sigma_rule(config);
+  const auto timesteps =
+      chosen_timesteps(schedule, config, Spacing::leading, SpacingStyle::integer);
+  const double final_abar = config.set_alpha_to_one ? 1 : schedule.alphas_cumprod.front();
+  Trajectory trajectory;
+  for (double t : timesteps)
+    trajectory.levels.push_back(level_of_abar(schedule.alphas_cumprod[static_cast<size_t>(t)],
+                                              schedule.network_timestep(t),
+                                              static_cast<int>(trajectory.levels.size())));
+  trajectory.levels.push_back(level_of_abar(final_abar, 0, static_cast<int>(timesteps.size())));
+  trajectory.timestep_of = network_timestep_of(schedule);
+  if (config.strict && config.respacing.empty())
+    trajectory.landings = fixed_stride_landings(schedule, timesteps, config.steps, final_abar);
+  return trajectory;
+}
+
+Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  const auto table = sigma_table(schedule);
+  auto timesteps = chosen_timesteps(schedule, config, Spacing::linspace, SpacingStyle::fractional);
+  std::vector<double> sigmas;
+  for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
+  if (config.sigmas != SigmaRule::none) {
+    sigmas = ruled_sigmas(config, sigmas.size(), sigmas.back(), sigmas.front());
+    for (size_t i = 0; i < sigmas.size(); ++i) timesteps[i] = timestep_at(table, sigmas[i]);
+  }
+  sigmas.push_back(config.final_sigma_zero ? 0 : table.front());
+  Trajectory trajectory = custom_trajectory(sigmas, network_timestep_of(schedule));
+  for (size_t i = 0; i < timesteps.size(); ++i)
+    trajectory.levels[i].timestep = schedule.network_timestep(timesteps[i]);
+  if (config.spacing == Spacing::leading || !config.respacing.empty())
+    trajectory.initial_scale = std::hypot(sigmas.front(), 1);
+  return trajectory;
+}
+
+Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  const auto table = sigma_table(schedule);
+  auto timesteps = chosen_timesteps(schedule, config, Spacing::linspace, SpacingStyle::open);
+  std::vector<double> sigmas;
+  for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
+  if (config.sigmas != SigmaRule::none) {
+    sigmas = ruled_sigmas(config, sigmas.size(), table.front(), table.back());
+    for (size_t i = 0; i < sigmas.size(); ++i)
+      timesteps[i] = whole_timestep(timestep_at(table, sigmas[i]), schedule, config.sigmas);
+  }
+  Trajectory trajectory;
+  for (size_t i = 0; i < sigmas.size(); ++i)
+    trajectory.levels.push_back(
+        level_of_sigma(sigmas[i], schedule.network_timestep(timesteps[i]), static_cast<int>(i)));
+  trajectory.levels.push_back(level_of_sigma(config.final_sigma_zero ? 0 : table.front(), 0,
+                                             static_cast<int>(sigmas.size())));
+  trajectory.timestep_of = network_timestep_of(schedule);
+  return trajectory;
+}
+
+Trajectory custom_trajectory(const std::vector<double>& sigmas,
+                             std::function<double(double)> timestep_of) {
+  Trajectory trajectory;
+  for (double sigma : sigmas)
+    trajectory.levels.push_back(
+        {1, sigma, sigma > 0 ? timestep_of(sigma) : 0, static_cast<int>(trajectory.levels.size())});
+  trajectory.initial_scale = sigmas.front();
+  trajectory.timestep_of = std::move(timestep_of);
+  return trajectory;
+}
+
+}  // namespace tiller

@@ -1,0 +1,89 @@
+#include "samplers/registry.h"
+
+#include <regex>
+#include <set>
+
+#include "io/error.h"
+#include "tests/samplers/toy.h"
+
+namespace tiller::test {
+namespace {
+
+TEST(Registry, EntriesAreComplete) {
+  std::set<std::string> names;
+  for (const auto& sampler : samplers()) {
+    EXPECT_TRUE(names.insert(sampler.name).second) << sampler.name;
+    EXPECT_FALSE(sampler.description.empty()) << sampler.name;
+    EXPECT_TRUE(std::regex_match(sampler.paper, std::regex("[0-9]{4}\\.[0-9]{5}"))) << sampler.name;
+    std::set<std::string> options;
+    for (const auto& option : sampler.options) EXPECT_TRUE(options.insert(option.name).second);
+  }
+  for (const std::string name :
+       {"ddim", "ddpm", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-karras"})
+    EXPECT_EQ(names.count(name), 1u) << name;
+}
+
+TEST(Registry, SuggestsTheNearestName) {
+  try {
+    find_sampler("dpm+2m");
+    FAIL();
+  } catch (const UsageError& error) {
+    EXPECT_NE(std::string(error.what()).find("Did you mean 'dpm++2m'?"), std::string::npos)
+        << error.what();
+  }
+}
+
+/// Every sampler, with its defaults, on every schedule: finite, and the same in a batch as alone.
+TEST(Registry, EverySamplerRunsAndKeepsImagesApart) {
+  const auto schedule = guided_diffusion_schedule("cosine", 1000);
+  const Denoiser denoise = toy_denoiser(PredictionType::v);
+  for (const auto& sampler : samplers()) {
+    const Configured chosen(sampler.name, "");
+    TrajectoryConfig config;
+    config.steps = 7;
+    const auto trajectory = sampler.trajectory(schedule, with_options(config, chosen.options));
+    ASSERT_EQ(trajectory.steps(), 7) << sampler.name;
+    const auto draw = [&](uint64_t seed, int64_t images) {
+      SeededNoise noise(image_seeds(seed, images));
+      const Tensor unit = noise.draw(at::empty({images, 3, 8, 8}));
+      return chosen.run(denoise, unit * trajectory.initial_scale, trajectory, noise);
+    };
+    const Tensor batch = draw(3, 3);
+    EXPECT_TRUE(batch.isfinite().all().item<bool>()) << sampler.name;
+    EXPECT_TRUE(at::allclose(batch[2], draw(5, 1)[0], 1e-5, 1e-6)) << sampler.name;
+  }
+}
+
+TEST(Registry, TheKarrasPresetIsTheOption) {
+  const auto schedule = diffusers_schedule({"scaled_linear", 0.00085, 0.012});
+  const Configured preset("dpm++2m-karras", ""), option("dpm++2m", "sigmas=karras");
+  const auto a = preset.sampler.trajectory(schedule, with_options({}, preset.options));
+  const auto b = option.sampler.trajectory(schedule, with_options({}, option.options));
+  for (size_t i = 0; i < a.levels.size(); ++i) EXPECT_EQ(a.levels[i].sigma, b.levels[i].sigma);
+}
+
+TEST(Registry, OptionsOverrideTheConfig) {
+  TrajectoryConfig config;
+  config.spacing = Spacing::leading;
+  config.steps_offset = 1;
+  const Configured plain("euler", ""),
+      changed("euler", "spacing=trailing,offset=2,final=sigma_min,rho=5");
+  EXPECT_EQ(with_options(config, plain.options).spacing, Spacing::leading);
+  EXPECT_EQ(with_options(config, plain.options).steps_offset, 1);
+  const auto result = with_options(config, changed.options);
+  EXPECT_EQ(result.spacing, Spacing::trailing);
+  EXPECT_EQ(result.steps_offset, 2);
+  EXPECT_FALSE(result.final_sigma_zero);
+  EXPECT_EQ(result.rho, 5);
+}
+
+TEST(Ddpm, RefusesALearnedVarianceThatIsNotThere) {
+  const Configured chosen("ddpm", "variance=learned_range");
+  const auto trajectory = chosen.sampler.trajectory(diffusers_schedule({}), {});
+  SineNoise noise;
+  EXPECT_THROW(chosen.run(toy_denoiser(PredictionType::epsilon), toy_base(), trajectory, noise),
+               UsageError);
+}
+
+}  // namespace
+}  // namespace tiller::test
