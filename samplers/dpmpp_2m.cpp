@@ -65,7 +65,7 @@ std::vector<OptionSpec> dpmpp_2m_options() {
 
 Trajectory karras_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   TrajectoryConfig karras = config;
-  karras.sigmas = SigmaRule::karras;
+  if (karras.sigmas == SigmaRule::none) karras.sigmas = SigmaRule::karras;
   return open_trajectory(schedule, karras);
 }
 

@@ -21,6 +21,10 @@ Tensor SeededNoise::draw(const Tensor& like) {
   return at::stack(images).to(like.options());
 }
 
+Tensor initial_noise(NoiseSource& noise, at::IntArrayRef shape, at::Device device) {
+  return noise.draw(at::empty(shape, at::TensorOptions(at::kFloat).device(device)));
+}
+
 std::vector<uint64_t> image_seeds(uint64_t seed, int64_t images) {
   std::vector<uint64_t> seeds;
   for (int64_t k = 0; k < images; ++k) seeds.push_back(seed + static_cast<uint64_t>(k));

@@ -28,6 +28,10 @@ class SeededNoise final : public NoiseSource {
   std::vector<at::Generator> streams_;
 };
 
+/// The noise that a run starts from, (B, C, H, W) in float32: a source's first draw. To be
+/// multiplied with Trajectory::initial_scale.
+Tensor initial_noise(NoiseSource&, at::IntArrayRef shape, at::Device device = at::kCPU);
+
 /// seed, seed + 1, ..., one an image.
 std::vector<uint64_t> image_seeds(uint64_t seed, int64_t images);
 

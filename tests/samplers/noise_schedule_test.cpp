@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "io/error.h"
 #include "samplers/sigmas.h"
@@ -44,7 +45,9 @@ TEST(NoiseSchedule, GuidedDiffusionIsInFloat64) {
       guided_diffusion_schedule("linear", 1000).alphas_cumprod.back() / 4.035829765375676e-05, 1,
       1e-12);
   const auto cosine = guided_diffusion_schedule("cosine", 1000).alphas_cumprod;
-  const auto f = [](double u) { return std::pow(std::cos((u + 0.008) / 1.008 * M_PI / 2), 2); };
+  const auto f = [](double u) {
+    return std::pow(std::cos((u + 0.008) / 1.008 * std::numbers::pi / 2), 2);
+  };
   EXPECT_NEAR(cosine[499], f(0.5) / f(0), 1e-12);
 }
 

@@ -45,7 +45,7 @@ TEST(Registry, EverySamplerRunsAndKeepsImagesApart) {
     ASSERT_EQ(trajectory.steps(), 7) << sampler.name;
     const auto draw = [&](uint64_t seed, int64_t images) {
       SeededNoise noise(image_seeds(seed, images));
-      const Tensor unit = noise.draw(at::empty({images, 3, 8, 8}));
+      const Tensor unit = initial_noise(noise, {images, 3, 8, 8});
       return chosen.run(denoise, unit * trajectory.initial_scale, trajectory, noise);
     };
     const Tensor batch = draw(3, 3);
@@ -83,6 +83,21 @@ TEST(Ddpm, RefusesALearnedVarianceThatIsNotThere) {
   SineNoise noise;
   EXPECT_THROW(chosen.run(toy_denoiser(PredictionType::epsilon), toy_base(), trajectory, noise),
                UsageError);
+}
+
+/// diffusers adds fixed_large's whole beta to the result when the last timestep isn't 0.
+TEST(Ddpm, TheLastStepAddsNoNoiseUnlessStrict) {
+  TrajectoryConfig config;
+  config.steps = 4;
+  config.spacing = Spacing::trailing;
+  for (const bool strict : {false, true}) {
+    const Configured chosen("ddpm",
+                            strict ? "variance=fixed_large,strict=true" : "variance=fixed_large");
+    const auto trajectory = chosen.sampler.trajectory(diffusers_schedule({}), config);
+    SineNoise noise;
+    chosen.run(toy_denoiser(PredictionType::epsilon), toy_base(), trajectory, noise);
+    EXPECT_EQ(noise.draws, strict ? 4 : 3);
+  }
 }
 
 }  // namespace
