@@ -48,8 +48,8 @@ const Sampler& find_sampler(const std::string& name) {
                    suggestion(name, names));
 }
 
-const std::vector<OptionSpec>& trajectory_options() {
-  static const std::vector<OptionSpec> options = {
+const std::vector<SamplerOption>& trajectory_options() {
+  static const std::vector<SamplerOption> options = {
       {"spacing", "", "leading, trailing or linspace; else the model's or the sampler's own"},
       {"sigmas", "", "none, karras or exponential, for samplers that choose their sigmas"},
       {"offset", "", "added to leading timesteps"},
@@ -61,15 +61,15 @@ const std::vector<OptionSpec>& trajectory_options() {
   return options;
 }
 
-TrajectoryConfig with_options(TrajectoryConfig config, const Options& options) {
+TrajectoryConfig with_options(TrajectoryConfig config, const SamplerOptions& options) {
   if (options.has("spacing")) config.spacing = spacing_from(options.text("spacing"));
   if (options.has("sigmas")) config.sigmas = sigma_rule_from(options.text("sigmas"));
   if (options.has("offset")) config.steps_offset = static_cast<int>(options.integer("offset"));
   if (options.has("final"))
     config.final_sigma_zero = options.choice("final", {"zero", "sigma_min"}) == "zero";
-  if (options.has("sigma_min")) config.sigma_min = options.number("sigma_min");
-  if (options.has("sigma_max")) config.sigma_max = options.number("sigma_max");
-  if (options.has("rho")) config.rho = options.number("rho");
+  if (options.has("sigma_min")) config.sigma_min = options.number("sigma_min", 1e-6, 1e6);
+  if (options.has("sigma_max")) config.sigma_max = options.number("sigma_max", 1e-6, 1e6);
+  if (options.has("rho")) config.rho = options.number("rho", 0.1, 100);
   if (options.has("strict")) config.strict = options.flag("strict");
   return config;
 }

@@ -1,5 +1,5 @@
 #pragma once
-#include "io/options.h"
+#include "samplers/options.h"
 #include "samplers/samplers.h"
 
 namespace tiller {
@@ -9,11 +9,11 @@ struct Sampler {
   std::string name;
   std::string description;  ///< One line.
   std::string paper;        ///< arXiv number.
-  std::vector<OptionSpec> options;
+  std::vector<SamplerOption> options;
   /// The levels of a run, from the model's noise schedule and what was asked for.
   Trajectory (*trajectory)(const NoiseSchedule&, const TrajectoryConfig&);
   /// x: noise times the trajectory's initial_scale, (B, C, H, W).
-  Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const Options&, NoiseSource&,
+  Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const SamplerOptions&, NoiseSource&,
                 const Observer&);
 };
 
@@ -24,7 +24,7 @@ const Sampler& find_sampler(const std::string& name);
 
 /// The options that every sampler understands besides its own, written over `config`: spacing,
 /// sigmas, offset, final, rho, sigma_min, sigma_max, strict.
-const std::vector<OptionSpec>& trajectory_options();
-TrajectoryConfig with_options(TrajectoryConfig config, const Options&);
+const std::vector<SamplerOption>& trajectory_options();
+TrajectoryConfig with_options(TrajectoryConfig config, const SamplerOptions&);
 
 }  // namespace tiller

@@ -68,8 +68,9 @@ struct Recorder {
 /// A sampler with options as written after "NAME:".
 struct Configured {
   const Sampler& sampler;
-  Options options;
-  Configured(const std::string& name, const std::string& text);
+  SamplerOptions options;
+  Configured(const std::string& name, const std::string& text)
+      : sampler(find_sampler(name)), options(sampler_options(text, sampler.options)) {}
 
   Tensor run(const Denoiser& denoise, const Tensor& x, const Trajectory& trajectory,
              NoiseSource& noise, const Observer& observer = {}) const {
