@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "models/perturbation.h"
 
@@ -21,18 +22,33 @@ struct Branch {
   const Perturbation* perturbation = nullptr;
 };
 
+struct RowOptions {
+  bool share = true;      ///< false gives each branch rows of its own from the start.
+  bool training = false;  ///< Networks apply dropout.
+};
+
+/// Floating-point operations (2 a multiply-add) of convolutions, linear layers and attention.
+struct FlopCount {
+  double spent = 0;     ///< As evaluated.
+  double unshared = 0;  ///< Had each branch been evaluated alone.
+};
+
 /// The rows of one batched evaluation. Branches that so far had the same input, conditioning and no
 /// perturbation share a group of B rows; the group forks at the first site where they differ. New
 /// groups are appended, so row r of group g is row g * B + r. A network calls the members below in
 /// execution order; all of them return rows for the groups as they are after the call.
 class Rows {
  public:
-  /// images: B. share = false gives each branch rows of its own from the start.
-  Rows(std::span<const Branch> branches, int64_t images, bool share = true);
+  /// images: B.
+  Rows(std::span<const Branch> branches, int64_t images, RowOptions options = {});
 
   int64_t images() const { return images_; }
   int64_t groups() const { return static_cast<int64_t>(members_.size()); }
   int64_t branches() const { return static_cast<int64_t>(branches_.size()); }
+  bool training() const { return options_.training; }
+  /// Adds operations spent on all present rows together.
+  void count(double operations);
+  const FlopCount& flops() const { return flops_; }
 
   /// x of B rows, repeated for each group that exists at the start.
   Tensor roots(const Tensor& x) const;
@@ -62,16 +78,11 @@ class Rows {
 
   std::vector<Branch> branches_;
   int64_t images_;
-  bool share_;
+  RowOptions options_;
+  FlopCount flops_;
   std::vector<std::vector<int64_t>> members_;  // branches of each group
   std::vector<int64_t> parents_;               // the group that each group forked from; -1: a root
   std::map<int64_t, Tensor> pending_;          // permutations put off, by branch
-};
-
-/// Floating-point operations (2 a multiply-add) of convolutions, linear layers and attention.
-struct FlopCount {
-  double spent = 0;     ///< As evaluated.
-  double unshared = 0;  ///< Had each branch been evaluated alone.
 };
 
 }  // namespace tiller

@@ -37,7 +37,7 @@ Sampler ddim_sampler() {
           .options = {{"eta", "0", "share of DDPM's noise, 0 to 1"}},
           .trajectory = table_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const SamplerOptions& options, NoiseSource& noise, const Observer& observer) {
+                    const Options& options, NoiseSource& noise, const Observer& observer) {
             const DdimOptions ddim{options.number("eta", 0, 1)};
             return sample_ddim(denoise, std::move(x), trajectory, ddim, noise, observer);
           }};

@@ -89,7 +89,7 @@ Sampler ddpm_sampler() {
           .options = {{"variance", "auto", "auto, fixed_small, fixed_large or learned_range"}},
           .trajectory = ddpm_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const SamplerOptions& options, NoiseSource& noise, const Observer& observer) {
+                    const Options& options, NoiseSource& noise, const Observer& observer) {
             const auto name =
                 options.choice("variance", {"auto", "fixed_small", "fixed_large", "learned_range"});
             const DdpmOptions ddpm{variance_from(name), options.flag("strict")};

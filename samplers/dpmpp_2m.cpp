@@ -50,7 +50,7 @@ Tensor sample_dpmpp_2m(const Denoiser& denoise, Tensor x, const Trajectory& traj
 namespace {
 
 Tensor run(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-           const SamplerOptions& options, NoiseSource& noise, const Observer& observer) {
+           const Options& options, NoiseSource& noise, const Observer& observer) {
   using Solver = DpmPlusPlus2mOptions::Solver;
   const auto solver = options.choice("solver", {"midpoint", "heun"});
   const DpmPlusPlus2mOptions dpm{solver == "heun" ? Solver::heun : Solver::midpoint,
@@ -58,7 +58,7 @@ Tensor run(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
   return sample_dpmpp_2m(denoise, std::move(x), trajectory, dpm, noise, observer);
 }
 
-std::vector<SamplerOption> dpmpp_2m_options() {
+std::vector<Option> dpmpp_2m_options() {
   return {{"solver", "midpoint", "midpoint or heun"},
           {"lower_order_final", "true", "last step at first order in runs of fewer than 15"}};
 }

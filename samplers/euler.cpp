@@ -26,7 +26,7 @@ Sampler euler_sampler() {
           .options = churn_options(),
           .trajectory = sigma_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const SamplerOptions& options, NoiseSource& noise, const Observer& observer) {
+                    const Options& options, NoiseSource& noise, const Observer& observer) {
             return sample_euler(denoise, std::move(x), trajectory, churn_from(options), noise,
                                 observer);
           }};

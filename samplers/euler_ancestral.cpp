@@ -38,7 +38,7 @@ Sampler euler_ancestral_sampler() {
                       {"s_noise", "1", "scale of the noise"}},
           .trajectory = sigma_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const SamplerOptions& options, NoiseSource& noise, const Observer& observer) {
+                    const Options& options, NoiseSource& noise, const Observer& observer) {
             const EulerAncestralOptions ancestral{options.number("eta", 0, 1),
                                                   options.number("s_noise", 0)};
             return sample_euler_ancestral(denoise, std::move(x), trajectory, ancestral, noise,

@@ -29,7 +29,7 @@ Sampler heun_sampler() {
           .options = churn_options(),
           .trajectory = sigma_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const SamplerOptions& options, NoiseSource& noise, const Observer& observer) {
+                    const Options& options, NoiseSource& noise, const Observer& observer) {
             return sample_heun(denoise, std::move(x), trajectory, churn_from(options), noise,
                                observer);
           }};

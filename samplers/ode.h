@@ -35,14 +35,14 @@ inline Tensor euler_step(const Tensor& x, const Prediction& p, double sigma, dou
   return p.sample + to * (p.renoise.defined() ? p.renoise : slope(x, p, sigma));
 }
 
-inline std::vector<SamplerOption> churn_options() {
+inline std::vector<Option> churn_options() {
   return {{"s_churn", "0", "noise added before steps, over the whole run"},
           {"s_tmin", "0", "no churn at sigmas below"},
           {"s_tmax", "1e30", "no churn at sigmas above"},
           {"s_noise", "1", "scale of the churn's noise"}};
 }
 
-inline Churn churn_from(const SamplerOptions& options) {
+inline Churn churn_from(const Options& options) {
   return {options.number("s_churn", 0), options.number("s_tmin", 0), options.number("s_tmax", 0),
           options.number("s_noise", 0), options.flag("strict")};
 }

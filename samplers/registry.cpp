@@ -48,8 +48,8 @@ const Sampler& find_sampler(const std::string& name) {
                    suggestion(name, names));
 }
 
-const std::vector<SamplerOption>& trajectory_options() {
-  static const std::vector<SamplerOption> options = {
+const std::vector<Option>& trajectory_options() {
+  static const std::vector<Option> options = {
       {"spacing", "", "leading, trailing or linspace; else the model's or the sampler's own"},
       {"sigmas", "", "none, karras or exponential, for samplers that choose their sigmas"},
       {"offset", "", "added to leading timesteps"},
@@ -61,7 +61,7 @@ const std::vector<SamplerOption>& trajectory_options() {
   return options;
 }
 
-TrajectoryConfig with_options(TrajectoryConfig config, const SamplerOptions& options) {
+TrajectoryConfig with_options(TrajectoryConfig config, const Options& options) {
   if (options.has("spacing")) config.spacing = spacing_from(options.text("spacing"));
   if (options.has("sigmas")) config.sigmas = sigma_rule_from(options.text("sigmas"));
   if (options.has("offset")) config.steps_offset = static_cast<int>(options.integer("offset"));

@@ -1,5 +1,5 @@
 #pragma once
-#include "samplers/options.h"
+#include "io/options.h"
 #include "samplers/samplers.h"
 
 namespace tiller {
@@ -9,11 +9,11 @@ struct Sampler {
   std::string name;
   std::string description;  ///< One line.
   std::string paper;        ///< arXiv number.
-  std::vector<SamplerOption> options;
+  std::vector<Option> options;
   /// The levels of a run, from the model's noise schedule and what was asked for.
   Trajectory (*trajectory)(const NoiseSchedule&, const TrajectoryConfig&);
   /// x: noise times the trajectory's initial_scale, (B, C, H, W).
-  Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const SamplerOptions&, NoiseSource&,
+  Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const Options&, NoiseSource&,
                 const Observer&);
 };
 
@@ -24,7 +24,7 @@ const Sampler& find_sampler(const std::string& name);
 
 /// The options that every sampler understands besides its own, written over `config`: spacing,
 /// sigmas, offset, final, rho, sigma_min, sigma_max, strict.
-const std::vector<SamplerOption>& trajectory_options();
-TrajectoryConfig with_options(TrajectoryConfig config, const SamplerOptions&);
+const std::vector<Option>& trajectory_options();
+TrajectoryConfig with_options(TrajectoryConfig config, const Options&);
 
 }  // namespace tiller

@@ -6,7 +6,7 @@ namespace {
 double toy_timestep(double sigma) { return 250 * std::log(sigma) + 500; }
 
 /// Both references draw at every step, Tiller only where it adds noise.
-int unused_draws(const std::vector<double>& sigmas, const SamplerOptions& options) {
+int unused_draws(const std::vector<double>& sigmas, const Options& options) {
   if (!options.has("s_tmax")) return 0;
   const double highest = options.number("s_tmax");
   return static_cast<int>(

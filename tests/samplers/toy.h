@@ -68,9 +68,9 @@ struct Recorder {
 /// A sampler with options as written after "NAME:".
 struct Configured {
   const Sampler& sampler;
-  SamplerOptions options;
+  Options options;
   Configured(const std::string& name, const std::string& text)
-      : sampler(find_sampler(name)), options(sampler_options(text, sampler.options)) {}
+      : sampler(find_sampler(name)), options(parse_options("sampler", text, sampler.options)) {}
 
   Tensor run(const Denoiser& denoise, const Tensor& x, const Trajectory& trajectory,
              NoiseSource& noise, const Observer& observer = {}) const {

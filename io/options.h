@@ -7,16 +7,16 @@
 
 namespace tiller {
 
-/// An option that a sampler understands.
-struct SamplerOption {
+/// An option that a sampler or a guidance understands.
+struct Option {
   std::string name;
-  std::string value;  ///< The default, as written; "" where the model or the sampler decides.
+  std::string value;  ///< The default, as written; "" where something else decides.
   std::string description;
 };
 
 /// Options as written, with defaults filled in. Readers throw UsageError naming the option, what
 /// was found and what was expected.
-struct SamplerOptions {
+struct Options {
   std::map<std::string, std::string> values;
 
   /// Whether the option has a value, given or by default.
@@ -31,8 +31,9 @@ struct SamplerOptions {
   std::string choice(const std::string& name, const std::vector<std::string>& choices) const;
 };
 
-/// Reads "key=value,key=value" (or "") over the defaults. Throws UsageError, with a suggestion, on
+/// Reads "key=value,key=value" (or "") over the defaults; `where` starts messages. Throws UsageError, with a suggestion, on
 /// an unknown or repeated key and on an item without a value.
-SamplerOptions sampler_options(const std::string& text, const std::vector<SamplerOption>&);
+Options parse_options(const std::string& where, const std::string& text,
+                      const std::vector<Option>&);
 
 }  // namespace tiller

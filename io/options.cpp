@@ -1,4 +1,4 @@
-#include "samplers/options.h"
+#include "io/options.h"
 
 #include <algorithm>
 #include <charconv>
@@ -26,7 +26,7 @@ std::string shortest(double number) {
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, number).ptr};
 }
 
-std::vector<std::string> names_of(const std::vector<SamplerOption>& options) {
+std::vector<std::string> names_of(const std::vector<Option>& options) {
   std::vector<std::string> names;
   for (const auto& option : options) names.push_back(option.name);
   return names;
@@ -34,17 +34,17 @@ std::vector<std::string> names_of(const std::vector<SamplerOption>& options) {
 
 }  // namespace
 
-bool SamplerOptions::has(const std::string& name) const {
+bool Options::has(const std::string& name) const {
   const auto found = values.find(name);
   return found != values.end() && !found->second.empty();
 }
 
-std::string SamplerOptions::text(const std::string& name) const {
+std::string Options::text(const std::string& name) const {
   const auto found = values.find(name);
   return found == values.end() ? "" : found->second;
 }
 
-double SamplerOptions::number(const std::string& name, double low, double high) const {
+double Options::number(const std::string& name, double low, double high) const {
   double number = 0;
   if (!parse(text(name), number)) refuse(name, text(name), "a number");
   if (!(number >= low && number <= high))
@@ -52,17 +52,17 @@ double SamplerOptions::number(const std::string& name, double low, double high) 
   return number;
 }
 
-int64_t SamplerOptions::integer(const std::string& name) const {
+int64_t Options::integer(const std::string& name) const {
   int32_t number = 0;
   if (!parse(text(name), number)) refuse(name, text(name), "a whole number");
   return number;
 }
 
-bool SamplerOptions::flag(const std::string& name) const {
+bool Options::flag(const std::string& name) const {
   return choice(name, {"true", "false"}) == "true";
 }
 
-std::string SamplerOptions::choice(const std::string& name,
+std::string Options::choice(const std::string& name,
                                    const std::vector<std::string>& choices) const {
   const std::string value = text(name);
   if (std::find(choices.begin(), choices.end(), value) == choices.end())
@@ -71,8 +71,9 @@ std::string SamplerOptions::choice(const std::string& name,
   return value;
 }
 
-SamplerOptions sampler_options(const std::string& text, const std::vector<SamplerOption>& options) {
-  SamplerOptions result;
+Options parse_options(const std::string& where, const std::string& text,
+                      const std::vector<Option>& options) {
+  Options result;
   for (const auto& option : options) result.values[option.name] = option.value;
   std::set<std::string> given;
   for (size_t begin = 0; begin < text.size();) {
@@ -80,12 +81,12 @@ SamplerOptions sampler_options(const std::string& text, const std::vector<Sample
     const std::string item = text.substr(begin, comma - begin);
     const size_t equals = item.find('=');
     if (equals == std::string::npos || equals + 1 == item.size())
-      refuse("sampler options", item, "key=value");
+      refuse(where, item, "key=value");
     const std::string key = item.substr(0, equals);
     if (!result.values.contains(key))
-      throw UsageError("sampler options: got '" + key + "', expected " +
+      throw UsageError(where + ": got '" + key + "', expected " +
                        enumerate(names_of(options), 20) + "." + suggestion(key, names_of(options)));
-    if (!given.insert(key).second) refuse("sampler options", key + " twice", "it once");
+    if (!given.insert(key).second) refuse(where, key + " twice", "it once");
     result.values[key] = item.substr(equals + 1);
     begin = comma + 1;
   }

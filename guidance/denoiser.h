@@ -1,0 +1,28 @@
+#pragma once
+#include <memory>
+
+#include "guidance/registry.h"
+
+namespace tiller {
+
+/// The images that a guided denoiser works on.
+struct GuidedBatch {
+  Conditioning positive;
+  std::optional<Conditioning> negative;
+  std::vector<uint64_t> seeds;  ///< One an image.
+  int steps = 1;                ///< Of the whole run.
+};
+
+/// What a run has cost, for --json.
+struct GuidanceCost {
+  FlopCount flops;
+  int64_t evaluations = 0;  ///< Batched network calls.
+  int64_t branches = 0;     ///< Branches asked for.
+};
+
+/// Evaluates the branches of all guidances in one batch a stage, equal ones once, and combines them.
+/// The model, guidances and `cost` must outlive it. share = false: each branch in rows of its own.
+Denoiser guided_denoiser(const Model&, std::span<ChosenGuidance>, GuidedBatch, bool share,
+                         GuidanceCost* cost = nullptr);
+
+}  // namespace tiller

@@ -1,0 +1,34 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <map>
+
+#include "io/file.h"
+
+namespace tiller {
+using at::Tensor;
+
+/// Key and value of PNG text chunks (tEXt and iTXt).
+using PngText = std::map<std::string, std::string>;
+
+/// Decodes PNG, JPEG, BMP, GIF (first frame) or TGA to (3, H, W) uint8 RGB. `name` is for the
+/// message. Throws Error when it can't be decoded or has more than `max_pixels`.
+Tensor decode_image(std::string_view bytes, const std::string& name,
+                    int64_t max_pixels = int64_t{1} << 28);
+Tensor read_image(const fs::path&);
+
+/// Scales (3, H, W) uint8 so that the shorter side is `size`, antialiased, and crops the centre:
+/// (3, size, size).
+Tensor resize_and_crop(const Tensor& image, int64_t size);
+
+/// image: (3, H, W) uint8. The same image and text give the same bytes.
+std::string encode_png(const Tensor& image, const PngText& text = {});
+void write_png(const fs::path&, const Tensor& image, const PngText& text = {});
+/// The text chunks of a PNG. Throws Error when the file isn't one or is damaged.
+PngText read_png_text(const fs::path&);
+
+/// (B, 3, H, W) in [-1, 1] to uint8, rounded to the nearest, and back.
+Tensor to_bytes(const Tensor& images);
+Tensor from_bytes(const Tensor& images);
+
+}  // namespace tiller

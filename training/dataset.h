@@ -1,0 +1,24 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "io/file.h"
+
+namespace tiller {
+using at::Tensor;
+
+/// Images to train on, decoded and held in memory.
+struct Dataset {
+  Tensor images;                         ///< (N, 3, size, size) uint8 RGB.
+  Tensor labels;                         ///< (N) int64; undefined when there are none.
+  std::vector<std::string> class_names;  ///< One a label value; may be empty.
+  std::vector<std::string> skipped;      ///< Files that could not be decoded, with the reason.
+};
+
+/// Loads what lies at `path`, told apart by content: a folder of images (class = sub-folder, sorted
+/// by name), a tar file of such folders (also compressed), CIFAR-10's binary files (a folder of
+/// data_batch_*.bin or one such file) or MNIST's IDX files (a folder with *-images-idx3-ubyte and its
+/// labels, plain or gzipped). Other sizes are scaled and cropped to `size`; grey becomes RGB.
+/// Throws Error when nothing usable is there.
+Dataset load_dataset(const fs::path& path, int64_t size);
+
+}  // namespace tiller
