@@ -8,7 +8,8 @@ namespace {
 constexpr int64_t kFeedForwardFactor = 4;
 constexpr double kStackNormEps = 1e-6;
 
-Tensor attend(Rows& rows, const CrossAttention& layer, const Tensor& tokens, const Tensor& context) {
+Tensor attend(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
+              const Tensor& context) {
   const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
   const Tensor k = split_heads(layer.k(rows, context), layer.heads);
   const Tensor v = split_heads(layer.v(rows, context), layer.heads);
@@ -16,7 +17,8 @@ Tensor attend(Rows& rows, const CrossAttention& layer, const Tensor& tokens, con
   return layer.out(rows, merge_heads(at::scaled_dot_product_attention(q, k, v)));
 }
 
-Tensor attend_to_self(Rows& rows, const CrossAttention& layer, const Tensor& tokens, const Site& site) {
+Tensor attend_to_self(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
+                      const Site& site) {
   const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
   const Tensor k = split_heads(layer.k(rows, tokens), layer.heads);
   const Tensor v = split_heads(layer.v(rows, tokens), layer.heads);
@@ -31,7 +33,8 @@ CrossAttention take_attention(Weights& weights, const std::string& name, int64_t
           take_linear(weights, name + ".to_out.0", channels, channels), heads};
 }
 
-TransformerBlock take_block(Weights& weights, const Site& site, const Transformer2DOptions& options) {
+TransformerBlock take_block(Weights& weights, const Site& site,
+                            const Transformer2DOptions& options) {
   const std::string& name = site.path;
   const int64_t c = options.channels, hidden = kFeedForwardFactor * c;
   TransformerBlock block;
@@ -39,7 +42,8 @@ TransformerBlock take_block(Weights& weights, const Site& site, const Transforme
   block.norm1 = take_layer_norm(weights, name + ".norm1", c);
   block.self = take_attention(weights, name + ".attn1", c, c, options.heads);
   block.norm2 = take_layer_norm(weights, name + ".norm2", c);
-  block.cross = take_attention(weights, name + ".attn2", c, options.context_channels, options.heads);
+  block.cross =
+      take_attention(weights, name + ".attn2", c, options.context_channels, options.heads);
   block.norm3 = take_layer_norm(weights, name + ".norm3", c);
   block.feed_forward.in = take_linear(weights, name + ".ff.net.0.proj", c, 2 * hidden);
   block.feed_forward.out = take_linear(weights, name + ".ff.net.2", hidden, c);

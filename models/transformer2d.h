@@ -15,8 +15,8 @@ struct GatedFeedForward {
   Tensor operator()(Rows&, const Tensor& tokens) const;
 };
 
-/// Self-attention, cross-attention to the text and a feed-forward layer, each with a norm before and
-/// a residual around it.
+/// Self-attention, cross-attention to the text and a feed-forward layer, each with a norm before
+/// and a residual around it.
 struct TransformerBlock {
   Site site;
   LayerNorm norm1, norm2, norm3;

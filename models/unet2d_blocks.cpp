@@ -70,8 +70,7 @@ UNet2DLayers UNet2DBuilder::take_down(size_t index) {
     skips_.push_back(channels_);
   }
   if (index + 1 == config_.down.size()) return layers;
-  layers.resample =
-      take_conv(weights_, name + ".downsamplers.0.conv", channels_, channels_, 3, 2);
+  layers.resample = take_conv(weights_, name + ".downsamplers.0.conv", channels_, channels_, 3, 2);
   if (!config_.pad_before_downsampling) layers.resample->padding = 0;
   downscale_ *= 2;
   skips_.push_back(channels_);

@@ -50,7 +50,8 @@ class UNet2DBuilder {
 };
 
 /// Each pushes or pops `skips`: outputs of the way down, for rows as they were then.
-Tensor run_down(const UNet2DLayers&, Rows&, Tensor x, const Tensor& time, std::vector<Tensor>& skips);
+Tensor run_down(const UNet2DLayers&, Rows&, Tensor x, const Tensor& time,
+                std::vector<Tensor>& skips);
 Tensor run_mid(const UNet2DLayers&, Rows&, Tensor x, const Tensor& time);
 Tensor run_up(const UNet2DLayers&, Rows&, Tensor x, const Tensor& time, std::vector<Tensor>& skips);
 

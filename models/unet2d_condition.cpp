@@ -28,14 +28,16 @@ void expect_size(const Tensor& x, int64_t dim, int64_t expected, const std::stri
                 ", expected " + std::to_string(expected) + ".");
 }
 
-class UNet2DCondition : public Network {
+class UNet2DCondition final : public Network {
  public:
   UNet2DCondition(const UNet2DConfig& config, Weights& weights);
 
   const std::vector<Site>& sites() const override { return sites_; }
   int64_t in_channels() const override { return config_.in_channels; }
   int64_t out_channels() const override { return config_.out_channels; }
-  const NamedTensors& parameters() const override { return parameters_; }
+  int64_t size_multiple() const override {
+    return config_.pad_before_downsampling ? 1 : int64_t{1} << (down_.size() - 1);
+  }
   Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const override;
 
  private:
@@ -52,7 +54,6 @@ class UNet2DCondition : public Network {
   UNet2DLayers mid_;
   GroupNorm norm_out_;
   std::vector<Site> sites_;
-  NamedTensors parameters_;
 };
 
 UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) : config_(config) {
@@ -60,7 +61,8 @@ UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) :
   conv_in_ = take_conv(weights, "conv_in", config.in_channels, width, config.conv_in_kernel);
   time_ = take_embedding(weights, "time_embedding", width, config.time_channels);
   if (config.guidance_channels)
-    guidance_ = take_linear(weights, "time_embedding.cond_proj", config.guidance_channels, width, false);
+    guidance_ =
+        take_linear(weights, "time_embedding.cond_proj", config.guidance_channels, width, false);
   if (config.added_channels)
     added_ = take_embedding(weights, "add_embedding", config.added_channels, config.time_channels);
   UNet2DBuilder builder(config, weights);
@@ -70,27 +72,28 @@ UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) :
   norm_out_ = take_group_norm(weights, "conv_norm_out", width, config.norm_groups, config.norm_eps);
   conv_out_ = take_conv(weights, "conv_out", width, config.out_channels, config.conv_out_kernel);
   sites_ = builder.sites();
-  parameters_ = weights.finish();
 }
 
 void UNet2DCondition::check_input(const Tensor& x, const Rows& rows) const {
   expect_size(x, 1, config_.in_channels, "latent");
   if (!sites_.empty())
     expect_size(rows.gather(&Conditioning::context), 2, config_.context_channels, "context");
-  const int64_t scale = int64_t{1} << (config_.down.size() - 1);
-  if (!config_.pad_before_downsampling && (x.size(2) % scale || x.size(3) % scale))
+  if (x.size(2) % size_multiple() || x.size(3) % size_multiple())
     throw Error("UNet2DConditionModel: got a latent of " + std::to_string(x.size(2)) + " x " +
-                std::to_string(x.size(3)) + ", expected multiples of " + std::to_string(scale) + ".");
+                std::to_string(x.size(3)) + ", expected multiples of " +
+                std::to_string(size_multiple()) + ".");
 }
 
 Tensor UNet2DCondition::embed_added(Rows& rows) const {
   const Tensor pooled = rows.gather(&Conditioning::pooled);
   const Tensor ids = rows.gather(&Conditioning::time_ids);
   expect_size(ids, 1, 6, "set of time_ids");
-  expect_size(pooled, 1, config_.added_channels - 6 * config_.time_id_channels, "pooled text state");
+  expect_size(pooled, 1, config_.added_channels - 6 * config_.time_id_channels,
+              "pooled text state");
   const Tensor embedded = timestep_embedding(ids.flatten(), config_.time_id_channels,
                                              config_.sin_first, config_.frequency_shift);
-  return added_(rows, at::cat({pooled.to(dtype()), embedded.view({ids.size(0), -1}).to(dtype())}, 1));
+  return added_(rows,
+                at::cat({pooled.to(dtype()), embedded.view({ids.size(0), -1}).to(dtype())}, 1));
 }
 
 /// What the resnets read: the time embedding after its SiLU.

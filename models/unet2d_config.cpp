@@ -43,7 +43,8 @@ void read_harmless(ConfigReader& reader) {
 Integers depths_from(const std::string& key, const Json& value, int64_t stacks) {
   if (!value.is_array()) return Integers(stacks, config_integer(key, value, 0, kMaxLayers));
   if (static_cast<int64_t>(value.size()) != stacks)
-    config_error(key, value, "an integer or a list of " + std::to_string(stacks) + " for that stage");
+    config_error(key, value,
+                 "an integer or a list of " + std::to_string(stacks) + " for that stage");
   Integers result;
   for (const auto& entry : value) result.push_back(config_integer(key, entry, 0, kMaxLayers));
   return result;
@@ -109,11 +110,13 @@ Integers read_heads(ConfigReader& reader, size_t stages) {
   return named ? reader.integers("num_attention_heads", 8, stages, kMaxChannels) : usual;
 }
 
-std::optional<UNet2DStage> read_mid(ConfigReader& reader, const UNet2DStage& last, const Json& depth) {
+std::optional<UNet2DStage> read_mid(ConfigReader& reader, const UNet2DStage& last,
+                                    const Json& depth) {
   const std::string key = "mid_block_type";
   if (reader.has(key) && reader.at(key).is_null()) return std::nullopt;
   UNet2DStage stage{last.channels, 1, {}, last.heads};
-  if (reader.word(key, {"UNetMidBlock2DCrossAttn", "UNetMidBlock2D"}) == "UNetMidBlock2D") return stage;
+  if (reader.word(key, {"UNetMidBlock2DCrossAttn", "UNetMidBlock2D"}) == "UNetMidBlock2D")
+    return stage;
   const Json& first = depth.is_array() && !depth.empty() ? depth.front() : depth;
   stage.resnets = 2;
   stage.depths = {config_integer(kDepths, first, 0, kMaxLayers)};
@@ -126,8 +129,10 @@ void read_stages(ConfigReader& reader, UNet2DConfig& config) {
   const Integers layers = reader.integers("layers_per_block", 2, stages, kMaxLayers);
   const Integers heads = read_heads(reader, stages);
   const Depths depths = read_depths(reader, stages);
-  const auto down = read_attention(reader, "down_block_types", "DownBlock2D", {true, true, true, false}, stages);
-  const auto up = read_attention(reader, "up_block_types", "UpBlock2D", {false, true, true, true}, stages);
+  const auto down =
+      read_attention(reader, "down_block_types", "DownBlock2D", {true, true, true, false}, stages);
+  const auto up =
+      read_attention(reader, "up_block_types", "UpBlock2D", {false, true, true, true}, stages);
   for (size_t i = 0; i < stages; ++i) {
     UNet2DStage stage{channels[i], layers[i], {}, heads[i]};
     if (down[i]) stage.depths = depths_from(kDepths, depths.down[i], stage.resnets);
@@ -168,14 +173,16 @@ void read_time(ConfigReader& reader, UNet2DConfig& config) {
 void read_layers(ConfigReader& reader, UNet2DConfig& config) {
   config.in_channels = reader.integer("in_channels", 4, 1, kMaxChannels);
   config.out_channels = reader.integer("out_channels", 4, 1, kMaxChannels);
-  const Integers context = reader.integers("cross_attention_dim", 1280, config.down.size(), 1 << 16);
+  const Integers context =
+      reader.integers("cross_attention_dim", 1280, config.down.size(), 1 << 16);
   config.context_channels = context.front();
   if (context != Integers(context.size(), context.front()))
     config_error("cross_attention_dim", context, "one width for all stages");
   config.norm_groups = reader.integer("norm_num_groups", 32, 1, kMaxChannels);
   config.norm_eps = reader.number("norm_eps", 1e-5, 0, 1);
   config.linear_projection = reader.flag("use_linear_projection", false);
-  config.scale_shift = reader.word("resnet_time_scale_shift", {"default", "scale_shift"}) != "default";
+  config.scale_shift =
+      reader.word("resnet_time_scale_shift", {"default", "scale_shift"}) != "default";
   config.center_input = reader.flag("center_input_sample", false);
   config.mid_scale = reader.number("mid_block_scale_factor", 1, 1e-6, 1e6);
   config.dropout = reader.number("dropout", 0, 0, 1);
