@@ -1,6 +1,7 @@
 #include "models/unet2d_config.h"
 
 #include <algorithm>
+#include <set>
 
 #include "models/config_reader.h"
 
@@ -176,7 +177,7 @@ void read_layers(ConfigReader& reader, UNet2DConfig& config) {
   const Integers context =
       reader.integers("cross_attention_dim", 1280, config.down.size(), 1 << 16);
   config.context_channels = context.front();
-  if (context != Integers(context.size(), context.front()))
+  if (std::set<int64_t>(context.begin(), context.end()).size() > 1)
     config_error("cross_attention_dim", context, "one width for all stages");
   config.norm_groups = reader.integer("norm_num_groups", 32, 1, kMaxChannels);
   config.norm_eps = reader.number("norm_eps", 1e-5, 0, 1);
