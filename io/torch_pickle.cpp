@@ -229,16 +229,16 @@ class TensorReader {
     if (sizes.size() != strides.size() || sizes.size() > max_rank)
       refuse(file_, where + " has " + std::to_string(sizes.size()) + " sizes and " +
                         std::to_string(strides.size()) + " strides");
+    const bool empty = std::find(sizes.begin(), sizes.end(), 0) != sizes.end();
     int64_t last = offset, count = 1;
     bool overflow = false;
     for (size_t i = 0; i < sizes.size(); ++i) {
       int64_t reach = 0;
       const int64_t size = std::max<int64_t>(sizes[i], 1);
       overflow |= __builtin_mul_overflow(size - 1, strides[i], &reach);
-      overflow |= __builtin_add_overflow(last, reach, &last);
+      overflow |= __builtin_add_overflow(last, empty ? 0 : reach, &last);
       overflow |= __builtin_mul_overflow(count, size, &count);
     }
-    const bool empty = std::find(sizes.begin(), sizes.end(), 0) != sizes.end();
     if (overflow || static_cast<uint64_t>(last) + !empty > elements)
       refuse(file_,
              where + " goes beyond its storage of " + std::to_string(elements) + " elements");
