@@ -34,3 +34,6 @@ find_package(LibArchive REQUIRED)
 add_library(tiller_archive INTERFACE)
 target_link_libraries(tiller_archive INTERFACE LibArchive::LibArchive)
 add_library(tiller::archive ALIAS tiller_archive)
+
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(ZLIB REQUIRED)
