@@ -121,11 +121,13 @@ void check_inputs(const Tensor& q, const Tensor& k, int64_t iterations) {
   TORCH_CHECK(iterations >= 0, "sinkhorn_potentials: got ", iterations, " iterations.");
 }
 
-/// O(N) memory: S is never stored. q, k: (B, H, N, d) in float32, float16 or bfloat16; returns g,
-/// (B, H, N) in float32. All arithmetic is in float32.
+/// O(N) memory: S is never stored. q, k: (B, H, N, d) of any floating type; returns g,
+/// (B, H, N) in float32. All arithmetic is in float32, float64's too.
 Tensor sinkhorn_potentials_cuda(const Tensor& q, const Tensor& k, int64_t iterations) {
   check_inputs(q, k, iterations);
   const c10::cuda::CUDAGuard guard(q.device());
+  if (q.scalar_type() == at::kDouble)
+    return sinkhorn_potentials_cuda(q.to(at::kFloat), k.to(at::kFloat), iterations);
   const Tensor rows = q.contiguous(), columns = k.contiguous();
   const at::TensorOptions options = q.options().dtype(at::kFloat);
   Tensor g = at::zeros({q.size(0), q.size(1), q.size(2)}, options);
