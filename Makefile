@@ -1,5 +1,5 @@
 # make                build/tiller, after installing what is missing
-# make test           builds and runs the tests (CI=true: warnings are errors)
+# make test           builds (make tests) and runs the tests (CI=true: warnings are errors)
 # make demo           draws the demo's images into demo/
 # make install        into PREFIX (default /usr/local), below DESTDIR
 # make format         formats the sources; make clean removes the build
@@ -12,7 +12,7 @@ JOBS ?= $(shell nproc)
 WERROR := $(if $(filter true 1,$(CI)),ON,OFF)
 export Torch_DIR DESTDIR
 
-.PHONY: all setup configure test demo install format clean
+.PHONY: all setup configure tests test demo install format clean
 
 all: configure
 	@cmake --build $(BUILD) -j $(JOBS) --target program
@@ -24,8 +24,10 @@ setup:
 configure: setup
 	@scripts/configure.sh $(BUILD) -DTILLER_WERROR=$(WERROR) $(CMAKE_FLAGS)
 
-test: configure
+tests: configure
 	@cmake --build $(BUILD) -j $(JOBS)
+
+test: tests
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 demo: all
