@@ -32,6 +32,6 @@ if [ $kind = cuda ]; then
 else
   pip --no-deps "torch==$version"
   toolkit=$(toolkit_version)
-  [ -z "$toolkit" ] || pip "cuda-toolkit[cudart,cupti]==$toolkit"
+  [ -z "$toolkit" ] || pip --no-warn-conflicts "cuda-toolkit[cudart,cupti]==$toolkit"
 fi
 echo "$version $kind" >"$stamp"
