@@ -16,8 +16,8 @@ struct Dataset {
 
 /// Loads what lies at `path`, told apart by content: a folder of images (class = sub-folder, sorted
 /// by name), a tar file of such folders (also compressed), CIFAR-10's binary files (a folder of
-/// data_batch_*.bin or one such file) or MNIST's IDX files (a folder with *-images-idx3-ubyte and its
-/// labels, plain or gzipped). Other sizes are scaled and cropped to `size`; grey becomes RGB.
+/// data_batch_*.bin or one such file) or MNIST's IDX files (a folder with *-images-idx3-ubyte and
+/// its labels, plain or gzipped). Other sizes are scaled and cropped to `size`; grey becomes RGB.
 /// Throws Error when nothing usable is there.
 Dataset load_dataset(const fs::path& path, int64_t size);
 
