@@ -72,7 +72,7 @@ void print_model(const Model& model) {
   std::cout << table(
       {{"kind", model.kind},
        {"weights", model.file + ", hash " + model.hash},
-       {"parameters", text_of(contents_of(network.parameters()))},
+       {"parameters", text_of(contents_of(model.parameters))},
        {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
        {"classes", classes_text(model)},
        {"predicts",
@@ -100,7 +100,7 @@ Json model_json(const Model& model) {
                      {"tokens", tokens_of(site, model.image_size)},
                      {"heads", site.heads}});
   Json json = {{"kind", model.kind}, {"weights", model.file}, {"hash", model.hash}};
-  json.update(contents_json(contents_of(model.network->parameters())));
+  json.update(contents_json(contents_of(model.parameters)));
   json.update({{"size", model.image_size},
                {"channels", model.network->in_channels()},
                {"classes", model.classes},

@@ -14,7 +14,8 @@ namespace tiller {
 #define TILLER_COMMANDS(X) \
   X(generate)              \
   X(info)                  \
-  X(list)
+  X(list)                  \
+  X(train)
 
 #define TILLER_DECLARE(name) Command name##_command();
 TILLER_COMMANDS(TILLER_DECLARE)
