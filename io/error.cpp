@@ -31,6 +31,13 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
   return best ? " Did you mean '" + *best + "'?" : "";
 }
 
+std::string printable(const std::string& text, size_t limit) {
+  std::string result = text.substr(0, limit);
+  for (char& c : result)
+    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
+  return text.size() > limit ? result + "..." : result;
+}
+
 std::string enumerate(const std::vector<std::string>& items, size_t limit) {
   std::string text;
   const size_t shown = std::min(items.size(), limit);

@@ -18,8 +18,13 @@ class UsageError : public Error {
   using Error::Error;
 };
 
-/// The candidate closest to `word` by edit distance, as " Did you mean 'x'?", or "" when none is near.
+/// The candidate closest to `word` by edit distance, as " Did you mean 'x'?", or "" when none is
+/// near.
 std::string suggestion(const std::string& word, const std::vector<std::string>& candidates);
+
+/// Text from a file as a message may quote it: control characters as '?', shortened to `limit`
+/// bytes.
+std::string printable(const std::string& text, size_t limit = 100);
 
 /// "a, b and c"; at most `limit` items, then "and 12 more".
 std::string enumerate(const std::vector<std::string>& items, size_t limit = 8);

@@ -9,7 +9,8 @@
 namespace tiller {
 namespace fs = std::filesystem;
 
-/// A file's bytes, mapped read-only. Throws Error naming the file when it can't be opened.
+/// A file's bytes, mapped copy-on-write: what is written to them stays in memory. Throws Error
+/// naming the file when it can't be opened.
 class MappedFile {
  public:
   explicit MappedFile(const fs::path&);

@@ -63,7 +63,7 @@ bool Options::flag(const std::string& name) const {
 }
 
 std::string Options::choice(const std::string& name,
-                                   const std::vector<std::string>& choices) const {
+                            const std::vector<std::string>& choices) const {
   const std::string value = text(name);
   if (std::find(choices.begin(), choices.end(), value) == choices.end())
     throw UsageError(name + ": got '" + value + "', expected one of " + enumerate(choices) + "." +
@@ -80,12 +80,11 @@ Options parse_options(const std::string& where, const std::string& text,
     const size_t comma = std::min(text.find(',', begin), text.size());
     const std::string item = text.substr(begin, comma - begin);
     const size_t equals = item.find('=');
-    if (equals == std::string::npos || equals + 1 == item.size())
-      refuse(where, item, "key=value");
+    if (equals == std::string::npos || equals + 1 == item.size()) refuse(where, item, "key=value");
     const std::string key = item.substr(0, equals);
     if (!result.values.contains(key))
-      throw UsageError(where + ": got '" + key + "', expected " +
-                       enumerate(names_of(options), 20) + "." + suggestion(key, names_of(options)));
+      throw UsageError(where + ": got '" + key + "', expected " + enumerate(names_of(options), 20) +
+                       "." + suggestion(key, names_of(options)));
     if (!given.insert(key).second) refuse(where, key + " twice", "it once");
     result.values[key] = item.substr(equals + 1);
     begin = comma + 1;

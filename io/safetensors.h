@@ -24,10 +24,13 @@ struct SafetensorsHeader {
 /// Throws Error naming `file`, what was found and what was expected.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> bytes, const std::string& file);
 
-/// Tensors that lie in a mapping of the file, which lives as long as any of them. Read-only.
+/// Tensors that lie in a mapping of the file, which lives as long as any of them (misaligned ones
+/// are copied). Writing to them in place never reaches the file.
 TensorFile load_safetensors(const fs::path&);
 
-/// Writes contiguous CPU copies, under a temporary name first.
+/// Writes contiguous CPU copies, under a temporary name first; wider dtypes first, else in the
+/// given order, so that every tensor is aligned. The same tensors give the same bytes. Throws Error
+/// on repeated names and on dtypes that the format lacks.
 void save_safetensors(const fs::path&, const NamedTensors&,
                       const std::map<std::string, std::string>& metadata = {});
 

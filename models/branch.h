@@ -1,7 +1,7 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 
 #include "models/perturbation.h"
 
@@ -72,7 +72,9 @@ class Rows {
 
  private:
   int64_t group_of(int64_t branch) const;
+  int64_t split_off(int64_t group, const std::function<bool(const Branch&)>& leaves);
   int64_t isolate(int64_t branch);
+  Tensor replace(const Tensor& x, int64_t group, const Tensor& rows) const;
   Tensor slice(const Tensor& x, int64_t group) const;
   bool acts(int64_t branch, const Site&, Perturbation::Kind) const;
 

@@ -7,17 +7,19 @@
 
 namespace tiller {
 
-/// A folder or file as the user names it, loaded: the network and what is known of how it was trained.
+/// A folder or file as the user names it, loaded: the network and what is known of how it was
+/// trained.
 struct Model {
   std::unique_ptr<Network> network;
-  std::string kind;       ///< "adm" or "unet2d_condition".
-  nlohmann::json config;  ///< As read, guided-diffusion's flags or diffusers' keys.
-  std::string file;       ///< The weights' file name, without the folder.
-  std::string hash;       ///< SHA-256 of the weights' file, hexadecimal, first 16 digits.
+  NamedTensors parameters;  ///< The network's tensors, in the checkpoint's order and naming.
+  std::string kind;         ///< "adm" or "unet2d_condition".
+  nlohmann::json config;    ///< As read, guided-diffusion's flags or diffusers' keys.
+  std::string file;         ///< The weights' file name, without the folder.
+  std::string hash;         ///< SHA-256 of the weights' file, hexadecimal, first 16 digits.
 
   int64_t image_size = 0;  ///< The default size in pixels (ADM) or latents.
   int64_t classes = 0;     ///< 0: unconditional. Label `classes` means "no label" where null_label.
-  bool null_label = false; ///< The label embedding has one more row, trained by label dropout.
+  bool null_label = false;  ///< The label embedding has one more row, trained by label dropout.
   std::vector<std::string> class_names;  ///< One a class where the config has them, else empty.
 
   PredictionType prediction = PredictionType::epsilon;
@@ -34,8 +36,8 @@ struct ModelFiles {
 };
 ModelFiles find_model(const fs::path&);
 
-/// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint), an
-/// ADM weights file with config.json beside it, or a diffusers UNet folder. Weights are cast to
+/// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint),
+/// an ADM weights file with config.json beside it, or a diffusers UNet folder. Weights are cast to
 /// `dtype` on `device`. Throws Error naming missing, surplus or misshapen tensors and keys.
 Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU);
 

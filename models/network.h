@@ -12,8 +12,8 @@ class Network {
   virtual int64_t in_channels() const = 0;
   /// Channels of the prediction, without those of a learned variance.
   virtual int64_t out_channels() const = 0;
-  /// Name and tensor of every weight, in the checkpoint's order and naming.
-  virtual const std::vector<std::pair<std::string, Tensor>>& parameters() const = 0;
+  /// Height and width of inputs are multiples of this.
+  virtual int64_t size_multiple() const = 0;
   /// x: (B, C, H, W); t: (B) timesteps. Returns the raw output for the rows' final groups,
   /// (groups * B, C', H, W) in float32.
   virtual Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const = 0;

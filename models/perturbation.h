@@ -5,12 +5,13 @@
 
 namespace tiller {
 
-/// What a perturbation may know of the step at hand. Nothing here depends on how images are batched.
+/// What a perturbation may know of the step at hand. Nothing here depends on how images are
+/// batched.
 struct StepContext {
-  int step = 0;                  ///< 0 is the noisiest.
-  int steps = 1;                 ///< Steps of the whole run.
-  std::vector<uint64_t> seeds;   ///< One an image.
-  int64_t height = 0, width = 0; ///< Of the latent.
+  int step = 0;                   ///< 0 is the noisiest.
+  int steps = 1;                  ///< Steps of the whole run.
+  std::vector<uint64_t> seeds;    ///< One an image.
+  int64_t height = 0, width = 0;  ///< Of the latent.
   at::Device device = at::kCPU;
 };
 

@@ -19,7 +19,8 @@ struct NoiseLevel {
 struct Prediction {
   Tensor sample;    ///< Estimate of x_0.
   Tensor epsilon;   ///< Estimate of the noise.
-  Tensor variance;  ///< Learned variance's raw value (-1: smallest, 1: largest); undefined without one.
+  Tensor variance;  ///< Learned variance's raw value (-1: smallest, 1: largest); undefined without
+                    ///< one.
   Tensor renoise;   ///< Another epsilon to noise the sample with (CFG++); undefined: use `epsilon`.
 };
 

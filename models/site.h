@@ -16,9 +16,9 @@ enum class Part { down, mid, up };
 struct Site {
   std::string path;  ///< As the checkpoint names it: "mid_block.attentions.0.transformer_blocks.0".
   Part part;
-  int index;  ///< Counted within its part: d0, d1, ..., m0, ..., u0.
-  int order;  ///< Counted over the whole network.
-  int stack;  ///< Sites of one stack hand their tokens straight to each other.
+  int index;      ///< Counted within its part: d0, d1, ..., m0, ..., u0.
+  int order;      ///< Counted over the whole network.
+  int stack;      ///< Sites of one stack hand their tokens straight to each other.
   int downscale;  ///< Tokens lie on a grid of ceil(H / downscale) x ceil(W / downscale).
   int heads;
 };
@@ -34,7 +34,8 @@ Grid token_grid(const Site&, int64_t latent_height, int64_t latent_width);
 
 /// Chooses sites by a pattern as TPG's and PAG's authors write them ("mid", "down", "up", "all",
 /// "d6-23", "u0+u3", "d1-3+mid+u2") or by globs over site paths ("down_blocks.2.*").
-/// Returns their `order`, ascending. Throws UsageError, listing what there is, when a part matches nothing.
+/// Returns their `order`, ascending. Throws UsageError, listing what there is, when a part matches
+/// nothing.
 std::vector<int> select_sites(const std::string& pattern, const std::vector<Site>&);
 
 }  // namespace tiller

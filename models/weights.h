@@ -26,8 +26,10 @@ class Weights {
   explicit Weights(uint64_t seed);
 
   bool has(const std::string& name) const;
-  /// A missing name or a wrong shape is noted, and answered with zeros, so that `finish` can list all.
-  /// fan_in is that of the layer, for Init::uniform; 0: the product of the shape's tail.
+  /// The shape of a tensor in the file; empty when it isn't there.
+  std::vector<int64_t> shape(const std::string& name) const;
+  /// A missing name or a wrong shape is noted, and answered with zeros, so that `finish` can list
+  /// all. fan_in is that of the layer, for Init::uniform; 0: the product of the shape's tail.
   Tensor take(const std::string& name, at::IntArrayRef shape, Init init = Init::uniform,
               int64_t fan_in = 0);
   /// Throws Error listing tensors that were missing, of another shape or never taken, and returns
@@ -35,6 +37,9 @@ class Weights {
   NamedTensors finish();
 
  private:
+  Tensor fresh(at::IntArrayRef shape, Init, int64_t fan_in);
+  Tensor loaded(const std::string& name, at::IntArrayRef shape);
+
   std::map<std::string, Tensor> file_;
   std::string name_;
   bool fresh_ = false;

@@ -1,0 +1,44 @@
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <vector>
+
+namespace tiller {
+
+/// guided-diffusion's model and diffusion flags, with its names and defaults
+/// (model_and_diffusion_defaults in its script_util.py). The last four are Tiller's own.
+struct AdmConfig {
+  int64_t image_size = 64;
+  int64_t num_channels = 128;
+  int64_t num_res_blocks = 2;
+  int64_t num_heads = 4;
+  int64_t num_heads_upsample = -1;  ///< -1: num_heads.
+  int64_t num_head_channels = -1;   ///< -1: by num_heads.
+  std::vector<int64_t> attention_resolutions = {16, 8};
+  std::vector<double> channel_mult;  ///< Empty: guided-diffusion's for the image size.
+  double dropout = 0;
+  bool class_cond = false;
+  bool use_scale_shift_norm = true;
+  bool resblock_updown = false;
+  bool use_new_attention_order = false;
+  bool learn_sigma = false;
+
+  int64_t diffusion_steps = 1000;
+  std::string noise_schedule = "linear";
+  bool predict_xstart = false;
+  bool rescale_timesteps = false;
+
+  int64_t num_classes = 0;  ///< 0: as many as the label embedding has rows.
+  bool null_label = false;  ///< The embedding has a row more, for "no label".
+  std::vector<std::string> class_names;
+  int64_t in_channels = 3;
+
+  int64_t out_channels() const { return learn_sigma ? 2 * in_channels : in_channels; }
+};
+
+/// Reads a config.json's object; lists may be guided-diffusion's strings ("16,8"). Throws Error
+/// naming `file` and the key when a key is unknown, of the wrong type or out of bounds.
+AdmConfig adm_config(const nlohmann::json&, const std::string& file);
+
+}  // namespace tiller

@@ -1,0 +1,92 @@
+#include "models/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
+
+#include <charconv>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+struct CudaState {
+  std::string problem;
+  std::string kernels_problem;
+};
+
+// Asks the driver itself, since LibTorch's CUDA part takes seconds to load.
+std::string driver_problem() {
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW);
+  if (!driver) return "no NVIDIA driver is installed (libcuda.so.1 isn't there)";
+  const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(driver, "cuInit"));
+  const auto count = reinterpret_cast<int (*)(int*)>(dlsym(driver, "cuDeviceGetCount"));
+  int devices = 0;
+  if (!init || !count || init(0) != 0 || count(&devices) != 0 || devices == 0)
+    return "the NVIDIA driver finds no GPU";
+  return "";
+}
+
+// Loaded libraries stay: LibTorch's can't be unloaded.
+std::string library_problem(const char* library) {
+  if (dlopen(library, RTLD_NOW | RTLD_GLOBAL)) return "";
+  return dlerror();
+}
+
+std::string torch_problem() {
+  const std::string problem = library_problem("libtorch_cuda.so");
+  if (!problem.empty()) return "LibTorch's CUDA part doesn't load (" + problem + ")";
+  if (!at::globalContext().hasCUDA()) return "LibTorch's CUDA part was loaded too late";
+  if (at::detail::getCUDAHooks().deviceCount() == 0)
+    return "LibTorch finds no GPU that it supports";
+  return "";
+}
+
+CudaState load_cuda() {
+  CudaState state;
+  state.problem = driver_problem();
+  if (state.problem.empty()) state.problem = torch_problem();
+  state.kernels_problem =
+      state.problem.empty() ? library_problem("libtiller_cuda.so") : state.problem;
+  return state;
+}
+
+const CudaState& cuda_state() {
+  static const CudaState state = load_cuda();
+  return state;
+}
+
+at::Device cuda_device(const std::string& name, int index) {
+  if (!cuda_available())
+    throw Error("--device: got '" + name + "', but " + cuda_problem() + ". Use --device cpu.");
+  const int devices = at::detail::getCUDAHooks().deviceCount();
+  if (index >= devices)
+    throw Error("--device: got '" + name + "', expected an index below " + std::to_string(devices) +
+                ", the number of GPUs.");
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+}  // namespace
+
+bool cuda_available() { return cuda_problem().empty(); }
+
+const std::string& cuda_problem() { return cuda_state().problem; }
+
+const std::string& cuda_kernels_problem() { return cuda_state().kernels_problem; }
+
+at::Device choose_device(const std::string& name) {
+  if (name == "cpu") return at::kCPU;
+  if (name == "auto") return cuda_available() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (name == "cuda") return cuda_device(name, 0);
+  if (name.starts_with("cuda:")) {
+    int index = -1;
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + 5, end, index);
+    if (error == std::errc() && stop == end && index >= 0) return cuda_device(name, index);
+  }
+  throw UsageError("--device: got '" + name + "', expected auto, cpu, cuda or cuda:INDEX." +
+                   suggestion(name, {"auto", "cpu", "cuda"}));
+}
+
+}  // namespace tiller

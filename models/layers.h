@@ -1,0 +1,57 @@
+#pragma once
+/// Layers as plain structs of their tensors. Each counts its operations through Rows. Inputs lie in
+/// the channels-last order where they are images.
+#include "models/branch.h"
+#include "models/weights.h"
+
+namespace tiller {
+
+/// weight: (out, in) or a 1x1 convolution's (out, in, 1[, 1]), which is applied to the last
+/// dimension.
+struct Linear {
+  Tensor weight, bias;
+  Tensor operator()(Rows&, const Tensor& x) const;
+};
+/// `name` without ".weight". kernel_dims: trailing ones in the weight's shape.
+Linear take_linear(Weights&, const std::string& name, int64_t in, int64_t out, bool bias = true,
+                   Init init = Init::uniform, int kernel_dims = 0);
+
+/// weight: (out, in, k, k).
+struct Conv2d {
+  Tensor weight, bias;
+  int64_t stride = 1, padding = 0;
+  Tensor operator()(Rows&, const Tensor& x) const;
+};
+Conv2d take_conv(Weights&, const std::string& name, int64_t in, int64_t out, int64_t kernel,
+                 int64_t stride = 1, Init init = Init::uniform);
+
+/// Over (R, C, ...).
+struct GroupNorm {
+  Tensor weight, bias;
+  int64_t groups = 32;
+  double eps = 1e-5;
+  Tensor operator()(const Tensor& x) const;
+};
+GroupNorm take_group_norm(Weights&, const std::string& name, int64_t channels, int64_t groups = 32,
+                          double eps = 1e-5);
+
+/// Over the last dimension.
+struct LayerNorm {
+  Tensor weight, bias;
+  Tensor operator()(const Tensor& x) const;
+};
+LayerNorm take_layer_norm(Weights&, const std::string& name, int64_t channels);
+
+/// cos and sin of t / 10000^(i / (half - shift)), i < half; (R) to (R, dim) in float32.
+/// sin_first: diffusers with flip_sin_to_cos = false.
+Tensor timestep_embedding(const Tensor& t, int64_t dim, bool sin_first = false, double shift = 0);
+
+/// (R, C, H, W) to (R, H * W, C) and back. Views where the memory allows.
+Tensor to_tokens(const Tensor& x);
+Tensor from_tokens(const Tensor& tokens, int64_t height, int64_t width);
+
+/// (R, N, heads * d) to (R, heads, N, d) and back.
+Tensor split_heads(const Tensor& x, int64_t heads);
+Tensor merge_heads(const Tensor& x);
+
+}  // namespace tiller

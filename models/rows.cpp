@@ -1,0 +1,181 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "models/branch.h"
+
+namespace tiller {
+namespace {
+
+/// Whether two branches read the same from the start of the network on. Contexts come in later.
+bool same_root(const Branch& a, const Branch& b) {
+  const auto same = [&](Tensor Conditioning::*part) {
+    return (a.conditioning->*part).is_same(b.conditioning->*part);
+  };
+  return same(&Conditioning::label) && same(&Conditioning::pooled) && same(&Conditioning::time_ids);
+}
+
+bool same_context(const Branch& a, const Branch& b) {
+  return a.conditioning->context.is_same(b.conditioning->context);
+}
+
+Tensor shuffled(const Tensor& tokens, const Tensor& permutation) {
+  return tokens.gather(1, permutation.unsqueeze(-1).expand(tokens.sizes()));
+}
+
+}  // namespace
+
+Rows::Rows(std::span<const Branch> branches, int64_t images, RowOptions options)
+    : branches_(branches.begin(), branches.end()), images_(images), options_(options) {
+  for (int64_t b = 0; b < this->branches(); ++b) {
+    const auto joins = [&](const std::vector<int64_t>& group) {
+      return options_.share && same_root(branches_[group.front()], branches_[b]);
+    };
+    const auto found = std::find_if(members_.begin(), members_.end(), joins);
+    if (found != members_.end())
+      found->push_back(b);
+    else
+      members_.push_back({b});
+  }
+  parents_.assign(members_.size(), -1);
+}
+
+void Rows::count(double operations) {
+  flops_.spent += operations;
+  flops_.unshared += operations / groups() * branches();
+}
+
+Tensor Rows::slice(const Tensor& x, int64_t group) const {
+  return x.narrow(0, group * images_, images_);
+}
+
+Tensor Rows::roots(const Tensor& x) const {
+  const auto copies = std::count(parents_.begin(), parents_.end(), -1);
+  return copies == 1 ? x : at::cat(std::vector<Tensor>(copies, x));
+}
+
+Tensor Rows::gather(Tensor Conditioning::*part) const {
+  std::vector<Tensor> parts;
+  for (const auto& group : members_) parts.push_back(branches_[group.front()].conditioning->*part);
+  if (!parts.front().defined()) return {};
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+Tensor Rows::expand(const Tensor& x) const {
+  const int64_t known = x.size(0) / images_;
+  if (known == groups()) return x;
+  std::vector<Tensor> parts = {x};
+  for (int64_t g = known; g < groups(); ++g) {
+    int64_t source = g;
+    while (source >= known) source = parents_[source];
+    parts.push_back(slice(x, source));
+  }
+  return at::cat(parts);
+}
+
+int64_t Rows::group_of(int64_t branch) const {
+  for (int64_t g = 0; g < groups(); ++g)
+    if (std::count(members_[g].begin(), members_[g].end(), branch)) return g;
+  return -1;
+}
+
+/// Moves the members of a group that `leave` into a new group; none when all or no member would.
+int64_t Rows::split_off(int64_t from, const std::function<bool(const Branch&)>& leaves) {
+  auto& group = members_[from];
+  const auto middle = std::stable_partition(
+      group.begin(), group.end(), [&](int64_t branch) { return !leaves(branches_[branch]); });
+  if (middle == group.begin() || middle == group.end()) return from;
+  std::vector<int64_t> moved(middle, group.end());
+  group.erase(middle, group.end());
+  members_.push_back(std::move(moved));
+  parents_.push_back(from);
+  return groups() - 1;
+}
+
+/// A group for a branch and those that agree with it for good.
+int64_t Rows::isolate(int64_t branch) {
+  const Branch& own = branches_[branch];
+  return split_off(group_of(branch), [&](const Branch& other) {
+    return other.perturbation == own.perturbation && same_context(other, own);
+  });
+}
+
+bool Rows::acts(int64_t branch, const Site& site, Perturbation::Kind kind) const {
+  const Perturbation* perturbation = branches_[branch].perturbation;
+  return perturbation && perturbation->kind() == kind && perturbation->acts_at(site);
+}
+
+Tensor Rows::replace(const Tensor& x, int64_t group, const Tensor& rows) const {
+  std::vector<Tensor> parts;
+  for (int64_t g = 0; g < groups(); ++g) parts.push_back(g == group ? rows : slice(x, g));
+  return parts.size() == 1 ? rows : at::cat(parts);
+}
+
+Tensor Rows::enter(const Site& site, Tensor tokens) {
+  std::set<int64_t> done;
+  for (int64_t b = 0; b < branches(); ++b) {
+    const Perturbation* perturbation = branches_[b].perturbation;
+    if (acts(b, site, Perturbation::Kind::permutation)) {
+      const Tensor permutation = perturbation->permutation(site);
+      if (options_.share) {
+        Tensor& pending = pending_[b];
+        pending = pending.defined() ? pending.gather(1, permutation) : permutation;
+      } else {
+        const int64_t group = group_of(b);
+        tokens = replace(tokens, group, shuffled(slice(tokens, group), permutation));
+      }
+    } else if (acts(b, site, Perturbation::Kind::tokens)) {
+      const int64_t group = isolate(b);
+      tokens = expand(tokens);
+      if (done.insert(group).second)
+        tokens = replace(tokens, group, perturbation->tokens(site, slice(tokens, group)));
+    }
+  }
+  return tokens;
+}
+
+Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v) {
+  std::map<int64_t, const Perturbation*> perturbed;
+  for (int64_t b = 0; b < branches(); ++b)
+    if (acts(b, site, Perturbation::Kind::attention))
+      perturbed[isolate(b)] = branches_[b].perturbation;
+  count(4.0 * groups() * images_ * q.size(1) * q.size(2) * k.size(2) * q.size(3));
+  if (perturbed.empty()) return at::scaled_dot_product_attention(q, k, v);
+
+  const Tensor queries = expand(q), keys = expand(k), values = expand(v);
+  std::vector<Tensor> parts;
+  for (int64_t g = 0; g < groups(); ++g) {
+    const Tensor qg = slice(queries, g), kg = slice(keys, g), vg = slice(values, g);
+    const auto found = perturbed.find(g);
+    parts.push_back(found == perturbed.end() ? at::scaled_dot_product_attention(qg, kg, vg)
+                                             : found->second->attention(site, qg, kg, vg));
+  }
+  return at::cat(parts);
+}
+
+Tensor Rows::split_contexts(Tensor tokens) {
+  for (int64_t g = 0; g < groups(); ++g) {
+    const Branch first = branches_[members_[g].front()];
+    split_off(g, [&](const Branch& other) { return !same_context(other, first); });
+  }
+  return expand(tokens);
+}
+
+Tensor Rows::leave_stack(Tensor tokens) {
+  std::set<int64_t> done;
+  for (const auto& [branch, permutation] : std::exchange(pending_, {})) {
+    const int64_t group = isolate(branch);
+    tokens = expand(tokens);
+    if (done.insert(group).second)
+      tokens = replace(tokens, group, shuffled(slice(tokens, group), permutation));
+  }
+  return tokens;
+}
+
+std::vector<Tensor> Rows::outputs(const Tensor& x) const {
+  std::vector<Tensor> result;
+  for (int64_t b = 0; b < branches(); ++b) result.push_back(slice(x, group_of(b)));
+  return result;
+}
+
+}  // namespace tiller

@@ -1,0 +1,43 @@
+#include "models/device.h"
+
+#include <gtest/gtest.h>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+template <typename Failure>
+std::string message_of(const std::string& name) {
+  try {
+    choose_device(name);
+  } catch (const Failure& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Device, CpuIsAlwaysThere) { EXPECT_EQ(choose_device("cpu"), at::Device(at::kCPU)); }
+
+TEST(Device, AutoIsTheGpuWhereThereIsOne) {
+  EXPECT_EQ(choose_device("auto").is_cuda(), cuda_available());
+}
+
+TEST(Device, RefusesOtherNames) {
+  for (const std::string name :
+       {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "CPU", "cpu:0"})
+    EXPECT_NE(message_of<UsageError>(name).find("'" + name + "'"), std::string::npos) << name;
+  EXPECT_NE(message_of<UsageError>("cudo").find("Did you mean 'cuda'?"), std::string::npos);
+}
+
+TEST(Device, SaysWhyAGpuIsNotThere) {
+  EXPECT_NE(message_of<Error>("cuda:99").find("'cuda:99'"), std::string::npos);
+  if (cuda_available()) GTEST_SKIP() << "there is a GPU";
+  const std::string message = message_of<Error>("cuda");
+  EXPECT_NE(message.find(cuda_problem()), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos);
+  EXPECT_FALSE(cuda_kernels_problem().empty());
+}
+
+}  // namespace
+}  // namespace tiller
