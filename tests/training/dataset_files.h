@@ -74,7 +74,9 @@ struct Entry {
 inline void write_archive(const fs::path& path, const std::vector<Entry>& entries,
                           const std::string& filter, bool raw = false) {
   auto* a = archive_write_new();
-  if (filter != "none") ASSERT_EQ(archive_write_add_filter_by_name(a, filter.c_str()), ARCHIVE_OK);
+  if (filter != "none") {
+    ASSERT_EQ(archive_write_add_filter_by_name(a, filter.c_str()), ARCHIVE_OK);
+  }
   raw ? archive_write_set_format_raw(a) : archive_write_set_format_pax_restricted(a);
   ASSERT_EQ(archive_write_open_filename(a, path.c_str()), ARCHIVE_OK);
   for (const auto& [name, bytes, target] : entries) {
