@@ -1,5 +1,7 @@
 #include "training/dataset.h"
 
+#include <fstream>
+
 #include "io/error.h"
 #include "training/dataset_formats.h"
 
@@ -16,6 +18,8 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
                 std::to_string(kLargestSize) + ".");
   try {
     if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder.");
+    if (fs::is_regular_file(path) && !std::ifstream(path))
+      throw Error(path.string() + ": can't be read.");
     if (is_cifar(path)) return load_cifar(path, size);
     if (is_idx(path)) return load_idx(path, size);
     if (is_tar(path)) return load_tar_images(path, size);

@@ -13,6 +13,7 @@ namespace {
 constexpr uint32_t kImagesMagic = 0x00000803;
 constexpr uint32_t kLabelsMagic = 0x00000801;
 constexpr int64_t kLargestSide = 4096;
+constexpr int64_t kDeflateRatio = 1032;  // the most that a byte of gzip's deflate expands to
 
 uint32_t big_endian(const std::string& bytes, size_t at) {
   uint32_t value = 0;
@@ -57,15 +58,25 @@ void read_rest(ArchiveReader& file, const fs::path& path, int64_t count, uint8_t
                 " values that its header announces.");
 }
 
-/// (N, 1, rows, columns) uint8.
-Tensor read_images(const fs::path& path) {
-  ArchiveReader file(path, ArchiveReader::Format::raw);
-  const auto sizes = read_header(file, path, kImagesMagic, 3);
+/// Before memory is allocated for what a header announces.
+void check_sizes(const fs::path& path, const std::vector<int64_t>& sizes) {
   if (sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0 || sizes[1] > kLargestSide ||
       sizes[2] > kLargestSide)
     throw Error(path.string() + ": got " + std::to_string(sizes[0]) + " images of " +
                 std::to_string(sizes[1]) + "x" + std::to_string(sizes[2]) +
                 ", expected at least one, of 1x1 to 4096x4096.");
+  const auto bytes = static_cast<int64_t>(fs::file_size(path));
+  if (sizes[0] > bytes * kDeflateRatio / (sizes[1] * sizes[2]))
+    throw Error(path.string() + ": got " + std::to_string(bytes) + " bytes, too few for " +
+                std::to_string(sizes[0]) + " images of " + std::to_string(sizes[1]) + "x" +
+                std::to_string(sizes[2]) + " that its header announces.");
+}
+
+/// (N, 1, rows, columns) uint8.
+Tensor read_images(const fs::path& path) {
+  ArchiveReader file(path, ArchiveReader::Format::raw);
+  const auto sizes = read_header(file, path, kImagesMagic, 3);
+  check_sizes(path, sizes);
   auto images = allocate_bytes(path, {sizes[0], 1, sizes[1], sizes[2]});
   read_rest(file, path, images.numel(), images.data_ptr<uint8_t>());
   return images;

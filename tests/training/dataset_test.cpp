@@ -55,13 +55,6 @@ TEST_F(Cifar, RefusesWhatIsDamaged) {
   EXPECT_NE(message_of(root).find("got 2 class names, expected 10"), std::string::npos);
 }
 
-TEST_F(Cifar, RefusesMoreThanMemoryHolds) {
-  std::string records;
-  for (int i = 0; i < 5000; ++i) records += record(0, 1, 1, 1);
-  const auto file = write("data_batch_1.bin", records);
-  EXPECT_NE(message_of(file, 4096).find("5000 images of 4096x4096 take"), std::string::npos);
-}
-
 class Idx : public DatasetFiles {};
 
 std::string header(uint32_t magic, std::initializer_list<uint32_t> sizes) {
@@ -123,7 +116,8 @@ TEST_F(Idx, RefusesWhatIsDamaged) {
   says(whole + "x", "goes on after the 128 values");
   says(header(0x803, {0, 8, 8}), "got 0 images");
   says(header(0x803, {1, 8, 5000}), "of 8x5000");
-  says(header(0x803, {0xffffffff, 4096, 4096}), "4294967295 images of 4096x4096 take");
+  says(header(0x803, {0xffffffff, 4096, 4096}),
+       "got 16 bytes, too few for 4294967295 images of 4096x4096");
 }
 
 TEST_F(Idx, RefusesLabelsThatDoNotFit) {
@@ -279,6 +273,17 @@ TEST_F(LoadDataset, RefusesWhatIsUnknown) {
   EXPECT_NE(message_of(write("image.png", png(1))).find("unknown kind"), std::string::npos);
   EXPECT_NE(message_of(write("empty", "")).find("unknown kind"), std::string::npos);
   EXPECT_NE(message_of(root, 0).find("size: got 0"), std::string::npos);
+}
+
+TEST(AllocateBytes, RefusesMoreThanMemoryHolds) {
+  try {
+    allocate_bytes("photos.tar", {1'000'000'000, 3, 4096, 4096});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("photos.tar: 1000000000 images of 4096x4096 take"),
+              std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(ForEachInParallel, VisitsEachOnceAndPassesFailuresOn) {
