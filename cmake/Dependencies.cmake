@@ -29,7 +29,11 @@ add_library(tiller_stb INTERFACE)
 target_include_directories(tiller_stb SYSTEM INTERFACE ${STB_INCLUDE})
 add_library(tiller::stb ALIAS tiller_stb)
 
+find_package(ZLIB REQUIRED)
 find_package(LibArchive REQUIRED)
 add_library(tiller_archive INTERFACE)
 target_link_libraries(tiller_archive INTERFACE LibArchive::LibArchive)
 add_library(tiller::archive ALIAS tiller_archive)
+
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(ZLIB REQUIRED)
