@@ -110,7 +110,7 @@ def permutations():
     cases = []
     for seed, step in [(0, 0), (7, 4), (2**40 + 5, 29)]:
         generator = torch.Generator().manual_seed(seed * 1000003 + step)
-        drawn = [torch.randperm(n, generator=generator).tolist() for n in (16, 4)]
+        drawn = [torch.randperm(n, generator=generator).tolist() for n in (24, 6)]
         cases.append(dict(seed=seed, step=step, drawn=drawn))
     return cases
 
