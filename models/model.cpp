@@ -7,6 +7,7 @@
 #include "io/error.h"
 #include "io/hash.h"
 #include "models/adm_unet.h"
+#include "models/unet2d_condition.h"
 
 namespace tiller {
 namespace {
@@ -97,7 +98,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) 
     model = adm_model(counted(adm_config(config, name), weights, name), weights);
   } else {
     model.kind = files.kind;
-    throw Error("unet2d");
+    model.network = unet2d_condition(config, weights);
     model.parameters = weights.finish();
     model.image_size = config.value("sample_size", int64_t{64});
   }
