@@ -34,8 +34,9 @@ Contents contents_of(const NamedTensors& tensors) {
 std::string text_of(const Contents& contents) {
   std::string dtypes;
   for (const auto& [dtype, numbers] : contents.dtypes) {
-    dtypes += (dtypes.empty() ? "" : ", ") + dtype;
-    if (contents.dtypes.size() > 1) dtypes += " " + human_count(double(numbers));
+    if (!dtypes.empty()) dtypes += ", ";
+    dtypes += dtype;
+    if (contents.dtypes.size() > 1) dtypes += ' ' + human_count(double(numbers));
   }
   return human_count(double(contents.numbers)) + " in " + std::to_string(contents.tensors) +
          " tensors, " + dtypes;
@@ -72,7 +73,7 @@ void print_model(const Model& model) {
   std::cout << table(
       {{"kind", model.kind},
        {"weights", model.file + ", hash " + model.hash},
-       {"parameters", text_of(contents_of(network.parameters()))},
+       {"parameters", text_of(contents_of(model.parameters))},
        {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
        {"classes", classes_text(model)},
        {"predicts",
@@ -100,7 +101,7 @@ Json model_json(const Model& model) {
                      {"tokens", tokens_of(site, model.image_size)},
                      {"heads", site.heads}});
   Json json = {{"kind", model.kind}, {"weights", model.file}, {"hash", model.hash}};
-  json.update(contents_json(contents_of(model.network->parameters())));
+  json.update(contents_json(contents_of(model.parameters)));
   json.update({{"size", model.image_size},
                {"channels", model.network->in_channels()},
                {"classes", model.classes},
