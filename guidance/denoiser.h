@@ -20,8 +20,9 @@ struct GuidanceCost {
   int64_t branches = 0;     ///< Branches asked for.
 };
 
-/// Evaluates the branches of all guidances in one batch a stage, equal ones once, and combines them.
-/// The model, guidances and `cost` must outlive it. share = false: each branch in rows of its own.
+/// Evaluates the branches of all guidances in one batch a stage, equal ones once, and combines
+/// them. The model, guidances and `cost` must outlive it. share = false: each branch in rows of its
+/// own.
 Denoiser guided_denoiser(const Model&, std::span<ChosenGuidance>, GuidedBatch, bool share,
                          GuidanceCost* cost = nullptr);
 

@@ -9,7 +9,7 @@ struct GuidanceStep {
   StepContext context;
   NoiseLevel level;
   PredictionType prediction = PredictionType::epsilon;
-  Tensor x;                                ///< (B, C, H, W), not yet scaled for the network.
+  Tensor x;  ///< (B, C, H, W), not yet scaled for the network.
   const Conditioning* positive = nullptr;
   const Conditioning* negative = nullptr;  ///< nullptr: the model knows none.
 };
@@ -23,16 +23,19 @@ struct Request {
 
 /// A guidance contributes differences: the prediction is D_c + sum_i delta_i, with D_c the
 /// conditional prediction, then post-processing in the order in which guidances were given.
+/// Answers are raw network outputs without learned variance, (B, C, H, W) float32: the conditional
+/// prediction first, then what this guidance asked for, in the order in which it asked.
+/// Outside its interval of steps none of its functions is called.
 class Guidance {
  public:
   virtual ~Guidance() = default;
-  /// Draws and prepares what the step needs. Called once before `requests`.
+  /// Draws and prepares what an evaluation needs; called before `requests`. Samplers of higher
+  /// order evaluate more than once at the same step. State across steps starts afresh at step 0.
   virtual void begin_step(const GuidanceStep&) {}
-  /// What this guidance asks for besides the conditional branch, in stages: called with the answers
-  /// to all it asked before (the conditional prediction first), until it returns nothing.
-  /// Raw network outputs without learned variance, (B, C, H, W) float32.
+  /// What this guidance asks for besides the conditional branch, in stages: called first without
+  /// answers, then with the answers so far, until it has some and returns nothing.
   virtual std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) = 0;
-  /// Its difference; answers as above. Undefined: none.
+  /// Its difference, given all answers. Undefined: none.
   virtual Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) = 0;
   /// Post-processing of the sum. conditional: D_c.
   virtual Tensor finish(const GuidanceStep&, Tensor guided, const Tensor& conditional) {

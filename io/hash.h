@@ -1,9 +1,11 @@
 #pragma once
+#include <string>
+
 #include "io/file.h"
 
 namespace tiller {
 
-/// A file's SHA-256 as 64 hexadecimal digits. Throws Error when it can't be read.
+/// The file's SHA-256, as 64 hexadecimal digits in lower case. Throws Error when it can't be read.
 std::string sha256_hex(const fs::path&);
 
 }  // namespace tiller

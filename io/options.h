@@ -31,8 +31,8 @@ struct Options {
   std::string choice(const std::string& name, const std::vector<std::string>& choices) const;
 };
 
-/// Reads "key=value,key=value" (or "") over the defaults; `where` starts messages. Throws UsageError, with a suggestion, on
-/// an unknown or repeated key and on an item without a value.
+/// Reads "key=value,key=value" (or "") over the defaults; `where` starts messages. Throws
+/// UsageError, with a suggestion, on an unknown or repeated key and on an item without a value.
 Options parse_options(const std::string& where, const std::string& text,
                       const std::vector<Option>&);
 

@@ -5,8 +5,8 @@
 
 namespace tiller {
 
-/// Long work's progress on standard error: a bar with rate and time left on a terminal, a plain line
-/// now and then elsewhere, nothing when quiet.
+/// Long work's progress on standard error: a bar with rate and time left on a terminal, a plain
+/// line now and then elsewhere, nothing when quiet.
 class Progress {
  public:
   /// unit: what is counted, "images" or "steps". start: what an earlier run had done.

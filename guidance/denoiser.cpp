@@ -1,0 +1,171 @@
+#include "guidance/denoiser.h"
+
+#include <ATen/ATen.h>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+/// What one guidance and the network say to each other at a step.
+struct Dialogue {
+  Guidance* guidance;
+  std::vector<Tensor> answers;
+  bool over = false;
+};
+
+/// A request and the dialogue that it belongs to; nullptr: the conditional prediction, for all.
+struct Asked {
+  Request request;
+  Dialogue* dialogue;
+};
+
+bool same_input(const Request& a, const Request& b) {
+  return a.network == b.network && a.input.is_same(b.input);
+}
+
+class GuidedDenoiser {
+ public:
+  GuidedDenoiser(const Model& model, std::span<ChosenGuidance> guidances, GuidedBatch batch,
+                 bool share, GuidanceCost* cost)
+      : model_(model), guidances_(guidances), batch_(std::move(batch)), share_(share), cost_(cost) {
+    for (const auto& chosen : guidances_)
+      if (chosen.entry->needs_negative && !batch_.negative)
+        throw UsageError("guidance " + chosen.entry->name +
+                         ": got no negative conditioning, expected one.");
+  }
+
+  Prediction predict(const Tensor& x, const NoiseLevel& level) const {
+    const GuidanceStep step = step_at(x, level);
+    std::vector<Dialogue> dialogues = active_at(level.step);
+    for (auto& dialogue : dialogues) dialogue.guidance->begin_step(step);
+    const Tensor raw = converse(step, dialogues);
+    const Tensor guided = combined(step, dialogues, without_variance(raw));
+    Prediction prediction = to_prediction(guided, x, level, model_.prediction);
+    if (model_.learned_variance) {
+      const int64_t channels = model_.network->out_channels();
+      prediction.variance = raw.narrow(1, channels, raw.size(1) - channels);
+    }
+    return prediction;
+  }
+
+ private:
+  GuidanceStep step_at(const Tensor& x, const NoiseLevel& level) const {
+    if (static_cast<int64_t>(batch_.seeds.size()) != x.size(0))
+      throw Error("seeds: got " + std::to_string(batch_.seeds.size()) +
+                  ", expected one for each of " + std::to_string(x.size(0)) + " images.");
+    GuidanceStep step;
+    step.context = {level.step, batch_.steps, batch_.seeds, x.size(2), x.size(3), x.device()};
+    step.level = level;
+    step.prediction = model_.prediction;
+    step.x = x;
+    step.positive = &batch_.positive;
+    step.negative = batch_.negative ? &*batch_.negative : nullptr;
+    return step;
+  }
+
+  std::vector<Dialogue> active_at(int step) const {
+    std::vector<Dialogue> active;
+    for (const auto& chosen : guidances_)
+      if (int(chosen.from * batch_.steps) <= step && step < int(chosen.to * batch_.steps))
+        active.push_back({chosen.guidance.get(), {}});
+    return active;
+  }
+
+  /// Asks in stages until no guidance has a question left. Returns the network's raw output for the
+  /// conditional branch.
+  Tensor converse(const GuidanceStep& step, std::vector<Dialogue>& dialogues) const {
+    std::vector<Asked> stage = {{{.branch = {step.positive, nullptr}}, nullptr}};
+    Tensor conditional;
+    for (;; stage.clear()) {
+      for (auto& dialogue : dialogues) ask(step, dialogue, stage);
+      if (stage.empty()) return conditional;
+      const std::vector<Tensor> outputs = answer(step, stage);
+      if (!conditional.defined()) {
+        conditional = outputs[0];
+        for (auto& dialogue : dialogues) dialogue.answers = {without_variance(conditional)};
+      }
+      for (size_t i = 0; i < stage.size(); ++i)
+        if (stage[i].dialogue) stage[i].dialogue->answers.push_back(without_variance(outputs[i]));
+    }
+  }
+
+  static void ask(const GuidanceStep& step, Dialogue& dialogue, std::vector<Asked>& stage) {
+    if (dialogue.over) return;
+    const auto requests = dialogue.guidance->requests(step, dialogue.answers);
+    dialogue.over = requests.empty() && !dialogue.answers.empty();
+    for (const auto& request : requests) stage.push_back({request, &dialogue});
+  }
+
+  /// Raw outputs in float32, in the order of `stage`: one batch for each network and input.
+  std::vector<Tensor> answer(const GuidanceStep& step, const std::vector<Asked>& stage) const {
+    std::vector<Tensor> outputs(stage.size());
+    for (size_t first = 0; first < stage.size(); ++first) {
+      if (outputs[first].defined()) continue;
+      std::vector<size_t> together;
+      std::vector<Branch> branches;
+      for (size_t i = first; i < stage.size(); ++i) {
+        if (!same_input(stage[first].request, stage[i].request)) continue;
+        together.push_back(i);
+        branches.push_back(stage[i].request.branch);
+      }
+      const std::vector<Tensor> answers = evaluate_together(step, stage[first].request, branches);
+      for (size_t i = 0; i < together.size(); ++i) outputs[together[i]] = answers[i];
+    }
+    return outputs;
+  }
+
+  std::vector<Tensor> evaluate_together(const GuidanceStep& step, const Request& request,
+                                        const std::vector<Branch>& branches) const {
+    const Network& network = request.network ? *request.network : *model_.network;
+    const Tensor& input = request.input.defined() ? request.input : step.x;
+    const Tensor scaled = input.to(at::kFloat) * input_scale(step.level);
+    const Tensor t = at::full({scaled.size(0)}, step.level.timestep, scaled.options());
+    Answers answers = evaluate(network, scaled, t, branches, share_);
+    if (cost_) {
+      cost_->flops.spent += answers.flops.spent;
+      cost_->flops.unshared += answers.flops.unshared;
+      cost_->evaluations += 1;
+      cost_->branches += static_cast<int64_t>(branches.size());
+    }
+    for (Tensor& output : answers.outputs) output = output.to(at::kFloat);
+    return std::move(answers.outputs);
+  }
+
+  /// The first channels are the prediction; guided-diffusion's networks put a variance behind.
+  Tensor without_variance(const Tensor& output) const {
+    return output.narrow(1, 0, model_.network->out_channels());
+  }
+
+  /// D_c + sum_i delta_i, then post-processing.
+  static Tensor combined(const GuidanceStep& step, const std::vector<Dialogue>& dialogues,
+                         const Tensor& conditional) {
+    Tensor guided = conditional;
+    for (const auto& dialogue : dialogues) {
+      const Tensor delta = dialogue.guidance->delta(step, dialogue.answers);
+      if (delta.defined()) guided = guided + delta;
+    }
+    for (const auto& dialogue : dialogues)
+      guided = dialogue.guidance->finish(step, guided, conditional);
+    return guided;
+  }
+
+ private:
+  const Model& model_;
+  std::span<ChosenGuidance> guidances_;
+  GuidedBatch batch_;
+  bool share_;
+  GuidanceCost* cost_;
+};
+
+}  // namespace
+
+Denoiser guided_denoiser(const Model& model, std::span<ChosenGuidance> guidances, GuidedBatch batch,
+                         bool share, GuidanceCost* cost) {
+  const auto denoiser =
+      std::make_shared<const GuidedDenoiser>(model, guidances, std::move(batch), share, cost);
+  return
+      [denoiser](const Tensor& x, const NoiseLevel& level) { return denoiser->predict(x, level); };
+}
+
+}  // namespace tiller

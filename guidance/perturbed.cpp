@@ -1,0 +1,56 @@
+#include "guidance/perturbed.h"
+
+#include <ATen/ATen.h>
+
+namespace tiller {
+namespace {
+
+class PerturbedGuidance final : public Guidance {
+ public:
+  PerturbedGuidance(double scale, std::unique_ptr<Perturbation> perturbation)
+      : scale_(scale), perturbation_(std::move(perturbation)) {}
+
+  void begin_step(const GuidanceStep& step) override {
+    if (scale_ != 0) perturbation_->begin_step(step.context);
+  }
+
+  std::vector<Request> requests(const GuidanceStep& step,
+                                std::span<const Tensor> answers) override {
+    if (scale_ == 0 || !answers.empty()) return {};
+    return {{.branch = {step.positive, perturbation_.get()}}};
+  }
+
+  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+    if (scale_ == 0) return {};
+    return scale_ * (answers[0] - answers[1]);
+  }
+
+ private:
+  double scale_;
+  std::unique_ptr<Perturbation> perturbation_;
+};
+
+}  // namespace
+
+SitePerturbation::SitePerturbation(std::vector<Site> sites) : sites_(std::move(sites)) {
+  for (const Site& site : sites_) {
+    if (chosen_.size() <= static_cast<size_t>(site.order)) chosen_.resize(site.order + 1);
+    chosen_[site.order] = true;
+  }
+}
+
+bool SitePerturbation::acts_at(const Site& site) const {
+  return static_cast<size_t>(site.order) < chosen_.size() && chosen_[site.order];
+}
+
+std::unique_ptr<Guidance> perturbed_guidance(double scale,
+                                             std::unique_ptr<Perturbation> perturbation) {
+  return std::make_unique<PerturbedGuidance>(scale, std::move(perturbation));
+}
+
+std::vector<Option> perturbed_options(const std::string& scale, const std::string& layers) {
+  return {{"scale", scale, "strength; 0: off"},
+          {"layers", layers, "where it acts, e.g. mid, d2-5, u0+u3"}};
+}
+
+}  // namespace tiller

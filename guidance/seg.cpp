@@ -1,0 +1,81 @@
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "guidance/perturbed.h"
+#include "guidance/seg.h"
+
+namespace tiller {
+namespace {
+
+constexpr double kInfiniteSigma = 9999;  // the authors' code takes the mean above
+
+/// Smoothed Energy Guidance, arXiv 2408.00760: self-attention with blurred queries,
+/// softmax(G(q) k^T / sqrt(d)) v, with G a Gaussian over the token grid.
+class SmoothedQueries final : public SitePerturbation {
+ public:
+  SmoothedQueries(std::vector<Site> sites, double sigma)
+      : SitePerturbation(std::move(sites)), sigma_(sigma) {}
+  Kind kind() const override { return Kind::attention; }
+
+  void begin_step(const StepContext& step) override {
+    if (sigma_ > kInfiniteSigma) return;
+    for (const Site& site : sites()) {
+      const Grid grid = token_grid(site, step.height, step.width);
+      blurs_[site.order] = {blur_matrix(grid.height, sigma_).to(step.device),
+                            blur_matrix(grid.width, sigma_).to(step.device)};
+    }
+  }
+
+  Tensor attention(const Site& site, const Tensor& q, const Tensor& k,
+                   const Tensor& v) const override {
+    if (sigma_ > kInfiniteSigma)
+      return at::scaled_dot_product_attention(q.mean(2, true), k, v).expand(v.sizes());
+    const auto& [rows, columns] = blurs_.at(site.order);
+    return at::scaled_dot_product_attention(blur_tokens(q, rows, columns), k, v);
+  }
+
+ private:
+  double sigma_;
+  std::map<int, std::pair<Tensor, Tensor>> blurs_;
+};
+
+}  // namespace
+
+Tensor blur_matrix(int64_t size, double sigma) {
+  const auto odd = [](int64_t n) { return n + 1 - n % 2; };
+  const double wanted = std::min(std::ceil(6 * sigma), double(size));
+  const int64_t radius = std::min(odd(int64_t(wanted)), odd(size)) / 2;
+  const Tensor offsets = at::arange(-radius, radius + 1, at::kDouble);
+  Tensor taps = (-0.5 * (offsets / sigma).square()).exp();
+  taps = (taps / taps.sum()).to(at::kFloat);
+  const Tensor position = (at::arange(size, at::kDouble).unsqueeze(1) + offsets).abs();
+  const Tensor source = (size - 1 - (size - 1 - position).abs()).to(at::kLong);
+  return at::zeros({size, size}).scatter_add_(1, source, taps.expand(source.sizes()).contiguous());
+}
+
+Tensor blur_tokens(const Tensor& x, const Tensor& rows, const Tensor& columns) {
+  const int64_t height = rows.size(0), width = columns.size(0), channels = x.size(3);
+  const Tensor grid = x.to(at::kFloat).reshape({-1, height, width * channels});
+  const Tensor down = at::matmul(rows, grid).reshape({-1, width, channels});
+  return at::matmul(columns, down).reshape(x.sizes()).to(x.scalar_type());
+}
+
+GuidanceEntry seg_guidance() {
+  auto options = perturbed_options("3", "mid");
+  options.push_back({"sigma", "inf", "of the blur, in tokens; inf: every query is the mean"});
+  return {.name = "seg",
+          .description = "Smoothed energy: away from the prediction with blurred queries",
+          .paper = "2408.00760",
+          .options = options,
+          .make = [](const Options& options, std::vector<Site> sites) {
+            const double infinity = std::numeric_limits<double>::infinity();
+            const double sigma = options.number("sigma", 0.01, infinity);
+            return perturbed_guidance(options.number("scale"),
+                                      std::make_unique<SmoothedQueries>(std::move(sites), sigma));
+          }};
+}
+
+}  // namespace tiller

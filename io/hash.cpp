@@ -1,0 +1,23 @@
+#include "io/hash.h"
+
+#include <openssl/evp.h>
+
+#include "io/error.h"
+
+namespace tiller {
+
+std::string sha256_hex(const fs::path& path) {
+  const MappedFile file(path);
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (!EVP_Digest(file.bytes().data(), file.bytes().size(), digest, &size, EVP_sha256(), nullptr))
+    throw Error(path.string() + ": its SHA-256 can't be computed.");
+  std::string text;
+  for (unsigned int i = 0; i < size; ++i) {
+    text += "0123456789abcdef"[digest[i] >> 4];
+    text += "0123456789abcdef"[digest[i] & 15];
+  }
+  return text;
+}
+
+}  // namespace tiller
