@@ -184,7 +184,7 @@ bool is_model(const fs::path& path) {
 int info(const Flags& flags) {
   if (flags.operands().size() != 1)
     throw UsageError("tiller info: got " + std::to_string(flags.operands().size()) +
-                     " paths, expected one.");
+                     " operands, expected one PATH.");
   const fs::path path = flags.operands().front();
   const bool as_json = flags.has("json");
   if (!fs::exists(path))
