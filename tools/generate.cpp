@@ -53,9 +53,7 @@ Rows choose_rows(const Generation& generation) {
   const GenerateRequest& request = generation.request;
   Rows rows;
   for (const auto& text : request.compare)
-    rows.push_back(choose_guidances(
-        text == "none" ? std::vector<std::string>{} : std::vector<std::string>{text},
-        generation.model));
+    rows.push_back(choose_guidances({text}, generation.model));
   if (rows.empty()) rows.push_back(choose_guidances(request.guidances, generation.model));
   return rows;
 }

@@ -109,9 +109,7 @@ void choose_size(Generation& generation) {
   GenerateRequest& request = generation.request;
   const Model& model = generation.model;
   if (request.size == 0) request.size = model.image_size;
-  int64_t multiple = 1;
-  for (const auto& site : model.network->sites())
-    multiple = std::max<int64_t>(multiple, site.downscale);
+  const int64_t multiple = model.network->size_multiple();
   if (request.size % multiple != 0)
     throw UsageError("--size: got " + std::to_string(request.size) + ", expected a multiple of " +
                      std::to_string(multiple) + ".");

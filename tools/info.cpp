@@ -34,8 +34,9 @@ Contents contents_of(const NamedTensors& tensors) {
 std::string text_of(const Contents& contents) {
   std::string dtypes;
   for (const auto& [dtype, numbers] : contents.dtypes) {
-    dtypes += (dtypes.empty() ? "" : ", ") + dtype;
-    if (contents.dtypes.size() > 1) dtypes += " " + human_count(double(numbers));
+    if (!dtypes.empty()) dtypes += ", ";
+    dtypes += dtype;
+    if (contents.dtypes.size() > 1) dtypes += ' ' + human_count(double(numbers));
   }
   return human_count(double(contents.numbers)) + " in " + std::to_string(contents.tensors) +
          " tensors, " + dtypes;
@@ -183,7 +184,7 @@ bool is_model(const fs::path& path) {
 int info(const Flags& flags) {
   if (flags.operands().size() != 1)
     throw UsageError("tiller info: got " + std::to_string(flags.operands().size()) +
-                     " paths, expected one.");
+                     " operands, expected one PATH.");
   const fs::path path = flags.operands().front();
   const bool as_json = flags.has("json");
   if (!fs::exists(path))

@@ -8,18 +8,12 @@ namespace {
 constexpr int64_t most_images = 1'000'000, most_steps = 1'000'000, most_pixels = 1 << 16,
                   most_threads = 4096;
 
-/// Guidances as written, without "none".
-std::vector<std::string> without_none(std::vector<std::string> texts) {
-  std::erase(texts, "none");
-  return texts;
-}
-
 void apply_guidance(const Flags& flags, GenerateRequest& request) {
   if (flags.has("guidance") && flags.has("compare"))
     throw UsageError(
         "--compare: got --guidance too, expected one of them: each --compare names its guidance.");
   if (!flags.has("guidance") && !flags.has("compare")) return;
-  request.guidances = without_none(flags.all("guidance"));
+  request.guidances = flags.all("guidance");
   request.compare = flags.all("compare");
 }
 
