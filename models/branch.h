@@ -14,6 +14,7 @@ struct Conditioning {
   Tensor context;   ///< (B, L, D) text states for cross-attention.
   Tensor pooled;    ///< (B, P) pooled text states (SDXL).
   Tensor time_ids;  ///< (B, 6) sizes and crops (SDXL).
+  Tensor guidance = {};  ///< (B, G) embedded guidance scale of a distilled network (LCM).
 };
 
 /// One evaluation of the network that guidance needs at a step.

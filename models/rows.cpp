@@ -12,7 +12,8 @@ bool same_root(const Branch& a, const Branch& b) {
   const auto same = [&](Tensor Conditioning::*part) {
     return (a.conditioning->*part).is_same(b.conditioning->*part);
   };
-  return same(&Conditioning::label) && same(&Conditioning::pooled) && same(&Conditioning::time_ids);
+  return same(&Conditioning::label) && same(&Conditioning::pooled) &&
+         same(&Conditioning::time_ids) && same(&Conditioning::guidance);
 }
 
 bool same_context(const Branch& a, const Branch& b) {

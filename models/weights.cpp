@@ -35,7 +35,8 @@ Weights::Weights(TensorFile file, std::string name, at::ScalarType dtype, at::De
   for (auto& [key, tensor] : file.tensors) file_.emplace(key, std::move(tensor));
 }
 
-Weights::Weights(uint64_t seed) : fresh_(true), generator_(at::detail::createCPUGenerator(seed)) {}
+Weights::Weights(uint64_t seed, at::Device device)
+    : fresh_(true), device_(device), generator_(at::detail::createCPUGenerator(seed)) {}
 
 bool Weights::has(const std::string& name) const { return file_.count(name) > 0; }
 
@@ -46,6 +47,7 @@ std::vector<int64_t> Weights::shape(const std::string& name) const {
 
 Tensor Weights::fresh(at::IntArrayRef shape, Init init, int64_t fan_in) {
   const at::TensorOptions options(at::kFloat);
+  if (device_.is_meta()) return at::empty(shape, options.device(device_));
   switch (init) {
     case Init::zeros:
       return at::zeros(shape, options);

@@ -22,8 +22,8 @@ class Weights {
   /// A file's tensors, cast to `dtype` on `device`. `file` is for messages.
   Weights(TensorFile, std::string file, at::ScalarType dtype = at::kFloat,
           at::Device device = at::kCPU);
-  /// Fresh float32 tensors from `seed`.
-  explicit Weights(uint64_t seed);
+  /// Fresh float32 tensors from `seed`; on the meta device they have shapes and no values.
+  explicit Weights(uint64_t seed, at::Device device = at::kCPU);
 
   bool has(const std::string& name) const;
   /// The shape of a tensor in the file; empty when it isn't there.

@@ -1,0 +1,89 @@
+#include "models/transformer2d.h"
+
+#include <ATen/ATen.h>
+
+namespace tiller {
+namespace {
+
+constexpr int64_t kFeedForwardFactor = 4;
+constexpr double kStackNormEps = 1e-6;
+
+Tensor attend(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
+              const Tensor& context) {
+  const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
+  const Tensor k = split_heads(layer.k(rows, context), layer.heads);
+  const Tensor v = split_heads(layer.v(rows, context), layer.heads);
+  rows.count(4.0 * q.numel() * k.size(2));
+  return layer.out(rows, merge_heads(at::scaled_dot_product_attention(q, k, v)));
+}
+
+Tensor attend_to_self(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
+                      const Site& site) {
+  const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
+  const Tensor k = split_heads(layer.k(rows, tokens), layer.heads);
+  const Tensor v = split_heads(layer.v(rows, tokens), layer.heads);
+  return layer.out(rows, merge_heads(rows.attention(site, q, k, v)));
+}
+
+CrossAttention take_attention(Weights& weights, const std::string& name, int64_t channels,
+                              int64_t context, int64_t heads) {
+  return {take_linear(weights, name + ".to_q", channels, channels, false),
+          take_linear(weights, name + ".to_k", context, channels, false),
+          take_linear(weights, name + ".to_v", context, channels, false),
+          take_linear(weights, name + ".to_out.0", channels, channels), heads};
+}
+
+TransformerBlock take_block(Weights& weights, const Site& site,
+                            const Transformer2DOptions& options) {
+  const std::string& name = site.path;
+  const int64_t c = options.channels, hidden = kFeedForwardFactor * c;
+  TransformerBlock block;
+  block.site = site;
+  block.norm1 = take_layer_norm(weights, name + ".norm1", c);
+  block.self = take_attention(weights, name + ".attn1", c, c, options.heads);
+  block.norm2 = take_layer_norm(weights, name + ".norm2", c);
+  block.cross =
+      take_attention(weights, name + ".attn2", c, options.context_channels, options.heads);
+  block.norm3 = take_layer_norm(weights, name + ".norm3", c);
+  block.feed_forward.in = take_linear(weights, name + ".ff.net.0.proj", c, 2 * hidden);
+  block.feed_forward.out = take_linear(weights, name + ".ff.net.2", hidden, c);
+  return block;
+}
+
+}  // namespace
+
+Tensor GatedFeedForward::operator()(Rows& rows, const Tensor& tokens) const {
+  const auto halves = in(rows, tokens).chunk(2, -1);
+  return out(rows, halves[0] * at::gelu(halves[1]));
+}
+
+Tensor TransformerBlock::operator()(Rows& rows, const Tensor& entering) const {
+  Tensor tokens = rows.enter(site, entering);
+  const Tensor attended = attend_to_self(rows, self, norm1(tokens), site);
+  tokens = rows.split_contexts(rows.expand(tokens) + attended);
+  const Tensor context = rows.gather(&Conditioning::context).to(tokens.scalar_type());
+  tokens = tokens + attend(rows, cross, norm2(tokens), context);
+  return tokens + feed_forward(rows, norm3(tokens));
+}
+
+Tensor Transformer2D::operator()(Rows& rows, const Tensor& x) const {
+  Tensor tokens = proj_in(rows, to_tokens(norm(x)));
+  for (const auto& block : blocks) tokens = block(rows, tokens);
+  tokens = rows.leave_stack(proj_out(rows, tokens));
+  return rows.expand(x) + from_tokens(tokens, x.size(2), x.size(3));
+}
+
+Transformer2D take_transformer2d(Weights& weights, const std::string& name,
+                                 const std::vector<Site>& sites,
+                                 const Transformer2DOptions& options) {
+  const int64_t c = options.channels;
+  const int kernel_dims = options.linear_projection ? 0 : 2;
+  Transformer2D stack;
+  stack.norm = take_group_norm(weights, name + ".norm", c, options.norm_groups, kStackNormEps);
+  stack.proj_in = take_linear(weights, name + ".proj_in", c, c, true, Init::uniform, kernel_dims);
+  for (const auto& site : sites) stack.blocks.push_back(take_block(weights, site, options));
+  stack.proj_out = take_linear(weights, name + ".proj_out", c, c, true, Init::uniform, kernel_dims);
+  return stack;
+}
+
+}  // namespace tiller
