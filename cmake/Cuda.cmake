@@ -1,8 +1,75 @@
-# The CUDA kernels live in a library of their own, loaded when there is a device, so that the program
-# links no CUDA and a machine without nvcc builds the rest.
-find_program(TILLER_NVCC nvcc HINTS ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin)
-if(NOT TILLER_CUDA OR NOT TILLER_NVCC OR NOT TARGET tiller::torch_cuda)
-  message(STATUS "CUDA kernels: not compiled")
+# The CUDA kernels (.cu files beside the .cpp that they serve) become libtiller_cuda.so, which the
+# program loads where there is a GPU: the program itself links no CUDA, and a machine without nvcc
+# builds everything else. nvcc is called directly: CMake 3.25 has no C++20 for CUDA. The CUDA runtime is
+# linked statically and kept to the library, so that nvcc's version may differ from that of LibTorch's
+# runtime.
+set(TILLER_CUDA_ARCHITECTURES
+  -gencode arch=compute_80,code=sm_80
+  -gencode arch=compute_90,code=[sm_90,compute_90])
+
+function(tiller_cuda_compile reason)
+  if(NOT TILLER_CUDA)
+    set(${reason} "TILLER_CUDA is off" PARENT_SCOPE)
+    return()
+  endif()
+  find_program(TILLER_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  if(NOT TILLER_NVCC)
+    set(${reason} "nvcc was not found" PARENT_SCOPE)
+    return()
+  endif()
+  if(NOT EXISTS "${TORCH_ROOT}/lib/libc10_cuda.so")
+    set(${reason} "LibTorch was built without CUDA" PARENT_SCOPE)
+    return()
+  endif()
+  if(NOT TILLER_NVCC_WORKS STREQUAL "${TILLER_NVCC}")
+    set(probe "${CMAKE_BINARY_DIR}/CMakeFiles/tiller_nvcc_probe")
+    file(WRITE "${probe}.cu" "#include <c10/cuda/CUDAStream.h>\n__global__ void probe() {}\n")
+    execute_process(COMMAND ${TILLER_NVCC} -std=c++20 ${TILLER_CUDA_ARCHITECTURES} -E
+      -isystem ${TORCH_ROOT}/include ${probe}.cu -o ${probe}.ii
+      RESULT_VARIABLE result OUTPUT_FILE ${probe}.log ERROR_FILE ${probe}.log)
+    if(NOT result EQUAL 0)
+      set(${reason} "${TILLER_NVCC} can't compile LibTorch's headers, see ${probe}.log" PARENT_SCOPE)
+      return()
+    endif()
+    set(TILLER_NVCC_WORKS "${TILLER_NVCC}" CACHE INTERNAL "The nvcc that was tried and works")
+  endif()
+endfunction()
+
+tiller_cuda_compile(TILLER_CUDA_REASON)
+file(GLOB TILLER_CUDA_SOURCES CONFIGURE_DEPENDS */*.cu)
+if(TILLER_CUDA_REASON OR NOT TILLER_CUDA_SOURCES)
+  message(STATUS "CUDA kernels: not compiled (${TILLER_CUDA_REASON})")
   return()
 endif()
 message(STATUS "CUDA kernels: ${TILLER_NVCC}")
+
+set(TILLER_NVCC_FLAGS -std=c++20 -O3 -DNDEBUG -Xcompiler=-fPIC,-Wall,-Wextra,-Wno-unused-parameter
+  ${TILLER_CUDA_ARCHITECTURES})
+if(TILLER_WERROR)
+  list(APPEND TILLER_NVCC_FLAGS -Werror all-warnings -Xcompiler=-Werror)
+endif()
+
+set(TILLER_CUDA_OBJECTS "")
+foreach(source ${TILLER_CUDA_SOURCES})
+  file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
+  set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
+  get_filename_component(folder ${object} DIRECTORY)
+  file(MAKE_DIRECTORY ${folder})
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${TILLER_NVCC} ${TILLER_NVCC_FLAGS} -isystem ${TORCH_ROOT}/include
+      -isystem ${TORCH_ROOT}/include/torch/csrc/api/include -I ${CMAKE_SOURCE_DIR}
+      -MD -MF ${object}.d -c ${source} -o ${object}
+    DEPENDS ${source} DEPFILE ${object}.d VERBATIM COMMENT "Compiling ${name} for sm_80, sm_90 and PTX")
+  list(APPEND TILLER_CUDA_OBJECTS ${object})
+endforeach()
+
+set(TILLER_CUDA_LIBRARY ${CMAKE_BINARY_DIR}/libtiller_cuda.so)
+add_custom_command(OUTPUT ${TILLER_CUDA_LIBRARY}
+  COMMAND ${TILLER_NVCC} -shared ${TILLER_CUDA_ARCHITECTURES} ${TILLER_CUDA_OBJECTS}
+    -L${TORCH_ROOT}/lib -lc10_cuda -ltorch_cpu -lc10
+    -Xlinker --exclude-libs,ALL -Xlinker -rpath,${TORCH_ROOT}/lib
+    -o ${TILLER_CUDA_LIBRARY}
+  DEPENDS ${TILLER_CUDA_OBJECTS} VERBATIM COMMENT "Linking libtiller_cuda.so")
+add_custom_target(tiller_cuda ALL DEPENDS ${TILLER_CUDA_LIBRARY})
+add_dependencies(program tiller_cuda)
+install(PROGRAMS ${TILLER_CUDA_LIBRARY} DESTINATION lib/tiller)

@@ -21,7 +21,8 @@ endif()
 find_path(STB_INCLUDE stb_image.h PATH_SUFFIXES stb)
 if(NOT STB_INCLUDE)
   FetchContent_Declare(stb
-    URL https://github.com/nothings/stb/archive/5736b15f7ea0ffb08dd38af21067c314d6a3aae9.tar.gz)
+    URL https://github.com/nothings/stb/archive/5736b15f7ea0ffb08dd38af21067c314d6a3aae9.tar.gz
+    URL_HASH SHA256=d00921d49b06af62aa6bfb97c1b136bec661dd11dd4eecbcb0da1f6da7cedb4c)
   FetchContent_MakeAvailable(stb)
   set(STB_INCLUDE ${stb_SOURCE_DIR})
 endif()
@@ -36,4 +37,3 @@ target_link_libraries(tiller_archive INTERFACE LibArchive::LibArchive)
 add_library(tiller::archive ALIAS tiller_archive)
 
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
-find_package(ZLIB REQUIRED)

@@ -1,18 +1,21 @@
-# Finds LibTorch without its own CMake config, which insists on a CUDA toolkit when the wheel was
-# built for CUDA. Defines the targets tiller::torch_cpu and, when the files are there, tiller::torch_cuda.
+# Finds LibTorch without its own CMake config, which insists on a CUDA toolkit when LibTorch was built
+# for CUDA. Defines the target tiller::torch_cpu and TORCH_ROOT.
 #
-# Looked for in: Torch_DIR (any LibTorch >= 2.11), then the project's .venv.
+# Looked for in: Torch_DIR (a variable of CMake or the environment: the root of any LibTorch >= 2.11,
+# or its share/cmake/Torch), then the project's .venv.
 
 set(TORCH_ROOT "")
+set(Torch_DIR "$ENV{Torch_DIR}" CACHE PATH "LibTorch's root or its share/cmake/Torch; empty: .venv")
 if(Torch_DIR)
   get_filename_component(TORCH_ROOT "${Torch_DIR}/../../.." ABSOLUTE)
   if(NOT EXISTS "${TORCH_ROOT}/lib/libtorch_cpu.so")
-    set(TORCH_ROOT "${Torch_DIR}")
+    get_filename_component(TORCH_ROOT "${Torch_DIR}" ABSOLUTE)
   endif()
 else()
-  file(GLOB TORCH_WHEELS "${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
+  file(GLOB TORCH_WHEELS "${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/lib/libtorch_cpu.so")
   if(TORCH_WHEELS)
     list(GET TORCH_WHEELS 0 TORCH_ROOT)
+    get_filename_component(TORCH_ROOT "${TORCH_ROOT}/../.." ABSOLUTE)
   endif()
 endif()
 if(NOT EXISTS "${TORCH_ROOT}/lib/libtorch_cpu.so")
@@ -31,21 +34,15 @@ if(TORCH_VERSION VERSION_LESS 2.11)
 endif()
 message(STATUS "LibTorch ${TORCH_VERSION}: ${TORCH_ROOT}")
 
-function(tiller_torch_target name)
-  add_library(tiller::${name} INTERFACE IMPORTED)
-  set(files "")
-  foreach(lib ${ARGN})
-    list(APPEND files "${TORCH_ROOT}/lib/lib${lib}.so")
-  endforeach()
-  set_target_properties(tiller::${name} PROPERTIES
-    INTERFACE_INCLUDE_DIRECTORIES
-      "${TORCH_ROOT}/include;${TORCH_ROOT}/include/torch/csrc/api/include"
-    INTERFACE_SYSTEM_INCLUDE_DIRECTORIES
-      "${TORCH_ROOT}/include;${TORCH_ROOT}/include/torch/csrc/api/include"
-    INTERFACE_LINK_LIBRARIES "${files}")
-endfunction()
+# The wheel's CPU part is linked with the CUDA runtime and CUPTI, which lie in wheels beside it.
+file(GLOB TORCH_NEEDS "${TORCH_ROOT}/../nvidia/*/lib")
+list(TRANSFORM TORCH_NEEDS PREPEND "-Wl,-rpath-link,")
 
-tiller_torch_target(torch_cpu torch_cpu c10)
-if(EXISTS "${TORCH_ROOT}/lib/libtorch_cuda.so")
-  tiller_torch_target(torch_cuda torch_cuda c10_cuda torch_cpu c10)
-endif()
+add_library(tiller::torch_cpu INTERFACE IMPORTED)
+set_target_properties(tiller::torch_cpu PROPERTIES
+  INTERFACE_INCLUDE_DIRECTORIES
+    "${TORCH_ROOT}/include;${TORCH_ROOT}/include/torch/csrc/api/include"
+  INTERFACE_SYSTEM_INCLUDE_DIRECTORIES
+    "${TORCH_ROOT}/include;${TORCH_ROOT}/include/torch/csrc/api/include"
+  INTERFACE_LINK_OPTIONS "${TORCH_NEEDS}"
+  INTERFACE_LINK_LIBRARIES "${TORCH_ROOT}/lib/libtorch_cpu.so;${TORCH_ROOT}/lib/libc10.so")

@@ -17,7 +17,7 @@ struct GuidanceStep {
 /// An evaluation that a guidance asks for.
 struct Request {
   Branch branch;
-  Tensor input;                      ///< Another input than x; undefined: x.
+  Tensor input = {};                 ///< Another input than x; undefined: x.
   const Network* network = nullptr;  ///< Another network; nullptr: the model's own.
 };
 

@@ -75,7 +75,11 @@ ChosenGuidance configure(const GuidanceEntry& entry, const std::string& text,
   if (entry.needs_negative) require_negative(model);
   std::vector<Site> sites;
   if (has_layers(entry)) sites = chosen_sites(entry, options, model.network->sites());
-  ChosenGuidance chosen{text, &entry, options.number("from", 0, 1), options.number("to", 0, 1)};
+  ChosenGuidance chosen;
+  chosen.text = text;
+  chosen.entry = &entry;
+  chosen.from = options.number("from", 0, 1);
+  chosen.to = options.number("to", 0, 1);
   if (chosen.from >= chosen.to)
     throw UsageError("from: got '" + options.text("from") + "', expected less than to (" +
                      options.text("to") + ").");

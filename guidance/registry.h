@@ -28,7 +28,7 @@ const std::vector<GuidanceEntry>& guidances();
 /// A guidance as chosen, limited to steps from <= step / steps < to.
 struct ChosenGuidance {
   std::string text;  ///< As written, "tpg:scale=3".
-  const GuidanceEntry* entry;
+  const GuidanceEntry* entry = nullptr;
   double from = 0, to = 1;
   std::vector<std::string> sites;  ///< Paths of the sites chosen, for --json and the recipe.
   std::unique_ptr<Guidance> guidance;

@@ -24,8 +24,11 @@ Tensor resize_and_crop(const Tensor& image, int64_t size);
 /// image: (3, H, W) uint8. The same image and text give the same bytes.
 std::string encode_png(const Tensor& image, const PngText& text = {});
 void write_png(const fs::path&, const Tensor& image, const PngText& text = {});
-/// The text chunks of a PNG. Throws Error when the file isn't one or is damaged.
+/// The text chunks of a PNG (tEXt, zTXt and iTXt) in UTF-8. Throws Error when the file isn't one or
+/// is damaged.
 PngText read_png_text(const fs::path&);
+/// As read_png_text; `name` is for the message.
+PngText parse_png_text(std::string_view bytes, const std::string& name);
 
 /// (B, 3, H, W) in [-1, 1] to uint8, rounded to the nearest, and back.
 Tensor to_bytes(const Tensor& images);

@@ -2,8 +2,10 @@
 #include <nlohmann/json.hpp>
 
 #include "io/tensor_file.h"
+#include "models/adm_config.h"
 #include "models/network.h"
 #include "models/prediction.h"
+#include "models/weights.h"
 
 namespace tiller {
 
@@ -40,6 +42,9 @@ ModelFiles find_model(const fs::path&);
 /// an ADM weights file with config.json beside it, or a diffusers UNet folder. Weights are cast to
 /// `dtype` on `device`. Throws Error naming missing, surplus or misshapen tensors and keys.
 Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU);
+
+/// An ADM model of fresh or loaded weights; without hash, file and config.
+Model adm_model(const AdmConfig&, Weights&);
 
 /// A class as the user names it, an index or a name. Throws UsageError, with a suggestion.
 int64_t class_index(const Model&, const std::string& name);

@@ -24,7 +24,8 @@ std::string inventory(const std::vector<Site>& sites) {
     const auto count = std::count_if(sites.begin(), sites.end(),
                                      [&](const Site& site) { return site.part == part; });
     if (count == 1) ranges.push_back(std::string(1, name[0]).append("0"));
-    if (count > 1) ranges.push_back(std::string(1, name[0]).append("0-" + std::to_string(count - 1)));
+    if (count > 1)
+      ranges.push_back(std::string(1, name[0]).append("0-" + std::to_string(count - 1)));
   }
   return ranges.empty() ? "nothing: this model has no attention" : enumerate(ranges);
 }

@@ -49,8 +49,8 @@ Tensor sample_dpmpp_2m(const Denoiser& denoise, Tensor x, const Trajectory& traj
 
 namespace {
 
-Tensor run(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-           const Options& options, NoiseSource& noise, const Observer& observer) {
+Tensor run(const Denoiser& denoise, Tensor x, const Trajectory& trajectory, const Options& options,
+           NoiseSource& noise, const Observer& observer) {
   using Solver = DpmPlusPlus2mOptions::Solver;
   const auto solver = options.choice("solver", {"midpoint", "heun"});
   const DpmPlusPlus2mOptions dpm{solver == "heun" ? Solver::heun : Solver::midpoint,

@@ -1,1 +1,3 @@
-int main() { return 0; }
+#include "tools/program.h"
+
+int main(int argc, char** argv) { return tiller::run_program({argv + 1, argv + argc}); }

@@ -83,7 +83,7 @@ Dataset load_cifar(const fs::path& path, int64_t size) {
   for (const auto& file : files) total += counts.emplace_back(count_records(file));
 
   Dataset data;
-  auto images = allocate_images(path, total, kSide);
+  auto images = allocate_bytes(path, {total, 3, kSide, kSide});
   data.labels = at::empty({total}, at::kLong);
   int64_t row = 0;
   for (size_t i = 0; i < files.size(); row += counts[i++])

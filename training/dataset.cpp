@@ -1,5 +1,7 @@
 #include "training/dataset.h"
 
+#include <fstream>
+
 #include "io/error.h"
 #include "training/dataset_formats.h"
 
@@ -14,12 +16,20 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
   if (size < 1 || size > kLargestSize)
     throw Error("size: got " + std::to_string(size) + ", expected 1 to " +
                 std::to_string(kLargestSize) + ".");
-  if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder.");
-  if (is_cifar(path)) return load_cifar(path, size);
-  throw Error(
-      path.string() +
-      ": got neither a folder of images nor a file that is known, expected an image folder, "
-      "a tar file of one, CIFAR-10's binary files or MNIST's IDX files.");
+  try {
+    if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder.");
+    if (fs::is_regular_file(path) && !std::ifstream(path))
+      throw Error(path.string() + ": can't be read.");
+    if (is_cifar(path)) return load_cifar(path, size);
+    if (is_idx(path)) return load_idx(path, size);
+    if (is_tar(path)) return load_tar_images(path, size);
+    if (fs::is_directory(path)) return load_image_folder(path, size);
+  } catch (const fs::filesystem_error& error) {
+    throw Error(error.path1().string() + ": can't be read: " + error.code().message() + ".");
+  }
+  throw Error(path.string() +
+              ": got an unknown kind of file, expected a folder of images, a tar file of one, "
+              "CIFAR-10's binary files or MNIST's IDX files.");
 }
 
 }  // namespace tiller

@@ -14,11 +14,12 @@ struct Dataset {
   std::vector<std::string> skipped;      ///< Files that could not be decoded, with the reason.
 };
 
-/// Loads what lies at `path`, told apart by content: a folder of images (class = sub-folder, sorted
-/// by name), a tar file of such folders (also compressed), CIFAR-10's binary files (a folder of
-/// data_batch_*.bin or one such file) or MNIST's IDX files (a folder with *-images-idx3-ubyte and
-/// its labels, plain or gzipped). Other sizes are scaled and cropped to `size`; grey becomes RGB.
-/// Throws Error when nothing usable is there.
+/// Loads what lies at `path`, told apart by content: a folder of images, a tar file of one (also
+/// compressed), CIFAR-10's binary files (a folder of data_batch_*.bin or one such file) or MNIST's
+/// IDX files (*-images-idx3-ubyte and its labels, plain or gzipped; their folder or the file of
+/// images). An image's class is the folder that it lies in, classes sorted by name; images that lie
+/// directly at the top have none. Other sizes are scaled and cropped to `size`; grey becomes RGB.
+/// The order is the files' order by name. Throws Error when nothing usable is there.
 Dataset load_dataset(const fs::path& path, int64_t size);
 
 }  // namespace tiller

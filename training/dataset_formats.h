@@ -9,9 +9,19 @@ namespace tiller {
 bool is_cifar(const fs::path&);
 Dataset load_cifar(const fs::path&, int64_t size);
 
-/// Allocates (count, 3, size, size) uint8. Throws Error when that is more than half of the
-/// machine's memory; `path` is for the message.
-Tensor allocate_images(const fs::path& path, int64_t count, int64_t size);
+/// A folder with *-images-idx3-ubyte, plain or gzipped, or one such file.
+bool is_idx(const fs::path&);
+Dataset load_idx(const fs::path&, int64_t size);
+
+/// A tar file, compressed or not.
+bool is_tar(const fs::path&);
+Dataset load_tar_images(const fs::path&, int64_t size);
+
+Dataset load_image_folder(const fs::path&, int64_t size);
+
+/// Allocates uint8 of this shape, for images (N, C, H, W). Throws Error when that is more than half
+/// of the machine's memory; `path` is for the message.
+Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape);
 
 /// (N, 1 or 3, h, w) uint8 to (N, 3, size, size), scaled and cropped where the sizes differ.
 Tensor fit_images(const fs::path& path, const Tensor& images, int64_t size);

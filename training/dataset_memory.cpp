@@ -22,24 +22,26 @@ std::string gibibytes(double bytes) {
 
 }  // namespace
 
-Tensor allocate_images(const fs::path& path, int64_t count, int64_t size) {
-  const double needed = 3.0 * size * size * count;
+Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape) {
+  double needed = 1;
+  for (const auto length : shape) needed *= static_cast<double>(length);
   const double limit = 0.5 * sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
   if (needed > limit)
-    throw Error(path.string() + ": " + std::to_string(count) + " images of " +
-                std::to_string(size) + "x" + std::to_string(size) + " take " + gibibytes(needed) +
-                ", expected at most " + gibibytes(limit) +
-                ", half of this machine's memory. Choose a smaller size.");
-  return at::empty({count, 3, size, size}, at::kByte);
+    throw Error(path.string() + ": " + std::to_string(shape[0]) + " images of " +
+                std::to_string(shape[2]) + "x" + std::to_string(shape[3]) + " take " +
+                gibibytes(needed) + ", expected at most " + gibibytes(limit) +
+                ", half of this machine's memory. Choose a smaller size or fewer images.");
+  return at::empty(shape, at::kByte);
 }
 
 Tensor fit_images(const fs::path& path, const Tensor& images, int64_t size) {
+  const std::vector<int64_t> shape = {images.size(0), 3, size, size};
   const auto colored = images.expand({-1, 3, -1, -1});
   if (images.size(2) == size && images.size(3) == size) {
     if (images.size(1) == 3) return images;
-    return allocate_images(path, images.size(0), size).copy_(colored);
+    return allocate_bytes(path, shape).copy_(colored);
   }
-  auto fitted = allocate_images(path, images.size(0), size);
+  auto fitted = allocate_bytes(path, shape);
   for_each_in_parallel(images.size(0), [&](int64_t i) {
     fitted[i].copy_(resize_and_crop(colored[i].contiguous(), size));
   });

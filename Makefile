@@ -1,0 +1,43 @@
+# make                build/tiller, after installing what is missing
+# make test           builds (make tests) and runs the tests (CI=true: warnings are errors)
+# make demo           draws the demo's images into demo/
+# make install        into PREFIX (default /usr/local), below DESTDIR
+# make format         formats the sources; make clean removes the build
+#
+# Torch_DIR=FOLDER uses that LibTorch (>= 2.11) instead of one in .venv, CMAKE_FLAGS=... is passed to
+# CMake, JOBS=N compiles with N processes.
+BUILD ?= build
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+WERROR := $(if $(filter true 1,$(CI)),ON,OFF)
+export Torch_DIR DESTDIR
+
+.PHONY: all setup configure tests test demo install format clean
+
+all: configure
+	@cmake --build $(BUILD) -j $(JOBS) --target program
+
+setup:
+	@scripts/packages.sh build $(if $(Torch_DIR),,python)
+	@scripts/torch.sh
+
+configure: setup
+	@scripts/configure.sh $(BUILD) -DTILLER_WERROR=$(WERROR) $(CMAKE_FLAGS)
+
+tests: configure
+	@cmake --build $(BUILD) -j $(JOBS)
+
+test: tests
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+demo: all
+	@scripts/demo.sh $(BUILD)/tiller demo
+
+install: all
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+format:
+	@scripts/format.sh
+
+clean:
+	rm -rf $(BUILD)

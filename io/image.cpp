@@ -1,0 +1,65 @@
+#include "io/image.h"
+
+#include <ATen/ATen.h>
+
+#include <climits>
+
+#include "io/error.h"
+
+#define STBI_NO_STDIO
+#include <stb_image.h>
+
+namespace tiller {
+namespace {
+
+constexpr size_t max_file_bytes = size_t{1} << 30;
+
+struct FreePixels {
+  void operator()(unsigned char* pixels) const { stbi_image_free(pixels); }
+};
+
+}  // namespace
+
+Tensor decode_image(std::string_view bytes, const std::string& name, int64_t max_pixels) {
+  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
+  const int size = static_cast<int>(std::min<size_t>(bytes.size(), INT_MAX));
+  int width = 0, height = 0, channels = 0;
+  if (!stbi_info_from_memory(data, size, &width, &height, &channels))
+    throw Error(name + ": got no image, expected a PNG, JPEG, BMP, GIF or TGA.");
+  if (width <= 0 || height <= 0 || int64_t{width} * height > max_pixels)
+    throw Error(name + ": got " + std::to_string(width) + "x" + std::to_string(height) +
+                " pixels, expected at most " + std::to_string(max_pixels) + ".");
+  const std::unique_ptr<unsigned char, FreePixels> pixels(
+      stbi_load_from_memory(data, size, &width, &height, &channels, 3));
+  if (!pixels) throw Error(name + ": the image is damaged (" + stbi_failure_reason() + ").");
+  return at::from_blob(pixels.get(), {height, width, 3}, at::kByte)
+      .permute({2, 0, 1})
+      .clone(at::MemoryFormat::Contiguous);
+}
+
+Tensor read_image(const fs::path& path) {
+  return decode_image(read_file(path, max_file_bytes), path.string());
+}
+
+Tensor resize_and_crop(const Tensor& image, int64_t size) {
+  const int64_t height = image.size(1), width = image.size(2), shorter = std::min(height, width);
+  const auto scaled = [&](int64_t side) { return (2 * side * size + shorter) / (2 * shorter); };
+  Tensor result = image;
+  if (shorter != size) {
+    const Tensor small =
+        at::_upsample_bicubic2d_aa(image.unsqueeze(0).to(at::kFloat),
+                                   {scaled(height), scaled(width)}, /*align_corners=*/false);
+    result = small.squeeze(0).round().clamp(0, 255).to(at::kByte);
+  }
+  const int64_t top = (result.size(1) - size) / 2, left = (result.size(2) - size) / 2;
+  return result.slice(1, top, top + size).slice(2, left, left + size).contiguous();
+}
+
+Tensor to_bytes(const Tensor& images) {
+  const Tensor scaled = images.to(at::kFloat).nan_to_num(0).clamp(-1, 1);
+  return ((scaled + 1) * 127.5).round().to(at::kByte);
+}
+
+Tensor from_bytes(const Tensor& images) { return images.to(at::kFloat) / 127.5 - 1; }
+
+}  // namespace tiller

@@ -1,0 +1,127 @@
+#include "models/model.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "io/error.h"
+#include "io/hash.h"
+#include "models/adm_unet.h"
+#include "models/unet2d_condition.h"
+
+namespace tiller {
+namespace {
+
+using Json = nlohmann::json;
+
+const std::vector<std::string> kWeightEndings = {".safetensors", ".pt", ".pth", ".ckpt"};
+
+bool is_weights(const fs::path& path) {
+  return std::count(kWeightEndings.begin(), kWeightEndings.end(), path.extension().string()) > 0;
+}
+
+Json read_json(const fs::path& path) {
+  Json json = Json::parse(read_file(path, size_t{1} << 24), nullptr, false);
+  if (json.is_discarded())
+    throw Error(path.string() + ": got text that is not JSON, expected a config.");
+  return json;
+}
+
+/// The one file of weights in a folder: by its usual name, else the only one.
+fs::path weights_in(const fs::path& folder) {
+  for (const char* usual :
+       {"model.safetensors", "model.pt", "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"})
+    if (fs::is_regular_file(folder / usual)) return folder / usual;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.is_regular_file() && is_weights(entry.path())) found.push_back(entry.path());
+  if (found.size() == 1) return found.front();
+  throw Error(folder.string() + ": got " + std::to_string(found.size()) +
+              " files of weights, expected model.safetensors or model.pt.");
+}
+
+std::string kind_of(const Json& config) {
+  return config.is_object() && config.contains("block_out_channels") ? "unet2d_condition" : "adm";
+}
+
+/// The config with the number of classes that the weights have.
+AdmConfig counted(AdmConfig config, const Weights& weights, const std::string& file) {
+  if (!config.class_cond || config.num_classes) return config;
+  const auto rows = weights.shape("label_emb.weight");
+  if (rows.empty())
+    throw Error(file + ": class_cond: got true, but the weights have no label_emb.weight.");
+  config.num_classes = rows[0] - config.null_label;
+  return config;
+}
+
+}  // namespace
+
+ModelFiles find_model(const fs::path& path) {
+  if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder, expected a model.");
+  ModelFiles files;
+  const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
+  files.config = folder / "config.json";
+  if (!fs::is_regular_file(files.config))
+    throw Error(path.string() + ": got no config.json " +
+                (fs::is_directory(path) ? "in" : "beside") +
+                " it, expected guided-diffusion's flags or a diffusers UNet's config.");
+  files.weights = fs::is_directory(path) ? weights_in(path) : path;
+  files.kind = kind_of(read_json(files.config));
+  return files;
+}
+
+Model adm_model(const AdmConfig& config, Weights& weights) {
+  Model model;
+  model.kind = "adm";
+  model.network = adm_unet(config, weights);
+  model.parameters = weights.finish();
+  model.image_size = config.image_size;
+  model.classes = config.class_cond ? config.num_classes : 0;
+  model.null_label = config.class_cond && config.null_label;
+  model.class_names = config.class_names;
+  model.prediction = config.predict_xstart ? PredictionType::sample : PredictionType::epsilon;
+  model.learned_variance = config.learn_sigma;
+  model.noise_schedule = config.noise_schedule;
+  model.diffusion_steps = config.diffusion_steps;
+  model.rescale_timesteps = config.rescale_timesteps;
+  return model;
+}
+
+Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) {
+  const ModelFiles files = find_model(path);
+  const Json config = read_json(files.config);
+  Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
+  Model model;
+  if (files.kind == "adm") {
+    const std::string name = files.config.string();
+    model = adm_model(counted(adm_config(config, name), weights, name), weights);
+  } else {
+    model.kind = files.kind;
+    model.network = unet2d_condition(config, weights);
+    model.parameters = weights.finish();
+    model.image_size = config.value("sample_size", int64_t{64});
+  }
+  model.config = config;
+  model.file = files.weights.filename().string();
+  model.hash = sha256_hex(files.weights).substr(0, 16);
+  return model;
+}
+
+int64_t class_index(const Model& model, const std::string& name) {
+  if (!model.classes)
+    throw UsageError("class: got '" + name + "', but this model knows no classes.");
+  const auto& names = model.class_names;
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found != names.end()) return found - names.begin();
+  const bool digits =
+      !name.empty() && name.size() < 10 &&
+      std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (digits && std::stoll(name) < model.classes) return std::stoll(name);
+  const std::string range = "0 to " + std::to_string(model.classes - 1);
+  throw UsageError("class: got '" + name + "', expected " + range +
+                   (names.empty() ? "" : " or " + enumerate(names, 12)) + "." +
+                   suggestion(name, names));
+}
+
+}  // namespace tiller

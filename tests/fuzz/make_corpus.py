@@ -1,0 +1,46 @@
+"""Writes seeds for the fuzz targets into FOLDER/corpus_NAME: make_corpus.py FIXTURES FOLDER.
+
+Needs Python's standard library only.
+"""
+
+import pathlib
+import shutil
+import struct
+import sys
+import zipfile
+import zlib
+
+
+def safetensors(header, data=b""):
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def main():
+    fixtures, folder = map(pathlib.Path, sys.argv[1:3])
+    for name in ["safetensors", "options", "png_text", "pickle"]:
+        (folder / f"corpus_{name}").mkdir(parents=True, exist_ok=True)
+
+    def write(name, data):
+        (folder / f"corpus_{name}").write_bytes(data)
+
+    shutil.copy(fixtures / "tensor_files" / "dtypes.safetensors", folder / "corpus_safetensors")
+    write("safetensors/empty", safetensors(b"{}"))
+    write("safetensors/one", safetensors(
+        b'{"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)))
+    for i, text in enumerate(["scale=3", "scale=3.5,layers=d6-23", "clip=true,steps=20", "scal=1"]):
+        write(f"options/{i}", text.encode())
+    shutil.copy(fixtures / "images" / "text.png", folder / "corpus_png_text")
+    deflated = zlib.compress(b"long " * 20)
+    write("png_text/text", b"\x00key\x00value")
+    write("png_text/compressed", b"\x01key\x00\x00" + deflated)
+    write("png_text/international", b"\x02key\x00\x00\x00el\x00k\x00" + "αβ".encode())
+    write("png_text/both", b"\x02key\x00\x01\x00el\x00k\x00" + deflated)
+    for path in (fixtures / "tensor_files").glob("*.pt"):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+                write(f"pickle/{path.stem}", archive.read(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+#include "dataset_files.h"
+
+#include <atomic>
+#include <numeric>
+
+#include "training/dataset_formats.h"
+
+namespace tiller::testing {
+namespace {
+
+class Cifar : public DatasetFiles {};
+
+/// A record whose image has the same red, green and blue everywhere but in the last column.
+std::string record(int label, uint8_t red, uint8_t green, uint8_t blue) {
+  std::string bytes(1, static_cast<char>(label));
+  for (const uint8_t value : {red, green, blue})
+    for (int i = 0; i < 1024; ++i) bytes += static_cast<char>(i % 32 == 31 ? 255 : value);
+  return bytes;
+}
+
+constexpr auto kNames = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
+
+TEST_F(Cifar, ReadsTheTrainingFilesInOrder) {
+  write("data_batch_2.bin", record(9, 30, 31, 32));
+  write("data_batch_1.bin", record(3, 10, 11, 12) + record(0, 20, 21, 22));
+  write("test_batch.bin", record(1, 99, 99, 99));
+  write("batches.meta.txt", kNames);
+  const auto data = load_dataset(root, 32);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{10, 20, 30}));
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{3, 0, 9}));
+  ASSERT_EQ(data.class_names.size(), 10u);
+  EXPECT_EQ(data.class_names[9], "truck");
+  const auto expected = plain(20, 21, 22, 32);
+  expected.select(2, 31).fill_(255);
+  EXPECT_TRUE(at::equal(data.images[1], expected));
+}
+
+TEST_F(Cifar, ReadsOneFileAtAnotherSize) {
+  const auto file = write("test_batch.bin", record(3, 10, 11, 12) + record(0, 20, 21, 22));
+  const auto data = load_dataset(file, 16);
+  EXPECT_EQ(data.images.sizes(), (at::IntArrayRef{2, 3, 16, 16}));
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{10, 20}));
+  EXPECT_TRUE(data.class_names.empty());
+}
+
+TEST_F(Cifar, RefusesWhatIsDamaged) {
+  const auto file = write("data_batch_1.bin", record(3, 1, 2, 3) + record(10, 1, 2, 3));
+  EXPECT_NE(message_of(root).find("image 1 has label 10"), std::string::npos);
+  write("data_batch_1.bin", record(3, 1, 2, 3) + "x");
+  EXPECT_NE(message_of(file).find("got 3074 bytes"), std::string::npos);
+  write("data_batch_1.bin", "");
+  EXPECT_NE(message_of(root).find("got 0 bytes"), std::string::npos);
+  write("data_batch_1.bin", record(3, 1, 2, 3));
+  write("batches.meta.txt", "cat\ndog\n");
+  EXPECT_NE(message_of(root).find("got 2 class names, expected 10"), std::string::npos);
+}
+
+class Idx : public DatasetFiles {};
+
+std::string header(uint32_t magic, std::initializer_list<uint32_t> sizes) {
+  std::string bytes;
+  const auto add = [&](uint32_t value) {
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift);
+  };
+  add(magic);
+  for (const auto size : sizes) add(size);
+  return bytes;
+}
+
+std::string idx_images(const std::vector<int>& greys, uint32_t side = 8) {
+  auto bytes = header(0x803, {static_cast<uint32_t>(greys.size()), side, side});
+  for (const int grey : greys) bytes += std::string(side * side, static_cast<char>(grey));
+  return bytes;
+}
+
+std::string idx_labels(const std::string& labels) {
+  return header(0x801, {static_cast<uint32_t>(labels.size())}) + labels;
+}
+
+TEST_F(Idx, ReadsAFolder) {
+  write("train-images-idx3-ubyte", idx_images({10, 250}));
+  write("train-labels-idx1-ubyte", idx_labels({2, 0}));
+  write("t10k-images-idx3-ubyte", idx_images({1}));
+  const auto data = load_dataset(root, 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{10, 250}));
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{2, 0}));
+  EXPECT_EQ(data.class_names, (std::vector<std::string>{"0", "1", "2"}));
+  EXPECT_TRUE(at::equal(data.images[1], plain(250, 250, 250)));
+}
+
+TEST_F(Idx, ReadsGzippedFilesAsPlainOnes) {
+  write_archive(root / "train-images.idx3-ubyte.gz", {{"x", idx_images({7, 8, 9}, 28)}}, "gzip",
+                true);
+  write_archive(root / "train-labels.idx1-ubyte.gz", {{"x", idx_labels({1, 1, 0})}}, "gzip", true);
+  const auto file = write("other.data", idx_images({7, 8, 9}, 28));
+  const auto folder = load_dataset(root, 28);
+  const auto alone = load_dataset(file, 28);
+  EXPECT_TRUE(at::equal(folder.images, alone.images));
+  EXPECT_EQ(reds(folder), (std::vector<int64_t>{7, 8, 9}));
+  EXPECT_EQ(labels(folder), (std::vector<int64_t>{1, 1, 0}));
+  EXPECT_FALSE(alone.labels.defined());
+  EXPECT_EQ(load_dataset(root, 32).images.sizes(), (at::IntArrayRef{3, 3, 32, 32}));
+}
+
+TEST_F(Idx, RefusesWhatIsDamaged) {
+  const auto says = [&](const std::string& images, const std::string& expected) {
+    write("train-images-idx3-ubyte", images);
+    const auto message = message_of(root);
+    EXPECT_NE(message.find(expected), std::string::npos) << message;
+  };
+  const auto whole = idx_images({1, 2});
+  says(header(0x802, {2, 8, 8}), "magic number 0x00000802");
+  says(whole.substr(0, 9), "got 9 bytes");
+  says("", "train-images-idx3-ubyte");
+  says(whole.substr(0, whole.size() - 1), "ends after 127 values, expected 128");
+  says(whole + "x", "goes on after the 128 values");
+  says(header(0x803, {0, 8, 8}), "got 0 images");
+  says(header(0x803, {1, 8, 5000}), "of 8x5000");
+  says(header(0x803, {0xffffffff, 4096, 4096}),
+       "got 16 bytes, too few for 4294967295 images of 4096x4096");
+}
+
+TEST_F(Idx, RefusesLabelsThatDoNotFit) {
+  write("train-images-idx3-ubyte", idx_images({1, 2}));
+  const auto says = [&](const std::string& labels, const std::string& expected) {
+    write("train-labels-idx1-ubyte", labels);
+    const auto message = message_of(root);
+    EXPECT_NE(message.find(expected), std::string::npos) << message;
+  };
+  says(idx_labels({1, 2, 3}), "got 3 labels, expected 2");
+  says(idx_labels({1, 2}).substr(0, 9), "ends after 1 values");
+  says(idx_images({1, 2}), "magic number 0x00000803");
+}
+
+TEST_F(Idx, WantsOneSetOfImages) {
+  write("a-train-images-idx3-ubyte", idx_images({1}));
+  write("b-train-images-idx3-ubyte", idx_images({2}));
+  EXPECT_NE(message_of(root).find("got 2 sets of images"), std::string::npos);
+  EXPECT_EQ(reds(load_dataset(root / "b-train-images-idx3-ubyte", 8)), (std::vector<int64_t>{2}));
+}
+
+class ImageFolder : public DatasetFiles {};
+
+TEST_F(ImageFolder, TakesSubfoldersAsClasses) {
+  write("frog/b.png", png(2));
+  write("frog/a.PNG", png(1));
+  write("cat/z.png", png(3, 4, 5));
+  write("cat/notes.txt", "not an image");
+  write("cat/.hidden.png", "not an image either");
+  write("empty/readme", "");
+  const auto data = load_dataset(root, 8);
+  EXPECT_EQ(data.class_names, (std::vector<std::string>{"cat", "frog"}));
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{3, 1, 2}));
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{0, 1, 1}));
+  EXPECT_TRUE(at::equal(data.images[0], plain(3, 4, 5)));
+  EXPECT_TRUE(data.skipped.empty());
+}
+
+TEST_F(ImageFolder, HasNoLabelsWithoutSubfolders) {
+  for (int i = 0; i < 20; ++i) write("image" + std::to_string(10 + i) + ".png", png(i));
+  const auto data = load_dataset(root, 4);
+  EXPECT_FALSE(data.labels.defined());
+  EXPECT_TRUE(data.class_names.empty());
+  std::vector<int64_t> expected(20);
+  std::iota(expected.begin(), expected.end(), 0);
+  EXPECT_EQ(reds(data), expected);
+}
+
+TEST_F(ImageFolder, NamesAndSkipsWhatCannotBeDecoded) {
+  write("cat/a.png", png(1));
+  write("cat/b.png", png(2).substr(0, 40));
+  write("cat/c.webp", "RIFF");
+  write("dog/d.png", png(4));
+  write("dog/e.png", "");
+  write("dog/f.png", png(6));
+  const auto data = load_dataset(root, 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{1, 4, 6}));
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{0, 1, 1}));
+  ASSERT_EQ(data.skipped.size(), 3u);
+  for (size_t i = 0; i < 3; ++i)
+    EXPECT_NE(data.skipped[i].find(std::vector{"b.png", "c.webp", "e.png"}[i]), std::string::npos)
+        << data.skipped[i];
+}
+
+TEST_F(ImageFolder, RefusesWhatHasNothingUsable) {
+  EXPECT_NE(message_of(root).find("folder without data"), std::string::npos);
+  write("cifar/data_batch_1.bin", "");
+  EXPECT_NE(message_of(root).find("Did you mean '" + (root / "cifar").string()), std::string::npos);
+  write("a.png", "damaged");
+  EXPECT_NE(message_of(root).find("none of its 1 images"), std::string::npos);
+  write("cat/b.png", png(1));
+  EXPECT_NE(message_of(root).find("1 of 2 images outside class folders ('a.png')"),
+            std::string::npos);
+}
+
+TEST_F(ImageFolder, FollowsLinksOnce) {
+  write("data/cat/a.png", png(1));
+  write("elsewhere/b.png", png(2));
+  fs::create_directory_symlink(root / "elsewhere", root / "data/dog");
+  fs::create_directory_symlink(root / "data", root / "data/cat/loop");
+  const auto data = load_dataset(root / "data", 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(data.class_names, (std::vector<std::string>{"cat", "dog"}));
+}
+
+class TarImages : public DatasetFiles {};
+
+TEST_F(TarImages, GivesWhatTheFolderGives) {
+  std::vector<Entry> entries;
+  for (const std::string name : {"frog/b.png", "cat/c.png", "frog/a.png", "cat/broken.png"}) {
+    const auto bytes = name == "cat/broken.png" ? "damaged" : png(std::ssize(entries), 7, 8);
+    write("folder/" + name, bytes);
+    entries.push_back({"./" + name, bytes});
+  }
+  const auto folder = load_dataset(root / "folder", 8);
+  for (const std::string filter : {"none", "gzip", "bzip2", "xz", "zstd"}) {
+    write_archive(root / "data", entries, filter);
+    const auto data = load_dataset(root / "data", 8);
+    EXPECT_TRUE(at::equal(data.images, folder.images)) << filter;
+    EXPECT_TRUE(at::equal(data.labels, folder.labels)) << filter;
+    EXPECT_EQ(data.class_names, folder.class_names);
+    ASSERT_EQ(data.skipped.size(), 1u);
+    EXPECT_NE(data.skipped[0].find("cat/broken.png"), std::string::npos);
+  }
+}
+
+TEST_F(TarImages, ReadsMoreThanOneBatch) {
+  std::vector<Entry> entries;
+  for (int i = 0; i < 600; ++i)
+    entries.push_back({"train/" + std::to_string(i % 3) + "/" + std::to_string(1000 + i) + ".png",
+                       png(i % 256, i / 256)});
+  write_archive(root / "data.tar", entries, "none");
+  const auto data = load_dataset(root / "data.tar", 8);
+  ASSERT_EQ(data.images.size(0), 600);
+  for (int64_t i = 0; i < 600; ++i) {
+    const auto image = data.images[i];
+    const auto number = image[0][0][0].item<int64_t>() + 256 * image[1][0][0].item<int64_t>();
+    ASSERT_EQ(number, i % 200 * 3 + i / 200);
+    ASSERT_EQ(data.labels[i].item<int64_t>(), i / 200);
+  }
+}
+
+TEST_F(TarImages, IsUnharmedByHostileNames) {
+  write("target.png", png(99));
+  write_archive(root / "data.tar",
+                {{(root / "cat/escaped.png").string(), png(1)},
+                 {"cat/link.png", "", (root / "target.png").string()},
+                 {"../../dog/up.png", png(2)},
+                 {"dog/._up.png", "resource fork"}},
+                "none");
+  const auto data = load_dataset(root / "data.tar", 8);
+  EXPECT_EQ(data.class_names, (std::vector<std::string>{"cat", "dog"}));
+  EXPECT_EQ(data.images.size(0), 2);
+  ASSERT_EQ(data.skipped.size(), 1u);
+  EXPECT_NE(data.skipped[0].find("cat/link.png: got a link"), std::string::npos);
+  EXPECT_FALSE(fs::exists(root / "cat"));
+}
+
+TEST_F(TarImages, RefusesWhatIsDamaged) {
+  write_archive(root / "data.tar.gz",
+                {{"cat/a.png", png(1)}, {"cat/b.bin", std::string(99999, 'x')}}, "gzip");
+  const auto whole = read_file(root / "data.tar.gz");
+  write("data.tar.gz", whole.substr(0, whole.size() - 40));
+  EXPECT_NE(message_of(root / "data.tar.gz").find("damaged or cut short"), std::string::npos);
+  write_archive(root / "data.tar", {{"data_batch_1.bin", "x"}}, "none");
+  EXPECT_NE(message_of(root / "data.tar").find("without an image"), std::string::npos);
+}
+
+class LoadDataset : public DatasetFiles {};
+
+TEST_F(LoadDataset, RefusesWhatIsUnknown) {
+  EXPECT_NE(message_of(root / "nowhere").find("no such file"), std::string::npos);
+  EXPECT_NE(message_of(write("image.png", png(1))).find("unknown kind"), std::string::npos);
+  EXPECT_NE(message_of(write("empty", "")).find("unknown kind"), std::string::npos);
+  EXPECT_NE(message_of(root, 0).find("size: got 0"), std::string::npos);
+}
+
+TEST(AllocateBytes, RefusesMoreThanMemoryHolds) {
+  try {
+    allocate_bytes("photos.tar", {1'000'000'000, 3, 4096, 4096});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("photos.tar: 1000000000 images of 4096x4096 take"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(ForEachInParallel, VisitsEachOnceAndPassesFailuresOn) {
+  std::vector<std::atomic<int>> visits(1000);
+  for_each_in_parallel(1000, [&](int64_t i) { ++visits[i]; });
+  for (const auto& count : visits) EXPECT_EQ(count, 1);
+  EXPECT_THROW(for_each_in_parallel(9,
+                                    [](int64_t i) {
+                                      if (i == 5) throw Error("five");
+                                    }),
+               Error);
+  for_each_in_parallel(0, [](int64_t) { FAIL(); });
+}
+
+}  // namespace
+}  // namespace tiller::testing

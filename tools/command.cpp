@@ -1,0 +1,159 @@
+#include "tools/command.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cxxopts.hpp>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+constexpr size_t description_column = 34, help_width = 100;
+
+std::string help_line(const std::string& left, const std::string& right) {
+  std::string line = "  " + left;
+  line.resize(std::max(line.size() + 2, description_column), ' ');
+  std::string text;
+  for (size_t begin = 0; begin < right.size();) {
+    size_t end = std::min(right.size(), begin + help_width - description_column);
+    if (end < right.size()) end = right.rfind(' ', end);
+    text += (begin ? std::string(description_column, ' ') : line) +
+            right.substr(begin, end - begin) + "\n";
+    begin = end + 1;
+  }
+  return text;
+}
+
+[[noreturn]] void refuse(const std::string& flag, const std::string& found,
+                         const std::string& expected) {
+  throw UsageError("--" + flag + ": got '" + found + "', expected " + expected + ".");
+}
+
+template <class Number>
+Number parse_number(const std::string& flag, const std::string& text, Number low, Number high,
+                    const std::string& expected) {
+  Number number{};
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || stop != text.data() + text.size() || !(number >= low) ||
+      !(number <= high))
+    refuse(flag, text, expected);
+  return number;
+}
+
+std::string in_range(const std::string& kind, const std::string& low, const std::string& high) {
+  return kind + " from " + low + " to " + high;
+}
+
+std::string shortest(double number) {
+  char buffer[32];
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, number).ptr};
+}
+
+cxxopts::Options declare(const Command& command) {
+  cxxopts::Options options("tiller " + command.name);
+  options.allow_unrecognised_options();
+  auto add = options.add_options();
+  for (const auto& flag : command.flags) {
+    if (flag.argument.empty())
+      add(flag.name, "", cxxopts::value<bool>());
+    else
+      add(flag.name, "", cxxopts::value<std::string>());
+  }
+  add("h,help", "", cxxopts::value<bool>());
+  return options;
+}
+
+[[noreturn]] void refuse_unknown(const Command& command, const std::string& word) {
+  const size_t dashes = std::min(word.find_first_not_of('-'), word.size());
+  const std::string name = word.substr(dashes, word.find('=') - dashes);
+  std::vector<std::string> known;
+  for (const auto& flag : command.flags) known.push_back("--" + flag.name);
+  throw UsageError("tiller " + command.name + ": got '" + word.substr(0, word.find('=')) +
+                   "', expected a flag that `tiller " + command.name + " --help` lists." +
+                   suggestion("--" + name, known));
+}
+
+/// cxxopts quotes with typographic marks.
+std::string plain_quotes(std::string text) {
+  for (const char* mark : {"\u2018", "\u2019"})
+    for (size_t at; (at = text.find(mark)) != std::string::npos;) text.replace(at, 3, "'");
+  return text;
+}
+
+cxxopts::ParseResult parse_with(const Command& command, const std::vector<std::string>& arguments) {
+  std::vector<const char*> argv = {"tiller"};
+  for (const auto& argument : arguments) argv.push_back(argument.c_str());
+  auto options = declare(command);
+  try {
+    return options.parse(static_cast<int>(argv.size()), argv.data());
+  } catch (const std::exception& error) {
+    throw UsageError("tiller " + command.name + ": " + plain_quotes(error.what()) + ".");
+  }
+}
+
+}  // namespace
+
+std::string help(const Command& command) {
+  std::string text = "tiller " + command.name + (command.operand.empty() ? "" : " ") +
+                     command.operand + " [flags]\n" + command.description + "\n\n";
+  for (const auto& flag : command.flags)
+    text += help_line("--" + flag.name + (flag.argument.empty() ? "" : " ") + flag.argument,
+                      flag.description);
+  text += "\nExamples:\n";
+  for (const auto& example : command.examples) text += "  " + example + "\n";
+  return text;
+}
+
+Flags Flags::parse(const Command& command, const std::vector<std::string>& arguments) {
+  const auto result = parse_with(command, arguments);
+  Flags flags;
+  for (const auto& argument : result.arguments())
+    flags.values_[argument.key()].push_back(argument.value());
+  for (const auto& word : result.unmatched()) {
+    if (word.starts_with("-")) refuse_unknown(command, word);
+    if (command.operand.empty() && !flags.has("help"))
+      throw UsageError("tiller " + command.name + ": got '" + word + "', expected only flags.");
+    flags.operands_.push_back(word);
+  }
+  return flags;
+}
+
+std::vector<std::string> Flags::all(const std::string& flag) const {
+  const auto found = values_.find(flag);
+  return found == values_.end() ? std::vector<std::string>{} : found->second;
+}
+
+std::string Flags::text(const std::string& flag, const std::string& fallback) const {
+  const auto found = values_.find(flag);
+  return found == values_.end() ? fallback : found->second.back();
+}
+
+int64_t Flags::integer(const std::string& flag, int64_t low, int64_t high, int64_t fallback) const {
+  if (!has(flag)) return fallback;
+  return parse_number<int64_t>(
+      flag, text(flag), low, high,
+      in_range("a whole number", std::to_string(low), std::to_string(high)));
+}
+
+double Flags::number(const std::string& flag, double low, double high, double fallback) const {
+  if (!has(flag)) return fallback;
+  return parse_number<double>(flag, text(flag), low, high,
+                              in_range("a number", shortest(low), shortest(high)));
+}
+
+uint64_t Flags::seed(const std::string& flag, uint64_t fallback) const {
+  if (!has(flag)) return fallback;
+  return parse_number<uint64_t>(flag, text(flag), 0, UINT64_MAX, "a whole number from 0 to 2^64-1");
+}
+
+std::string Flags::choice(const std::string& flag, const std::vector<std::string>& choices,
+                          const std::string& fallback) const {
+  const std::string value = text(flag, fallback);
+  if (std::find(choices.begin(), choices.end(), value) == choices.end())
+    throw UsageError("--" + flag + ": got '" + value + "', expected " + enumerate(choices) + "." +
+                     suggestion(value, choices));
+  return value;
+}
+
+}  // namespace tiller

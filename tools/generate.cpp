@@ -1,0 +1,267 @@
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <iostream>
+
+#include "io/error.h"
+#include "io/safetensors.h"
+#include "tools/outputs.h"
+
+namespace tiller {
+namespace {
+
+using Rows = std::vector<std::vector<ChosenGuidance>>;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// All of a run that its report needs.
+struct Run {
+  Outputs outputs;
+  Generation generation;
+  Rows rows;                        ///< One, or one for each row of a comparison.
+  std::vector<GuidanceCost> costs;  ///< One for each of the above.
+  std::vector<size_t> made;         ///< Indices of the images that were made.
+  std::vector<Tensor> samples;      ///< Only where a grid or latents need them.
+  double load_seconds = 0, seconds = 0;
+};
+
+/// Whether anything that decides the bytes is given besides --from.
+bool overrides(const Flags& flags) {
+  for (const auto& flag : request_flags())
+    if (flag.name != "model" && flags.has(flag.name)) return true;
+  return false;
+}
+
+std::optional<Recipe> recipe_of(const Flags& flags) {
+  if (!flags.has("from")) return std::nullopt;
+  Recipe recipe = read_recipe(flags.text("from"));
+  if (overrides(flags)) recipe.batch = {};
+  return recipe;
+}
+
+GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& recipe) {
+  GenerateRequest request = recipe ? recipe->request : GenerateRequest{};
+  apply_flags(flags, request);
+  request.columns = flags.integer("grid", 1, 1000, request.columns);
+  return request;
+}
+
+Rows choose_rows(const Generation& generation) {
+  const GenerateRequest& request = generation.request;
+  Rows rows;
+  for (const auto& text : request.compare)
+    rows.push_back(choose_guidances({text}, generation.model));
+  if (rows.empty()) rows.push_back(choose_guidances(request.guidances, generation.model));
+  return rows;
+}
+
+std::vector<size_t> images_to_make(const Outputs& outputs, size_t images) {
+  std::vector<size_t> indices;
+  for (size_t i = 0; i < images; ++i)
+    if (!outputs.skip_existing || !fs::exists(image_path(outputs, i))) indices.push_back(i);
+  return indices;
+}
+
+std::vector<ImageSpec> chosen(const std::vector<ImageSpec>& images,
+                              const std::vector<size_t>& indices) {
+  std::vector<ImageSpec> specs;
+  for (const size_t i : indices) specs.push_back(images[i]);
+  return specs;
+}
+
+bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.grid; }
+
+bool keeps_samples(const Run& run) { return run.outputs.grid || !run.outputs.latents.empty(); }
+
+/// Writes the images of a batch. made: their indices in the run.
+void write_images(const Run& run, const std::vector<ImageSpec>& batch, std::span<const size_t> made,
+                  const Tensor& samples) {
+  const Tensor pixels = to_pixels(samples);
+  for (size_t row = 0; row < batch.size(); ++row)
+    write_png(image_path(run.outputs, made[row]), pixels[row],
+              image_text(run.generation, run.rows.front(), {batch, row}));
+}
+
+void make_images(Run& run) {
+  const Generation& generation = run.generation;
+  const auto images = chosen(generation.images, run.made);
+  const int64_t batch = generation.request.batch;
+  Progress progress("sampling",
+                    int64_t(run.rows.size() * images.size()) * generation.trajectory.steps(),
+                    "steps");
+  for (auto& guidances : run.rows)
+    run.costs.push_back(run_images(
+        generation, guidances, images, batch, progress, [&](size_t first, const Tensor& samples) {
+          const auto begin = images.begin() + first;
+          const std::vector<ImageSpec> specs(begin, begin + samples.size(0));
+          if (writes_images(run))
+            write_images(run, specs, std::span(run.made).subspan(first), samples);
+          if (keeps_samples(run)) run.samples.push_back(samples);
+        }));
+  progress.finish();
+}
+
+/// Repeats the batch that an image was made in, and keeps that image.
+void repeat_image(Run& run, const BatchOf& batch) {
+  const Generation& generation = run.generation;
+  Progress progress("sampling", int64_t(batch.images.size()) * generation.trajectory.steps(),
+                    "steps");
+  run.costs.push_back(run_images(generation, run.rows.front(), batch.images, batch.images.size(),
+                                 progress, [&](size_t, const Tensor& samples) {
+                                   run.samples.push_back(samples.narrow(0, batch.row, 1));
+                                 }));
+  progress.finish();
+  if (writes_images(run))
+    write_png(image_path(run.outputs, 0), to_pixels(run.samples.front())[0],
+              image_text(generation, run.rows.front(), batch));
+}
+
+void require_labels(const Generation& generation, const BatchOf& batch) {
+  const int64_t classes = generation.model.classes;
+  for (const auto& image : batch.images)
+    if (classes == 0 ? image.label != -1 : image.label < 0 || image.label >= classes)
+      throw Error("--from: got a recipe with class " + std::to_string(image.label) +
+                  ", expected one of the model's " + std::to_string(classes) + ".");
+}
+
+void write_collected(const Run& run) {
+  if (run.samples.empty()) return;
+  const Tensor samples = at::cat(run.samples);
+  if (run.outputs.grid) write_grid(run.outputs, run.generation, samples, run.rows);
+  if (!run.outputs.latents.empty())
+    save_safetensors(run.outputs.latents, {{"latents", samples}}, {{"format", "pt"}});
+}
+
+Json cost_json(const GuidanceCost& cost) {
+  const FlopCount& flops = cost.flops;
+  return {{"evaluations", cost.evaluations},
+          {"branches", cost.branches},
+          {"flops", flops.spent},
+          {"flops_unshared", flops.unshared},
+          {"flops_saved", flops.unshared > 0 ? 1 - flops.spent / flops.unshared : 0}};
+}
+
+Json images_json(const Run& run) {
+  Json images = Json::array();
+  for (const size_t i : run.made) {
+    const ImageSpec& image = run.generation.images[i];
+    Json json = {{"seed", image.seed}};
+    if (writes_images(run)) json["file"] = image_path(run.outputs, i).string();
+    if (image.label >= 0) {
+      json["class"] = image.label;
+      json["class_name"] = class_label(run.generation.model, image.label);
+    }
+    images.push_back(json);
+  }
+  return images;
+}
+
+Json files_json(const Run& run) {
+  Json files = Json::array();
+  if (writes_images(run))
+    for (const size_t i : run.made) files.push_back(image_path(run.outputs, i).string());
+  if (run.outputs.grid) files.push_back(grid_path(run.outputs).string());
+  if (!run.outputs.latents.empty()) files.push_back(run.outputs.latents.string());
+  return files;
+}
+
+Json rows_json(const Run& run) {
+  Json rows = Json::array();
+  for (size_t i = 0; i < run.costs.size(); ++i) {
+    Json row = {{"guidance", describe(run.rows[i])}};
+    row.update(cost_json(run.costs[i]));
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+Json report(const Run& run) {
+  const Generation& generation = run.generation;
+  const GenerateRequest& request = generation.request;
+  Json json = {{"files", files_json(run)},
+               {"images", images_json(run)},
+               {"skipped", generation.images.size() - run.made.size()},
+               {"model", {{"file", generation.model.file}, {"hash", generation.model.hash}}},
+               {"sampler",
+                {{"name", generation.sampler->name},
+                 {"options", generation.sampler_options.values},
+                 {"steps", generation.trajectory.steps()}}},
+               {"size", request.size},
+               {"batch", request.batch},
+               {"device", request.device},
+               {"dtype", request.dtype},
+               {"share", request.share},
+               {"seconds", {{"load", run.load_seconds}, {"images", run.seconds}}}};
+  const Json rows = rows_json(run);
+  if (request.compare.empty() && !rows.empty())
+    json.update(rows.front());
+  else
+    json["rows"] = rows;
+  return json;
+}
+
+void print_result(const Run& run) {
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "%.1f s", run.seconds);
+  const size_t images = run.made.size() * run.rows.size();
+  std::cerr << images << (images == 1 ? " image in " : " images in ") << seconds << ": "
+            << run.outputs.path.string() << "\n";
+}
+
+int generate(const Flags& flags) {
+  Progress::set_quiet(flags.has("quiet") || flags.has("json"));
+  const auto recipe = recipe_of(flags);
+  Run run;
+  const auto start = Clock::now();
+  run.generation = prepare(read_request(flags, recipe));
+  if (recipe) require_model(*recipe, run.generation.model, flags.text("from"));
+  run.outputs =
+      choose_outputs(flags, run.generation.request, int64_t(run.generation.images.size()));
+  run.rows = choose_rows(run.generation);
+  run.made = images_to_make(run.outputs, run.generation.images.size());
+  run.load_seconds = seconds_since(start);
+
+  const auto sampling = Clock::now();
+  if (recipe && !recipe->batch.images.empty()) {
+    require_labels(run.generation, recipe->batch);
+    repeat_image(run, recipe->batch);
+  } else {
+    make_images(run);
+  }
+  write_collected(run);
+  run.seconds = seconds_since(sampling);
+  if (flags.has("json"))
+    std::cout << report(run).dump(2) << "\n";
+  else if (!flags.has("quiet"))
+    print_result(run);
+  return 0;
+}
+
+std::vector<Flag> generate_flags() {
+  std::vector<Flag> flags = request_flags();
+  flags.insert(flags.end(), output_flags().begin(), output_flags().end());
+  flags.push_back(
+      {"from", "IMAGE.png", "the recipe of a PNG: the same bytes; other flags override"});
+  flags.push_back({"json", "", "one JSON object on standard output"});
+  flags.push_back({"quiet", "", "no progress"});
+  return flags;
+}
+
+}  // namespace
+
+Command generate_command() {
+  return {
+      .name = "generate",
+      .description = "Draws images, each from its seed and class.",
+      .operand = "",
+      .flags = generate_flags(),
+      .examples = {"tiller generate --class frog --seed 7 --guidance cfg:scale=2 --output frog.png",
+                   "tiller generate --count 20 --grid 10 --guidance 'cfg:scale=2 + tpg:scale=3' "
+                   "--output grid.png"},
+      .run = generate};
+}
+
+}  // namespace tiller

@@ -1,0 +1,137 @@
+#include <iostream>
+
+#include "guidance/registry.h"
+#include "io/error.h"
+#include "samplers/registry.h"
+#include "tools/request.h"
+#include "tools/table.h"
+
+namespace tiller {
+namespace {
+
+/// What samplers and guidances have in common.
+struct Entry {
+  std::string name, description, paper;
+  std::vector<Option> options;
+};
+
+struct Category {
+  std::string name, flag;
+  std::vector<Entry> entries;
+  std::vector<Option> shared;  ///< Options that every entry takes.
+};
+
+bool is_shared(const Option& option, const std::vector<Option>& shared) {
+  return std::any_of(shared.begin(), shared.end(),
+                     [&](const Option& other) { return other.name == option.name; });
+}
+
+/// Options that all entries of a category have with the same default.
+std::vector<Option> shared_options(const std::vector<Entry>& entries) {
+  std::vector<Option> shared = entries.front().options;
+  for (const auto& entry : entries)
+    std::erase_if(shared, [&](const Option& option) {
+      return std::none_of(entry.options.begin(), entry.options.end(), [&](const Option& other) {
+        return other.name == option.name && other.value == option.value &&
+               other.description == option.description;
+      });
+    });
+  return shared;
+}
+
+template <class Table>
+Category category(const std::string& name, const std::string& flag, const Table& entries) {
+  Category result{name, flag, {}, {}};
+  for (const auto& entry : entries)
+    result.entries.push_back({entry.name, entry.description, entry.paper, entry.options});
+  if (!result.entries.empty()) result.shared = shared_options(result.entries);
+  return result;
+}
+
+std::vector<Category> categories() {
+  return {category("samplers", "--sampler", samplers()),
+          category("guidances", "--guidance", guidances())};
+}
+
+std::string paper_of(const Entry& entry) {
+  return entry.paper.empty() ? "" : "arXiv " + entry.paper;
+}
+
+std::vector<std::string> option_row(const Option& option) {
+  return {option.name + "=" + option.value, option.description};
+}
+
+std::string text_of(const Category& category) {
+  std::string text = category.name + ", for " + category.flag + " NAME[:key=value,...]\n\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& entry : category.entries)
+    rows.push_back({entry.name, paper_of(entry), entry.description});
+  text += table(rows, 2);
+  const auto add = [&](const std::string& title, const std::vector<Option>& options) {
+    rows.clear();
+    for (const auto& option : options) rows.push_back(option_row(option));
+    if (!rows.empty()) text += "\n  " + title + "\n" + table(rows, 4);
+  };
+  for (const auto& entry : category.entries) {
+    std::vector<Option> own = entry.options;
+    std::erase_if(own, [&](const Option& option) { return is_shared(option, category.shared); });
+    add(entry.name, own);
+  }
+  add("every one of them", category.shared);
+  return text;
+}
+
+Json json_of(const Category& category) {
+  Json entries = Json::array();
+  for (const auto& entry : category.entries) {
+    Json options = Json::array();
+    for (const auto& option : entry.options)
+      options.push_back(
+          {{"name", option.name}, {"default", option.value}, {"description", option.description}});
+    entries.push_back({{"name", entry.name},
+                       {"description", entry.description},
+                       {"paper", entry.paper},
+                       {"options", options}});
+  }
+  return entries;
+}
+
+std::vector<Category> chosen_categories(const std::vector<std::string>& words) {
+  const auto all = categories();
+  if (words.empty()) return all;
+  std::vector<std::string> names;
+  for (const auto& category : all) names.push_back(category.name);
+  std::vector<Category> chosen;
+  for (const auto& word : words) {
+    const auto found = std::find(names.begin(), names.end(), word);
+    if (found == names.end())
+      throw UsageError("tiller list: got '" + word + "', expected " + enumerate(names) + "." +
+                       suggestion(word, names));
+    chosen.push_back(all[found - names.begin()]);
+  }
+  return chosen;
+}
+
+int list(const Flags& flags) {
+  const auto chosen = chosen_categories(flags.operands());
+  Json json = Json::object();
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    json[chosen[i].name] = json_of(chosen[i]);
+    if (!flags.has("json")) std::cout << (i ? "\n" : "") << text_of(chosen[i]);
+  }
+  if (flags.has("json")) std::cout << json.dump(2) << "\n";
+  return 0;
+}
+
+}  // namespace
+
+Command list_command() {
+  return {.name = "list",
+          .description = "Lists what can be combined: samplers and guidances, with their options.",
+          .operand = "[samplers|guidances]",
+          .flags = {{"json", "", "as JSON"}},
+          .examples = {"tiller list", "tiller list guidances --json"},
+          .run = list};
+}
+
+}  // namespace tiller

@@ -1,0 +1,156 @@
+#include "tools/outputs.h"
+
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include "io/error.h"
+#include "io/grid.h"
+
+namespace tiller {
+namespace {
+
+constexpr int64_t usual_columns = 8;
+
+std::string lower_extension(const fs::path& path) {
+  std::string text = path.extension().string();
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+bool names_folder(const fs::path& path) {
+  const std::string extension = lower_extension(path);
+  if (extension == ".png") return fs::is_directory(path);
+  if (path.filename().empty() || fs::is_directory(path)) return true;
+  for (const char* other :
+       {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".safetensors"})
+    if (extension == other)
+      throw UsageError("--output: got " + path.string() + ", expected a .png file or a folder." +
+                       (extension == ".safetensors" ? " --save-latents writes tensors." : ""));
+  return true;
+}
+
+/// Throws Error unless a file can be made at `path`, of which only the last part may be a folder
+/// yet to be made.
+void require_writable(const std::string& flag, const fs::path& path, bool folder) {
+  std::error_code error;
+  fs::path at = fs::absolute(path, error);
+  if (!folder && fs::is_directory(at, error))
+    throw Error(flag + ": got the folder " + path.string() + ", expected a file.");
+  if (folder && fs::exists(at, error) && !fs::is_directory(at, error))
+    throw Error(flag + ": got the file " + path.string() + ", expected a .png file or a folder.");
+  if (!folder) at = at.parent_path();
+  while (!fs::exists(at, error) && at.has_relative_path()) at = at.parent_path();
+  if (!fs::is_directory(at, error) || access(at.c_str(), W_OK | X_OK) != 0)
+    throw Error(flag + ": got " + path.string() + ", expected a place that can be written; " +
+                at.string() + " can't be.");
+}
+
+void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest& request) {
+  if (outputs.folder && !request.compare.empty())
+    throw UsageError("--output: got the folder " + outputs.path.string() +
+                     " with --compare, expected a .png file for the grid.");
+  if (outputs.skip_existing && (!outputs.folder || outputs.grid || !outputs.latents.empty()))
+    throw UsageError(
+        "--skip-existing: got an --output or --save-latents that needs every image, "
+        "expected a folder for --output without --grid and --save-latents.");
+  if (!request.compare.empty() && flags.has("grid"))
+    throw UsageError("--grid: got --compare too, expected one of them.");
+  if (!outputs.latents.empty() && lower_extension(outputs.latents) != ".safetensors")
+    throw UsageError("--save-latents: got " + outputs.latents.string() +
+                     ", expected a .safetensors file.");
+}
+
+std::string common(const std::vector<std::string>& texts) {
+  for (const auto& text : texts)
+    if (text != texts.front()) return "";
+  return texts.empty() ? "" : texts.front();
+}
+
+std::string seed_range(std::span<const ImageSpec> images) {
+  const std::string first = std::to_string(images.front().seed);
+  return images.size() == 1 ? "seed " + first
+                            : "seeds " + first + "-" + std::to_string(images.back().seed);
+}
+
+/// Columns are named by their class where all of a column have the same.
+GridLabels plain_labels(const Generation& generation, int64_t columns) {
+  const std::span<const ImageSpec> images(generation.images);
+  GridLabels labels;
+  for (size_t i = 0; i < images.size(); i += columns)
+    labels.rows.push_back(
+        seed_range(images.subspan(i, std::min<size_t>(columns, images.size() - i))));
+  for (size_t column = 0; column < std::min<size_t>(columns, images.size()); ++column) {
+    std::vector<std::string> names;
+    for (size_t i = column; i < images.size(); i += columns)
+      names.push_back(class_label(generation.model, images[i].label));
+    labels.columns.push_back(common(names));
+  }
+  return labels;
+}
+
+GridLabels comparison_labels(const Generation& generation) {
+  GridLabels labels;
+  labels.rows = generation.request.compare;
+  for (const auto& image : generation.images) {
+    const std::string name = class_label(generation.model, image.label);
+    labels.columns.push_back(name + (name.empty() ? "seed " : " ") + std::to_string(image.seed));
+  }
+  return labels;
+}
+
+}  // namespace
+
+const std::vector<Flag>& output_flags() {
+  static const std::vector<Flag> flags = {
+      {"output", "FILE.png|DIR", "a file (several images: a grid) or a folder; default tiller.png"},
+      {"grid", "N", "draw a labelled grid of N columns; in a folder also the images"},
+      {"skip-existing", "", "leave images alone that the folder already has"},
+      {"save-latents", "FILE", "final samples as a .safetensors file, tensor `latents`"}};
+  return flags;
+}
+
+Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64_t images) {
+  Outputs outputs;
+  outputs.path = flags.text("output", "tiller.png");
+  if (outputs.path.empty()) throw UsageError("--output: got '', expected a .png file or a folder.");
+  outputs.folder = names_folder(outputs.path);
+  outputs.grid = !request.compare.empty() || request.columns > 0 || (!outputs.folder && images > 1);
+  outputs.latents = flags.text("save-latents");
+  outputs.skip_existing = flags.has("skip-existing");
+  check_fit(flags, outputs, request);
+  require_writable("--output", outputs.path, outputs.folder);
+  if (!outputs.latents.empty()) require_writable("--save-latents", outputs.latents, false);
+  return outputs;
+}
+
+fs::path image_path(const Outputs& outputs, size_t index) {
+  if (!outputs.folder) return outputs.path;
+  const std::string digits = std::to_string(index);
+  return outputs.path /
+         (std::string(5 - std::min<size_t>(5, digits.size()), '0') + digits + ".png");
+}
+
+fs::path grid_path(const Outputs& outputs) {
+  return outputs.folder ? outputs.path / "grid.png" : outputs.path;
+}
+
+Tensor to_pixels(const Tensor& samples) {
+  const Tensor pixels = to_bytes(samples);
+  return pixels.size(1) == 1 ? pixels.expand({-1, 3, -1, -1}) : pixels;
+}
+
+void write_grid(const Outputs& outputs, const Generation& generation, const Tensor& samples,
+                std::span<const std::vector<ChosenGuidance>> rows) {
+  const GenerateRequest& request = generation.request;
+  const int64_t images = static_cast<int64_t>(generation.images.size());
+  const bool compares = !request.compare.empty();
+  int64_t columns = compares ? images : request.columns;
+  if (columns == 0) columns = std::min(images, usual_columns);
+  columns = std::min(columns, images);
+  const GridLabels labels =
+      compares ? comparison_labels(generation) : plain_labels(generation, columns);
+  write_png(grid_path(outputs), image_grid(to_pixels(samples), columns, labels),
+            grid_text(generation, rows));
+}
+
+}  // namespace tiller

@@ -1,0 +1,33 @@
+#pragma once
+#include "tools/recipe.h"
+
+namespace tiller {
+
+/// Where results go, checked before any sampling.
+struct Outputs {
+  fs::path path;
+  bool folder = false;  ///< Else one PNG: an image, or a grid of several.
+  bool grid = false;    ///< Draw one; in a folder it is grid.png beside the images.
+  fs::path latents;     ///< Empty: none.
+  bool skip_existing = false;
+};
+
+/// Flags for the above.
+const std::vector<Flag>& output_flags();
+
+/// Throws UsageError when the flags don't fit each other, Error when nothing can be written there.
+Outputs choose_outputs(const Flags&, const GenerateRequest&, int64_t images);
+
+/// 00012.png in the folder, or the file itself.
+fs::path image_path(const Outputs&, size_t index);
+fs::path grid_path(const Outputs&);
+
+/// (B, C, H, W) in [-1, 1] to RGB (B, 3, H, W) uint8; one channel becomes grey.
+Tensor to_pixels(const Tensor& samples);
+
+/// Draws and writes a grid of all images of a run. samples: (rows * N, C, H, W), N images a row of
+/// a comparison.
+void write_grid(const Outputs&, const Generation&, const Tensor& samples,
+                std::span<const std::vector<ChosenGuidance>> rows);
+
+}  // namespace tiller

@@ -1,0 +1,111 @@
+#include "tools/program.h"
+
+#include <c10/util/Exception.h>
+
+#include <cstdio>
+#include <iostream>
+#include <new>
+
+#include "io/error.h"
+
+namespace tiller {
+
+/// One line a subcommand: X(name) lists what `Command name_command()` in its own file returns.
+#define TILLER_COMMANDS(X) \
+  X(generate)              \
+  X(train)                 \
+  X(info)                  \
+  X(list)                  \
+  X(train)
+
+#define TILLER_DECLARE(name) Command name##_command();
+TILLER_COMMANDS(TILLER_DECLARE)
+#undef TILLER_DECLARE
+
+namespace {
+
+std::string program_help() {
+  std::string text = "tiller " + version() + ": samples diffusion models and steers them\n\n";
+  for (const auto& command : commands()) {
+    std::string name = "  tiller " + command.name;
+    name.resize(20, ' ');
+    text += name + command.description + "\n";
+  }
+  return text +
+         "\nExamples:\n"
+         "  tiller generate --class frog --guidance cfg:scale=2 --output frog.png\n"
+         "  tiller generate --help\n";
+}
+
+int run_command(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) {
+    std::cerr << program_help();
+    return 2;
+  }
+  const std::string& word = arguments.front();
+  if (word == "--help" || word == "-h" || word == "help") {
+    std::cout << program_help();
+    return 0;
+  }
+  if (word == "--version") {
+    std::cout << "tiller " << version() << "\n";
+    return 0;
+  }
+  std::vector<std::string> names;
+  for (const auto& command : commands()) {
+    names.push_back(command.name);
+    if (command.name != word) continue;
+    const Flags flags = Flags::parse(command, {arguments.begin() + 1, arguments.end()});
+    if (!flags.has("help")) return command.run(flags);
+    std::cout << help(command);
+    return 0;
+  }
+  throw UsageError("tiller: got '" + word + "', expected " + enumerate(names) + "." +
+                   suggestion(word, names));
+}
+
+int fail(const std::string& message, int code) {
+  std::cerr << "tiller: " << message.substr(0, message.find('\n')) << std::endl;
+  return code;
+}
+
+int fail_memory() {
+  return fail("out of memory: lower --batch or --size, or choose --dtype float16 or bfloat16.", 1);
+}
+
+bool is_out_of_memory(const std::string& message) {
+  return message.find("allocate memory") != std::string::npos ||
+         message.find("out of memory") != std::string::npos;
+}
+
+}  // namespace
+
+const std::vector<Command>& commands() {
+#define TILLER_ENTRY(name) name##_command(),
+  static const std::vector<Command> all = {TILLER_COMMANDS(TILLER_ENTRY)};
+#undef TILLER_ENTRY
+  return all;
+}
+
+int run_program(const std::vector<std::string>& arguments) {
+  try {
+    const int code = run_command(arguments);
+    std::cout.flush();
+    return std::cout ? code : fail("standard output: could not be written.", 1);
+  } catch (const UsageError& error) {
+    return fail(error.what(), 2);
+  } catch (const Error& error) {
+    return fail(error.what(), 1);
+  } catch (const c10::Error& error) {
+    const std::string message = error.what_without_backtrace();
+    return is_out_of_memory(message) ? fail_memory() : fail("LibTorch: " + message, 1);
+  } catch (const std::bad_alloc&) {
+    return fail_memory();
+  } catch (const std::exception& error) {
+    return fail(error.what(), 1);
+  }
+}
+
+std::string version() { return TILLER_VERSION; }
+
+}  // namespace tiller

@@ -1,0 +1,151 @@
+#include "tools/recipe.h"
+
+#include "io/error.h"
+#include "tools/program.h"
+
+namespace tiller {
+namespace {
+
+/// As Automatic1111 writes values that hold its separators.
+std::string quoted(const std::string& value) {
+  return value.find_first_of(",:\n\"") == std::string::npos ? value : Json(value).dump();
+}
+
+std::string joined(std::span<const ChosenGuidance> guidances) {
+  std::string text;
+  for (const auto& guidance : guidances) text += (text.empty() ? "" : " + ") + guidance.text;
+  return text;
+}
+
+/// The scale of classifier-free guidance as written or by default; "" without it.
+std::string cfg_scale(std::span<const ChosenGuidance> guidances) {
+  for (const auto& guidance : guidances) {
+    if (guidance.entry->name != "cfg") continue;
+    const size_t at = guidance.text.find("scale=");
+    if (at != std::string::npos) {
+      const size_t begin = at + 6;
+      return guidance.text.substr(begin, guidance.text.find(',', begin) - begin);
+    }
+    for (const auto& option : guidance.entry->options)
+      if (option.name == "scale") return option.value;
+  }
+  return "";
+}
+
+/// "frog\nSteps: 30, Sampler: ddim, ..."
+std::string parameters(const Generation& generation, const GenerateRequest& request,
+                       std::span<const ChosenGuidance> guidances, const std::string& prompt) {
+  const std::string size = std::to_string(request.size);
+  const std::string scale = cfg_scale(guidances);
+  std::string text = prompt.empty() ? "" : prompt + "\n";
+  text += "Steps: " + std::to_string(generation.trajectory.steps()) +
+          ", Sampler: " + quoted(request.sampler);
+  if (!scale.empty()) text += ", CFG scale: " + scale;
+  text += ", Seed: " + std::to_string(request.seed) + ", Size: " + size + "x" + size +
+          ", Model hash: " + generation.model.hash + ", Model: " + quoted(generation.model.file);
+  if (!guidances.empty()) text += ", Guidance: " + quoted(joined(guidances));
+  return text + ", Version: tiller " + version();
+}
+
+/// The request for one image of many.
+GenerateRequest request_for(GenerateRequest request, const ImageSpec& image) {
+  request.seed = image.seed;
+  request.count = request.batch = 1;
+  request.columns = 0;
+  request.classes.clear();
+  if (image.label >= 0) request.classes = {std::to_string(image.label)};
+  return request;
+}
+
+Json own_json(const Generation& generation, const GenerateRequest& request) {
+  return {{"version", version()},
+          {"model", {{"file", generation.model.file}, {"hash", generation.model.hash}}},
+          {"request", to_json(request)}};
+}
+
+Json to_json(const BatchOf& batch) {
+  Json seeds = Json::array(), labels = Json::array();
+  for (const auto& image : batch.images) {
+    seeds.push_back(image.seed);
+    labels.push_back(image.label);
+  }
+  return {{"seeds", seeds}, {"labels", labels}, {"row", batch.row}};
+}
+
+BatchOf batch_from(const Json& json, const GenerateRequest& request, const std::string& where) {
+  BatchOf batch;
+  const auto& seeds = json.at("seeds");
+  const auto& labels = json.at("labels");
+  batch.row = json.at("row").get<size_t>();
+  for (size_t i = 0; i < std::min(seeds.size(), labels.size()); ++i)
+    batch.images.push_back({seeds[i].get<uint64_t>(), labels[i].get<int64_t>()});
+  if (batch.row >= batch.images.size() || batch.images[batch.row].seed != request.seed)
+    throw Error(where +
+                ": got a recipe whose batch doesn't hold the image, expected one that "
+                "Tiller wrote.");
+  return batch;
+}
+
+}  // namespace
+
+PngText image_text(const Generation& generation, std::span<const ChosenGuidance> guidances,
+                   const BatchOf& batch) {
+  const ImageSpec& image = batch.images[batch.row];
+  const std::string label = class_label(generation.model, image.label);
+  const GenerateRequest request = request_for(generation.request, image);
+  Json json = own_json(generation, request);
+  json["class"] = label;
+  json["guidance"] = describe(guidances);
+  json["batch"] = to_json(batch);
+  return {{"parameters", parameters(generation, request, guidances, label)},
+          {"tiller", json.dump()}};
+}
+
+PngText grid_text(const Generation& generation, std::span<const std::vector<ChosenGuidance>> rows) {
+  Json json = own_json(generation, generation.request);
+  json["guidance"] = Json::array();
+  for (const auto& row : rows) json["guidance"].push_back(describe(row));
+  return {{"parameters", parameters(generation, generation.request, rows.front(), "")},
+          {"tiller", json.dump()}};
+}
+
+Recipe read_recipe(const fs::path& png) {
+  const std::string where = png.string();
+  const PngText text = read_png_text(png);
+  const auto found = text.find("tiller");
+  if (found == text.end())
+    throw Error(where +
+                ": got a PNG without Tiller's recipe, expected one made by `tiller "
+                "generate`.");
+  try {
+    const Json json = Json::parse(found->second);
+    Recipe recipe;
+    recipe.request = request_from(json.at("request"), where);
+    recipe.model_file = json.at("model").at("file").get<std::string>();
+    recipe.model_hash = json.at("model").at("hash").get<std::string>();
+    if (json.contains("batch")) recipe.batch = batch_from(json["batch"], recipe.request, where);
+    return recipe;
+  } catch (const nlohmann::json::exception&) {
+    throw Error(where + ": got a damaged recipe, expected one that Tiller wrote.");
+  }
+}
+
+void require_model(const Recipe& recipe, const Model& model, const fs::path& png) {
+  if (recipe.model_hash == model.hash) return;
+  throw Error("--from " + png.string() + ": got the model " + model.file + " (hash " + model.hash +
+              "), expected " + recipe.model_file + " (hash " + recipe.model_hash +
+              "), which the image was made with. Name it with --model.");
+}
+
+Json describe(std::span<const ChosenGuidance> guidances) {
+  Json all = Json::array();
+  for (const auto& guidance : guidances)
+    all.push_back({{"text", guidance.text},
+                   {"name", guidance.entry->name},
+                   {"from", guidance.from},
+                   {"to", guidance.to},
+                   {"sites", guidance.sites}});
+  return all;
+}
+
+}  // namespace tiller

@@ -1,0 +1,63 @@
+#include "tools/table.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace tiller {
+namespace {
+
+constexpr size_t width = 100, narrowest = 24;
+
+/// `text` broken at spaces into lines that start at column `start`.
+std::string wrapped(const std::string& text, size_t start) {
+  const size_t room = std::max(narrowest, width - std::min(width, start));
+  std::string lines;
+  size_t begin = 0;
+  while (text.size() - begin > room) {
+    size_t end = text.rfind(' ', begin + room);
+    if (end == std::string::npos || end <= begin) end = text.find(' ', begin + room);
+    if (end == std::string::npos) break;
+    lines += text.substr(begin, end - begin) + "\n" + std::string(start, ' ');
+    begin = end + 1;
+  }
+  return lines + text.substr(begin);
+}
+
+std::vector<size_t> column_widths(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  return widths;
+}
+
+}  // namespace
+
+std::string table(const std::vector<std::vector<std::string>>& rows, size_t indent) {
+  const auto widths = column_widths(rows);
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line(indent, ' ');
+    size_t column = indent;
+    for (size_t i = 0; i + 1 < row.size(); ++i) {
+      column += widths[i] + 2;
+      line += row[i];
+      line.resize(column, ' ');
+    }
+    line += row.empty() ? "" : wrapped(row.back(), column);
+    text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return text;
+}
+
+std::string human_count(double number) {
+  const char* units[] = {"", " k", " M", " G", " T", " P"};
+  size_t unit = 0;
+  while (number >= 999.5 && unit + 1 < std::size(units)) number /= 1000, ++unit;
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, "%.3g%s", number, units[unit]);
+  return buffer;
+}
+
+}  // namespace tiller

@@ -1,0 +1,14 @@
+#pragma once
+#include <string>
+#include <vector>
+
+namespace tiller {
+
+/// Rows of cells as lines with aligned columns, `indent` spaces before each; the last column wraps
+/// at 100 columns.
+std::string table(const std::vector<std::vector<std::string>>& rows, size_t indent = 0);
+
+/// 12345678 as "12.3 M".
+std::string human_count(double number);
+
+}  // namespace tiller

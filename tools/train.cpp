@@ -1,0 +1,115 @@
+#include "training/trainer.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "io/error.h"
+#include "io/progress.h"
+#include "tools/command.h"
+
+namespace tiller {
+namespace {
+
+constexpr int64_t most_steps = 1'000'000'000;
+
+std::string required(const Flags& flags, const std::string& flag, const std::string& expected) {
+  if (flags.text(flag).empty())
+    throw UsageError("tiller train: got no --" + flag + ", expected " + expected + ".");
+  return flags.text(flag);
+}
+
+nlohmann::json read_config(const fs::path& path) {
+  const auto json = nlohmann::json::parse(read_file(path, 1 << 20), nullptr, false);
+  if (!json.is_object())
+    throw Error(path.string() + ": got text that isn't a JSON object, expected an ADM config.");
+  return json;
+}
+
+bool on_off(const Flags& flags, const std::string& flag, bool fallback) {
+  return flags.choice(flag, {"on", "off"}, fallback ? "on" : "off") == "on";
+}
+
+void read_optimiser(const Flags& flags, TrainOptions& options) {
+  options.steps = flags.integer("steps", 1, most_steps, options.steps);
+  options.batch = flags.integer("batch", 1, 1 << 20, options.batch);
+  options.learning_rate = flags.number("lr", 0, 10, options.learning_rate);
+  options.warmup = flags.integer("warmup", 0, most_steps, options.warmup);
+  options.weight_decay = flags.number("weight-decay", 0, 10, options.weight_decay);
+  options.clip = flags.number("clip", 0, 1e9, options.clip);
+  options.ema = flags.number("ema", 0, 1, options.ema);
+  options.bf16 = flags.has("bf16");
+  options.seed = flags.seed("seed", options.seed);
+}
+
+void read_objective(const Flags& flags, TrainOptions& options) {
+  options.input_perturbation =
+      flags.number("input-perturbation", 0, 10, options.input_perturbation);
+  options.label_dropout = flags.number("label-dropout", 0, 1, options.label_dropout);
+  options.flip = on_off(flags, "flip", options.flip);
+}
+
+void read_intervals(const Flags& flags, TrainOptions& options) {
+  options.log_every = flags.integer("log-every", 1, most_steps, options.log_every);
+  options.save_every = flags.integer("save-every", 1, most_steps, options.save_every);
+  options.sample_every = flags.integer("sample-every", 0, most_steps, options.sample_every);
+  options.sample_guidance = flags.text("sample-guidance", options.sample_guidance);
+}
+
+int run_train(const Flags& flags) {
+  TrainOptions options;
+  options.data = required(flags, "data", "images to train on");
+  options.output = required(flags, "output", "a folder for the model");
+  options.config_file =
+      required(flags, "model-config", "a config.json with guided-diffusion's flags");
+  options.config = read_config(options.config_file);
+  options.initial = flags.text("initial");
+  read_optimiser(flags, options);
+  read_objective(flags, options);
+  read_intervals(flags, options);
+  if (flags.has("threads")) at::set_num_threads(int(flags.integer("threads", 1, 4096, 1)));
+  Progress::set_quiet(flags.has("quiet"));
+  train(options);
+  return 0;
+}
+
+std::vector<Flag> train_flags() {
+  return {
+      {"data", "PATH", "image folder (class = sub-folder), tar of one, CIFAR-10 or MNIST files"},
+      {"model-config", "FILE", "config.json with guided-diffusion's flags"},
+      {"output", "DIR", "model, state, log.jsonl and samples; resumes what it holds"},
+      {"initial", "FILE", "weights to begin with; default: fresh ones"},
+      {"steps", "N", "default 100000"},
+      {"batch", "N", "images a step; default 128"},
+      {"lr", "X", "AdamW's learning rate; default 1e-4"},
+      {"warmup", "N", "steps over which it rises from zero; default 500"},
+      {"weight-decay", "X", "default 0"},
+      {"clip", "X", "largest norm of the gradient, 0: not clipped; default 1"},
+      {"ema", "X", "decay of the averaged weights; default 0.9999"},
+      {"input-perturbation", "X", "DDPM-IP's gamma (arXiv 2301.11706), 0: plain DDPM; default 0.1"},
+      {"label-dropout", "X", "share of labels dropped, for cfg; default 0.1"},
+      {"flip", "on|off", "mirror half of the images; default on"},
+      {"bf16", "", "autocast to bfloat16"},
+      {"seed", "N", "default 0"},
+      {"threads", "N", "CPU threads; default: one a core"},
+      {"log-every", "N", "steps between lines of log.jsonl; default 50"},
+      {"save-every", "N", "steps between checkpoints; default 1000"},
+      {"sample-every", "N", "steps between sample grids, 0: none; default 5000"},
+      {"sample-guidance", "TEXT", "guidance of the sample grids, such as cfg:scale=2"},
+      {"quiet", "", "no progress"}};
+}
+
+}  // namespace
+
+Command train_command() {
+  return {.name = "train",
+          .description = "Trains an ADM model with input perturbation; run again, it resumes.",
+          .operand = "",
+          .flags = train_flags(),
+          .examples = {"tiller train --data cifar10/ --model-config config.json --output run/",
+                       "tiller train --data photos/ --model-config c.json --output run/ --steps "
+                       "20000 --bf16"},
+          .run = run_train};
+}
+
+}  // namespace tiller

@@ -1,0 +1,83 @@
+#include "training/archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+constexpr size_t kBlock = 1 << 16;
+
+/// Only what libarchive decompresses itself: for other filters it would run programs.
+void allow_filters(archive* a) {
+  archive_read_support_filter_gzip(a);
+  archive_read_support_filter_bzip2(a);
+  archive_read_support_filter_xz(a);
+  archive_read_support_filter_zstd(a);
+  archive_read_support_filter_lz4(a);
+}
+
+}  // namespace
+
+ArchiveReader::ArchiveReader(const fs::path& path, Format format)
+    : path_(path), archive_(archive_read_new()) {
+  if (!archive_) throw std::bad_alloc();
+  allow_filters(archive_);
+  if (format == Format::tar) {
+    archive_read_support_format_tar(archive_);
+  } else {
+    archive_read_support_format_raw(archive_);
+  }
+  if (archive_read_open_filename(archive_, path.c_str(), kBlock) == ARCHIVE_OK) return;
+  const std::string reason = archive_error_string(archive_);
+  archive_read_free(archive_);
+  throw Error(path.string() + ": " + reason + ".");
+}
+
+ArchiveReader::~ArchiveReader() { archive_read_free(archive_); }
+
+void ArchiveReader::fail() const {
+  const char* reason = archive_error_string(archive_);
+  throw Error(path_.string() + ": damaged or cut short: " + (reason ? reason : "unreadable") + ".");
+}
+
+bool ArchiveReader::next() {
+  const int status = archive_read_next_header(archive_, &entry_);
+  if (status == ARCHIVE_EOF) return false;
+  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) fail();
+  return true;
+}
+
+std::string ArchiveReader::name() const {
+  const char* name = archive_entry_pathname(entry_);
+  if (!name) name = archive_entry_pathname_utf8(entry_);
+  return name ? name : "";
+}
+
+bool ArchiveReader::is_file() const {
+  return archive_entry_filetype(entry_) == AE_IFREG && !is_link();
+}
+
+bool ArchiveReader::is_link() const {
+  return archive_entry_filetype(entry_) == AE_IFLNK || archive_entry_hardlink(entry_) ||
+         archive_entry_hardlink_utf8(entry_);
+}
+
+int64_t ArchiveReader::size() const { return archive_entry_size(entry_); }
+
+std::string ArchiveReader::read(size_t limit) {
+  std::string bytes;
+  while (bytes.size() < limit) {
+    const size_t had = bytes.size();
+    bytes.resize(std::min(limit, had + kBlock));
+    const auto got = archive_read_data(archive_, bytes.data() + had, bytes.size() - had);
+    if (got < 0) fail();
+    bytes.resize(had + static_cast<size_t>(got));
+    if (got == 0) break;
+  }
+  return bytes;
+}
+
+}  // namespace tiller

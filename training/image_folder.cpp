@@ -1,0 +1,61 @@
+#include <algorithm>
+#include <set>
+
+#include "io/error.h"
+#include "training/dataset_formats.h"
+#include "training/image_set.h"
+
+namespace tiller {
+namespace {
+
+std::vector<fs::directory_entry> sorted_entries(const fs::path& folder) {
+  std::vector<fs::directory_entry> entries(fs::directory_iterator(folder), {});
+  std::sort(entries.begin(), entries.end());
+  return entries;
+}
+
+/// Follows links to folders, each folder once.
+void list_images(const fs::path& root, const fs::path& folder, std::set<fs::path>& visited,
+                 std::vector<std::string>& names) {
+  if (!visited.insert(fs::canonical(folder)).second) return;
+  for (const auto& entry : sorted_entries(folder)) {
+    if (entry.path().filename().string().starts_with('.')) continue;
+    if (entry.is_directory()) {
+      list_images(root, entry.path(), visited, names);
+    } else if (is_image_name(entry.path())) {
+      names.push_back(entry.path().lexically_relative(root).string());
+    }
+  }
+}
+
+/// A folder one level down that holds a known format, as a hint.
+std::string nearby(const fs::path& folder) {
+  for (const auto& entry : sorted_entries(folder))
+    if (entry.is_directory() && (is_cifar(entry.path()) || is_idx(entry.path())))
+      return " Did you mean '" + entry.path().string() + "'?";
+  return "";
+}
+
+}  // namespace
+
+Dataset load_image_folder(const fs::path& path, int64_t size) {
+  std::vector<std::string> names;
+  std::set<fs::path> visited;
+  list_images(path, path, visited, names);
+  if (names.empty())
+    throw Error(path.string() +
+                ": got a folder without data, expected images (class = sub-folder), "
+                "data_batch_*.bin or *-images-idx3-ubyte." +
+                nearby(path));
+  ImageSet images(path, std::move(names), size);
+  for_each_in_parallel(images.count(), [&](int64_t i) {
+    try {
+      images.decode(i, read_file(path / images.name(i), kImageFileLimit));
+    } catch (const Error& error) {
+      images.skip(i, error.what());
+    }
+  });
+  return std::move(images).finish();
+}
+
+}  // namespace tiller

@@ -1,0 +1,41 @@
+#include "training/log.h"
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string kept_lines(const fs::path& path, int64_t steps_done) {
+  std::string kept;
+  std::istringstream lines(fs::exists(path) ? read_file(path) : "");
+  for (std::string line; std::getline(lines, line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (json.is_object() && json.value("step", int64_t{0}) <= steps_done) kept += line + "\n";
+  }
+  return kept;
+}
+
+}  // namespace
+
+TrainLog::TrainLog(const fs::path& path, int64_t steps_done) {
+  write_file(path, kept_lines(path, steps_done));
+  file_.open(path, std::ios::app);
+  if (!file_) throw Error(path.string() + ": can't be written.");
+}
+
+void TrainLog::write(const LogLine& line) {
+  const Json json = {{"step", line.step},
+                     {"loss", line.loss},
+                     {"gradient_norm", line.gradient_norm},
+                     {"learning_rate", line.learning_rate},
+                     {"images_per_second", line.images_per_second},
+                     {"seconds", line.seconds}};
+  file_ << json.dump() << std::endl;
+}
+
+}  // namespace tiller

@@ -1,0 +1,25 @@
+#pragma once
+#include <fstream>
+
+#include "io/file.h"
+
+namespace tiller {
+
+/// What a line of the training log says.
+struct LogLine {
+  int64_t step = 0;
+  double loss = 0;  ///< Mean over the steps since the last line.
+  double gradient_norm = 0, learning_rate = 0, images_per_second = 0, seconds = 0;
+};
+
+/// A JSON-lines file. Opening it for a run that resumes drops lines of steps that will be repeated.
+class TrainLog {
+ public:
+  TrainLog(const fs::path&, int64_t steps_done);
+  void write(const LogLine&);
+
+ private:
+  std::ofstream file_;
+};
+
+}  // namespace tiller

@@ -1,0 +1,39 @@
+#include "training/objective.h"
+
+#include <ATen/ATen.h>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+Tensor column(const std::vector<double>& values, const Tensor& t) {
+  const Tensor table = at::tensor(values, at::kDouble).to(at::kFloat);
+  return table.index_select(0, t).reshape({-1, 1, 1, 1});
+}
+
+}  // namespace
+
+TrainExample input_perturbed(const Tensor& x0, const NoiseSchedule& schedule, PredictionType type,
+                             double gamma, at::Generator generator) {
+  const at::TensorOptions real(at::kFloat);
+  const Tensor t =
+      at::randint(schedule.size(), {x0.size(0)}, generator, at::TensorOptions(at::kLong));
+  const Tensor epsilon = at::randn(x0.sizes(), generator, real);
+  Tensor noise = epsilon;
+  if (gamma > 0) noise = epsilon + gamma * at::randn(x0.sizes(), generator, real);
+  const Tensor abar = column(schedule.alphas_cumprod, t);
+  TrainExample example;
+  example.x = abar.sqrt() * x0 + (1 - abar).sqrt() * noise;
+  example.timesteps = t.to(at::kFloat) * schedule.network_timestep(1);
+  if (type == PredictionType::v)
+    throw Error("train: got v prediction, expected epsilon or sample.");
+  example.target = type == PredictionType::sample ? x0 : epsilon;
+  return example;
+}
+
+Tensor simple_loss(const Tensor& output, const Tensor& target) {
+  return at::mse_loss(output.to(at::kFloat), target);
+}
+
+}  // namespace tiller

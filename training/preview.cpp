@@ -1,0 +1,67 @@
+#include "training/preview.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include "guidance/denoiser.h"
+#include "io/grid.h"
+#include "io/image.h"
+#include "samplers/clip.h"
+#include "samplers/registry.h"
+
+namespace tiller {
+namespace {
+
+constexpr int64_t kColumns = 8;
+
+/// The conditioning of a row of images.
+GuidedBatch row_batch(const Model& model, int64_t row, uint64_t seed, int steps) {
+  GuidedBatch batch;
+  batch.seeds = image_seeds(seed, kColumns);
+  batch.steps = steps;
+  const auto all = [](int64_t label) {
+    return at::full({kColumns}, label, at::TensorOptions(at::kLong));
+  };
+  if (model.classes) batch.positive.label = all(row);
+  if (model.null_label) {
+    batch.negative.emplace();
+    batch.negative->label = all(model.classes);
+  }
+  return batch;
+}
+
+Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64_t row,
+                  uint64_t seed) {
+  const Sampler& sampler = find_sampler("ddim");
+  const auto options = parse_options("sampler", "", sampler.options);
+  const auto schedule = guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,
+                                                  model.rescale_timesteps);
+  TrajectoryConfig config;
+  config.spacing = Spacing::trailing;
+  const auto trajectory = sampler.trajectory(schedule, with_options(config, options));
+  const Denoiser denoise =
+      clipped(guided_denoiser(model, guidances, row_batch(model, row, seed, config.steps), true),
+              ClipMode::recompute_epsilon);
+  SeededNoise noise(image_seeds(seed, kColumns));
+  const int64_t size = model.image_size;
+  const Tensor x = initial_noise(noise, {kColumns, model.network->in_channels(), size, size});
+  return sampler.run(denoise, x * trajectory.initial_scale, trajectory, options, noise, {});
+}
+
+}  // namespace
+
+void write_preview(const fs::path& path, const Model& model, const std::string& guidance,
+                   uint64_t seed) {
+  const c10::InferenceMode guard;
+  auto guidances = choose_guidances({guidance.empty() ? "none" : guidance}, model);
+  std::vector<Tensor> rows;
+  GridLabels labels;
+  for (int64_t row = 0; row < std::clamp<int64_t>(model.classes, 1, 10); ++row) {
+    rows.push_back(to_bytes(sample_row(model, guidances, row, seed)));
+    if (row < static_cast<int64_t>(model.class_names.size()))
+      labels.rows.push_back(model.class_names[row]);
+  }
+  write_png(path, image_grid(at::cat(rows), kColumns, labels));
+}
+
+}  // namespace tiller
