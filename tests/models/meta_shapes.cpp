@@ -1,4 +1,4 @@
-/// LibTorch's C++ side has no rules for the shapes of convolutions and group norms on the meta
+/// LibTorch's C++ side has no rules for the shapes of convolutions and norms on the meta
 /// device. With these, tests count the operations of full-size networks without computing anything.
 #include <ATen/ATen.h>
 #include <torch/library.h>
@@ -27,10 +27,20 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> group_norm_shape(const at::Tensor
   return {at::empty(x.sizes(), x.options()), sums, sums};
 }
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm_shape(const at::Tensor& x,
+                                                                at::IntArrayRef,
+                                                                const std::optional<at::Tensor>&,
+                                                                const std::optional<at::Tensor>&,
+                                                                double) {
+  const at::Tensor sums = at::empty(x.sizes().slice(0, x.dim() - 1), x.options());
+  return {at::empty(x.sizes(), x.options()), sums, sums};
+}
+
 }  // namespace
 }  // namespace tiller::test
 
 TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("convolution_overrideable", tiller::test::convolution_shape);
   library.impl("native_group_norm", tiller::test::group_norm_shape);
+  library.impl("native_layer_norm", tiller::test::layer_norm_shape);
 }
