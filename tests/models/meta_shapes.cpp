@@ -1,4 +1,4 @@
-/// LibTorch's C++ side has no rules for the shapes of convolutions and norms on the meta
+/// LibTorch's C++ side has no rules for the shapes of some operations on the meta
 /// device. With these, tests count the operations of full-size networks without computing anything.
 #include <ATen/ATen.h>
 #include <torch/library.h>
@@ -36,6 +36,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm_shape(const at::Tensor
   return {at::empty(x.sizes(), x.options()), sums, sums};
 }
 
+at::Tensor softmax_shape(const at::Tensor& x, int64_t, std::optional<at::ScalarType>) {
+  return at::empty(x.sizes(), x.options());
+}
+
 }  // namespace
 }  // namespace tiller::test
 
@@ -43,4 +47,5 @@ TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("convolution_overrideable", tiller::test::convolution_shape);
   library.impl("native_group_norm", tiller::test::group_norm_shape);
   library.impl("native_layer_norm", tiller::test::layer_norm_shape);
+  library.impl("_safe_softmax", tiller::test::softmax_shape);
 }
