@@ -9,7 +9,7 @@
 namespace tiller {
 namespace {
 
-constexpr size_t description_column = 34, help_width = 100;
+constexpr size_t description_column = 36, help_width = 100;
 
 std::string help_line(const std::string& left, const std::string& right) {
   std::string line = "  " + left;

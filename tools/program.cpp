@@ -15,8 +15,7 @@ namespace tiller {
   X(generate)              \
   X(train)                 \
   X(info)                  \
-  X(list)                  \
-  X(train)
+  X(list)
 
 #define TILLER_DECLARE(name) Command name##_command();
 TILLER_COMMANDS(TILLER_DECLARE)
