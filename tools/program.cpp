@@ -59,7 +59,7 @@ int run_command(const std::vector<std::string>& arguments) {
     std::cout << help(command);
     return 0;
   }
-  throw UsageError("tiller: got '" + word + "', expected " + enumerate(names) + "." +
+  throw UsageError("got '" + word + "', expected " + enumerate(names) + "." +
                    suggestion(word, names));
 }
 
