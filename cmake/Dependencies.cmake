@@ -37,4 +37,3 @@ target_link_libraries(tiller_archive INTERFACE LibArchive::LibArchive)
 add_library(tiller::archive ALIAS tiller_archive)
 
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
-find_package(ZLIB REQUIRED)

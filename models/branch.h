@@ -10,10 +10,10 @@ namespace tiller {
 /// What a network is conditioned on. Undefined tensors are absent. Branches that hold the very same
 /// tensors (not equal ones) are known to coincide. B counts images.
 struct Conditioning {
-  Tensor label;     ///< (B) int64 class indices.
-  Tensor context;   ///< (B, L, D) text states for cross-attention.
-  Tensor pooled;    ///< (B, P) pooled text states (SDXL).
-  Tensor time_ids;  ///< (B, 6) sizes and crops (SDXL).
+  Tensor label;          ///< (B) int64 class indices.
+  Tensor context;        ///< (B, L, D) text states for cross-attention.
+  Tensor pooled;         ///< (B, P) pooled text states (SDXL).
+  Tensor time_ids;       ///< (B, 6) sizes and crops (SDXL).
   Tensor guidance = {};  ///< (B, G) embedded guidance scale of a distilled network (LCM).
 };
 

@@ -1,4 +1,7 @@
-"""Writes seeds for the fuzz targets: make_corpus.py FIXTURES CORPUS. Python's standard library only."""
+"""Writes seeds for the fuzz targets into FOLDER/corpus_NAME: make_corpus.py FIXTURES FOLDER.
+
+Needs Python's standard library only.
+"""
 
 import pathlib
 import shutil
@@ -13,20 +16,20 @@ def safetensors(header, data=b""):
 
 
 def main():
-    fixtures, corpus = map(pathlib.Path, sys.argv[1:3])
+    fixtures, folder = map(pathlib.Path, sys.argv[1:3])
     for name in ["safetensors", "options", "png_text", "pickle"]:
-        (corpus / name).mkdir(parents=True, exist_ok=True)
+        (folder / f"corpus_{name}").mkdir(parents=True, exist_ok=True)
 
     def write(name, data):
-        (corpus / name).write_bytes(data)
+        (folder / f"corpus_{name}").write_bytes(data)
 
-    shutil.copy(fixtures / "tensor_files" / "dtypes.safetensors", corpus / "safetensors")
+    shutil.copy(fixtures / "tensor_files" / "dtypes.safetensors", folder / "corpus_safetensors")
     write("safetensors/empty", safetensors(b"{}"))
     write("safetensors/one", safetensors(
         b'{"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)))
     for i, text in enumerate(["scale=3", "scale=3.5,layers=d6-23", "clip=true,steps=20", "scal=1"]):
         write(f"options/{i}", text.encode())
-    shutil.copy(fixtures / "images" / "text.png", corpus / "png_text")
+    shutil.copy(fixtures / "images" / "text.png", folder / "corpus_png_text")
     deflated = zlib.compress(b"long " * 20)
     write("png_text/text", b"\x00key\x00value")
     write("png_text/compressed", b"\x01key\x00\x00" + deflated)

@@ -42,10 +42,11 @@ TEST(Denoiser, SharedEqualsUnshared) {
       EXPECT_NEAR(shared.flops.unshared, apart.flops.unshared, 1e-6 * apart.flops.spent) << text;
       EXPECT_EQ(shared.evaluations, 1) << text;
       EXPECT_EQ(shared.branches, apart.branches) << text;
-      if (text == "none" || text == "cfg")
+      if (text == "none" || text == "cfg") {
         EXPECT_NEAR(shared.flops.spent, apart.flops.spent, 1e-6 * apart.flops.spent) << text;
-      else
+      } else {
         EXPECT_LT(shared.flops.spent, 0.99 * apart.flops.spent) << text;
+      }
     }
 }
 

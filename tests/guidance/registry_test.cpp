@@ -20,8 +20,8 @@ TEST(Registry, EntriesAreComplete) {
       EXPECT_FALSE(option.description.empty()) << option.name;
     }
     EXPECT_TRUE(options.count("from") && options.count("to")) << entry.name;
-    if (options.count("layers") && options["layers"].empty())
-      EXPECT_NE(entry.default_layers, nullptr) << entry.name;
+    const bool undecided = options.count("layers") && options["layers"].empty();
+    EXPECT_EQ(undecided, entry.default_layers != nullptr) << entry.name;
   }
   for (const std::string name : {"cfg", "tpg", "asag", "pag", "seg", "rescale"})
     EXPECT_EQ(names.count(name), 1u) << name;

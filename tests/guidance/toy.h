@@ -60,7 +60,8 @@ class ToyNetwork final : public Network {
     if (label.defined()) h = h + (label.reshape({-1, 1, 1}) * 0.7).sin();
     const Tensor entered = h;
     h = block(rows, sites_[1], block(rows, sites_[0], h));
-    Tensor skip = located(rows.leave_stack(h)) + rows.expand(entered);
+    h = located(rows.leave_stack(h));
+    const Tensor skip = h + rows.expand(entered);
     h = to_tokens(at::avg_pool2d(from_tokens(skip, height, width), 2));
     h = located(rows.leave_stack(block(rows, sites_[2], h)));
     h = to_tokens(at::upsample_nearest2d(from_tokens(h, height / 2, width / 2), {height, width}));

@@ -1,5 +1,5 @@
-#include "io/error.h"
 #include "io/options.h"
+#include "io/error.h"
 
 /// Any text is either refused with a usage error or gives each option a value.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
