@@ -9,7 +9,7 @@
 namespace tiller {
 namespace {
 
-constexpr size_t description_column = 34, help_width = 100;
+constexpr size_t description_column = 36, help_width = 100;
 
 std::string help_line(const std::string& left, const std::string& right) {
   std::string line = "  " + left;
@@ -69,7 +69,7 @@ cxxopts::Options declare(const Command& command) {
   const std::string name = word.substr(dashes, word.find('=') - dashes);
   std::vector<std::string> known;
   for (const auto& flag : command.flags) known.push_back("--" + flag.name);
-  throw UsageError("tiller " + command.name + ": got '" + word.substr(0, word.find('=')) +
+  throw UsageError(command.name + ": got '" + word.substr(0, word.find('=')) +
                    "', expected a flag that `tiller " + command.name + " --help` lists." +
                    suggestion("--" + name, known));
 }
@@ -88,7 +88,7 @@ cxxopts::ParseResult parse_with(const Command& command, const std::vector<std::s
   try {
     return options.parse(static_cast<int>(argv.size()), argv.data());
   } catch (const std::exception& error) {
-    throw UsageError("tiller " + command.name + ": " + plain_quotes(error.what()) + ".");
+    throw UsageError(command.name + ": " + plain_quotes(error.what()) + ".");
   }
 }
 
@@ -113,7 +113,7 @@ Flags Flags::parse(const Command& command, const std::vector<std::string>& argum
   for (const auto& word : result.unmatched()) {
     if (word.starts_with("-")) refuse_unknown(command, word);
     if (command.operand.empty() && !flags.has("help"))
-      throw UsageError("tiller " + command.name + ": got '" + word + "', expected only flags.");
+      throw UsageError(command.name + ": got '" + word + "', expected only flags.");
     flags.operands_.push_back(word);
   }
   return flags;

@@ -186,7 +186,7 @@ fs::path default_model() {
 std::string class_label(const Model& model, int64_t label) {
   if (label < 0) return "";
   return label < int64_t(model.class_names.size()) ? model.class_names[label]
-                                                   : std::to_string(label);
+                                                   : "class " + std::to_string(label);
 }
 
 Generation prepare(GenerateRequest request) {

@@ -25,7 +25,7 @@ Generation prepare(GenerateRequest);
 /// ../share/tiller/weights beside the program. Throws Error when there is none.
 fs::path default_model();
 
-/// The class's name where the model has one, else its index; "" without a class.
+/// The class's name where the model has one, else "class 3"; "" without a class.
 std::string class_label(const Model&, int64_t label);
 
 /// Is given the images first, first + 1, ... as they are done, (B, C, H, W) float32 on the CPU.

@@ -183,7 +183,7 @@ bool is_model(const fs::path& path) {
 
 int info(const Flags& flags) {
   if (flags.operands().size() != 1)
-    throw UsageError("tiller info: got " + std::to_string(flags.operands().size()) +
+    throw UsageError("info: got " + std::to_string(flags.operands().size()) +
                      " operands, expected one PATH.");
   const fs::path path = flags.operands().front();
   const bool as_json = flags.has("json");

@@ -93,7 +93,7 @@ GridLabels comparison_labels(const Generation& generation) {
   labels.rows = generation.request.compare;
   for (const auto& image : generation.images) {
     const std::string name = class_label(generation.model, image.label);
-    labels.columns.push_back(name + (name.empty() ? "seed " : " ") + std::to_string(image.seed));
+    labels.columns.push_back(name + (name.empty() ? "seed " : " #") + std::to_string(image.seed));
   }
   return labels;
 }

@@ -15,8 +15,7 @@ namespace tiller {
   X(generate)              \
   X(train)                 \
   X(info)                  \
-  X(list)                  \
-  X(train)
+  X(list)
 
 #define TILLER_DECLARE(name) Command name##_command();
 TILLER_COMMANDS(TILLER_DECLARE)
@@ -60,7 +59,7 @@ int run_command(const std::vector<std::string>& arguments) {
     std::cout << help(command);
     return 0;
   }
-  throw UsageError("tiller: got '" + word + "', expected " + enumerate(names) + "." +
+  throw UsageError("got '" + word + "', expected " + enumerate(names) + "." +
                    suggestion(word, names));
 }
 

@@ -15,7 +15,7 @@ constexpr int64_t most_steps = 1'000'000'000;
 
 std::string required(const Flags& flags, const std::string& flag, const std::string& expected) {
   if (flags.text(flag).empty())
-    throw UsageError("tiller train: got no --" + flag + ", expected " + expected + ".");
+    throw UsageError("train: got no --" + flag + ", expected " + expected + ".");
   return flags.text(flag);
 }
 

@@ -93,7 +93,7 @@ TEST_F(Failure, ValuesOutOfRange) {
   expect_generate("--count -1", 2, {"--count"});
   expect_generate("--steps 1.5", 2, {"--steps", "1.5"});
   expect_generate("--steps 2000", 2, {"2000"});
-  expect_generate("--respacing ddim7", 2, {"ddim7"});
+  expect_generate("--respacing ddim600", 2, {"ddim600"});
   expect_generate("--size 17", 2, {"--size", "17", "multiple of 2"});
   expect_generate("--seed 99999999999999999999", 2, {"--seed"});
   expect_generate("--dtype float8", 2, {"--dtype", "float8"});
