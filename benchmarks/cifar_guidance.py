@@ -8,7 +8,7 @@ For each scheme it draws samples with `tiller generate`, classifies them with a 
 - FLOPs and seconds an image.
 Sampling goes chunk by chunk: started again, it goes on where it was. Needs numpy and torch.
 
-  cifar_guidance.py run --classifier resnet56.th --output results/ --scheme none --scheme cfg:scale=2
+  cifar_guidance.py run --model DIR --classifier resnet56.th --output results/ --scheme none --scheme cfg:scale=2
   cifar_guidance.py anchors --classifier resnet56.th --cifar cifar-10-batches-bin/
 """
 import argparse
@@ -147,7 +147,8 @@ def command(options, scheme, first, count, latents, grid):
     arguments += ["--class", ",".join(map(str, range(10))), "--steps", str(options.steps)]
     arguments += ["--sampler", options.sampler, "--guidance", scheme, "--batch", str(options.batch)]
     arguments += ["--save-latents", latents, "--output", grid, "--json"]
-    for flag in ("model", "device", "dtype", "threads"):
+    arguments += ["--model", options.model]
+    for flag in ("device", "dtype", "threads"):
         if getattr(options, flag):
             arguments += ["--" + flag, str(getattr(options, flag))]
     return arguments
@@ -172,8 +173,15 @@ def draw_chunk(options, scheme, folder, first, count):
     return images, labels, report
 
 
+def model_hash(options):
+    done = subprocess.run([options.program, "info", options.model, "--json"], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return json.loads(done.stdout)["hash"]
+
+
 def settings_of(options, scheme):
-    keys = ("model", "seed", "steps", "sampler", "batch", "device", "dtype")
+    keys = ("model_hash", "seed", "steps", "sampler", "batch", "device", "dtype")
     return {"scheme": scheme, **{key: getattr(options, key) for key in keys}}
 
 
@@ -211,8 +219,7 @@ def costs(reports, count):
     return {"seconds_per_image": sum(report["seconds"]["images"] for report in reports) / count,
             "flops_per_image": sum(report["flops"] for report in reports) / count,
             "flops_saved": float(np.mean([report["flops_saved"] for report in reports])),
-            "device": reports[0]["device"], "dtype": reports[0]["dtype"],
-            "model_hash": reports[0]["model"]["hash"]}
+            "device": reports[0]["device"], "dtype": reports[0]["dtype"]}
 
 
 def table(rows):
@@ -242,6 +249,7 @@ def run(options):
         sys.exit("--chunk and --count: expected multiples of 10, so that every class has as many samples.")
     model, reference = load_classifier(options.classifier), load_reference(options.classifier)
     os.makedirs(options.output, exist_ok=True)
+    options.model_hash = model_hash(options)
     rows = []
     for scheme in options.scheme or SCHEMES:
         images, labels, reports = draw(options, scheme)
@@ -299,7 +307,7 @@ def arguments():
     adders["anchors"].add_argument("--save", action="store_true", help=f"make {os.path.basename(REFERENCE)} anew first")
     sub = adders["run"]
     sub.add_argument("--program", default="build/tiller")
-    sub.add_argument("--model", help="default: the one that tiller takes")
+    sub.add_argument("--model", required=True, help="folder or file of the model")
     sub.add_argument("--output", required=True, help="folder for samples, results.md and results.json")
     sub.add_argument("--scheme", action="append", help="guidance, several joined by ' + '; repeats; default: a choice of nine")
     sub.add_argument("--count", type=int, default=5000, help="samples a scheme; default 5000")
