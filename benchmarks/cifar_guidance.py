@@ -3,7 +3,7 @@
 
 For each scheme it draws samples with `tiller generate`, classifies them with a CIFAR-10 ResNet-56 and reports
 - the share classified as the class that was asked for, overall and by class;
-- FD-R56: the Fréchet distance between the samples and 10,000 training images, of the 64 features that enter the
+- FD-R56: the Fréchet distance between the samples and the 50,000 training images, of the 64 features that enter the
   classifier's last layer. It isn't FID: other network, other scale. Compare it with its anchors only;
 - FLOPs and seconds an image.
 Sampling goes chunk by chunk: started again, it goes on where it was. Needs numpy and torch.
@@ -29,7 +29,6 @@ CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 SCHEMES = ["none", "cfg:scale=1.5", "cfg:scale=3", "tpg:scale=1", "tpg:scale=3", "asag:scale=0.5", "asag:scale=1.5",
            "cfg:scale=1.5 + tpg:scale=1", "cfg:scale=3 + tpg:scale=2"]
 REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cifar10_r56.npz")
-REFERENCE_IMAGES = 10_000
 
 
 # The classifier: He et al. 2015, section 4.2, for CIFAR-10, with option A shortcuts.
@@ -112,15 +111,15 @@ def file_digest(path):
 
 
 def make_reference(model, classifier, cifar):
-    images, _ = read_cifar(cifar, ["data_batch_1.bin"])
-    mean, cov = statistics(classify(model, images[:REFERENCE_IMAGES])[0])
-    return {"mean": mean, "cov": cov, "classifier": file_digest(classifier), "images": REFERENCE_IMAGES}
+    images, _ = read_cifar(cifar, [f"data_batch_{i}.bin" for i in range(1, 6)])
+    mean, cov = statistics(classify(model, images)[0])
+    return {"mean": mean, "cov": cov, "classifier": file_digest(classifier), "images": len(images)}
 
 
 def load_reference(classifier):
     reference = np.load(REFERENCE)
     if str(reference["classifier"]) != file_digest(classifier):
-        sys.exit(f"{classifier}: isn't the classifier that {REFERENCE} was made with. Make it anew with `anchors`.")
+        sys.exit(f"{classifier}: isn't the classifier that {REFERENCE} was made with. Make it anew with `anchors --save`.")
     return reference["mean"], reference["cov"]
 
 
@@ -263,17 +262,17 @@ def measure_files(options):
 def anchors(options):
     """Damage to CIFAR-10's test set that one can picture, measured by the same protocol."""
     model = load_classifier(options.classifier)
-    made = make_reference(model, options.classifier, options.cifar)
     if options.save:
+        made = make_reference(model, options.classifier, options.cifar)
         write_atomically(REFERENCE, lambda file: np.savez(file, **made), "wb")
-    reference = made["mean"], made["cov"]
+    reference = load_reference(options.classifier)
     images, labels = read_cifar(options.cifar, ["test_batch.bin"])
-    rows = [{"scheme": f"test set, {len(images):,} images", **measure(model, reference, images, labels)},
-            {"scheme": "test set, first 5,000", **measure(model, reference, images[:5000], labels[:5000])}]
     half = labels < 5
-    rows.append({"scheme": "five of ten classes", **measure(model, reference, images[half], labels[half])})
-    rows.append({"scheme": "JPEG, quality 75", **measure(model, reference, as_jpeg(images, 75), labels)})
-    print(table(rows), end="")
+    sets = {"test set, 10,000 images": (images, labels),
+            "5,000 of them": (images[:5000], labels[:5000]),
+            "JPEG, quality 75": (as_jpeg(images, 75), labels),
+            "five of ten classes": (images[half], labels[half])}
+    print(table([{"scheme": name, **measure(model, reference, *data)} for name, data in sets.items()]), end="")
 
 
 def as_jpeg(images, quality):
@@ -297,7 +296,7 @@ def arguments():
         sub.add_argument("--torch-threads", type=int, default=1, help="threads of the classifier; default 1")
     adders["measure"].add_argument("latents", nargs="+", help="safetensors files; classes 0 to 9 in turn")
     adders["anchors"].add_argument("--cifar", required=True, help="folder of CIFAR-10's binary version")
-    adders["anchors"].add_argument("--save", action="store_true", help=f"write {os.path.basename(REFERENCE)}")
+    adders["anchors"].add_argument("--save", action="store_true", help=f"make {os.path.basename(REFERENCE)} anew first")
     sub = adders["run"]
     sub.add_argument("--program", default="build/tiller")
     sub.add_argument("--model", help="default: the one that tiller takes")

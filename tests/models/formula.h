@@ -1,6 +1,7 @@
 #pragma once
 /// Tensors that tests compute themselves: as tests/reference/formula.py does.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
 

@@ -28,9 +28,8 @@ TEST(UNet2DCondition, EqualsDiffusers) {
 /// "down_blocks.1.attentions.0" of "down_blocks.1.attentions.0.norm.weight", "conv_in" of
 /// "conv_in.bias".
 std::string part_of(const std::string& name) {
-  const int depth = name.find("_blocks.") < name.find('.') ? 4
-                    : name.starts_with("mid_block")        ? 3
-                                                           : 1;
+  const bool path = name.starts_with("down") || name.starts_with("up");
+  const int depth = path ? 4 : name.starts_with("mid") ? 3 : 1;
   size_t end = 0;
   for (int i = 0; i < depth; ++i) end = name.find('.', i ? end + 1 : 0);
   return name.substr(0, end);

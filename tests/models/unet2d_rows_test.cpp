@@ -33,7 +33,7 @@ struct Branches {
   std::vector<Branch> all;
 
   explicit Branches(const UNet2DInput& input) : prompt(input.conditioning), negative(prompt) {
-    negative.context = negative.context.roll(1, 1);
+    negative.context = negative.context.roll(1, 2);
     negative.pooled = negative.pooled.roll(1, 1);
     same_pooled = prompt;
     same_pooled.context = negative.context;
@@ -87,7 +87,7 @@ TEST(UNet2DRows, AMidPerturbationSharesAThirdOfSdxl) {
 }
 
 TEST(UNet2DRows, GradientsReachInputsAndWeights) {
-  const Json test = unet2d_case("sdxl");
+  const Json test = odd_sized_case();
   auto unet = build_unet2d(test.at("config"));
   UNet2DInput input = unet2d_input(test);
   input.x.requires_grad_();

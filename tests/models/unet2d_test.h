@@ -1,5 +1,7 @@
 #pragma once
 /// Small UNet2DConditionModels and their inputs, as tests/reference/make_unet2d.py makes them.
+#include <ATen/core/grad_mode.h>
+
 #include "models/unet2d_condition.h"
 #include "tests/models/formula.h"
 
@@ -21,7 +23,8 @@ inline BuiltUNet2D build_unet2d(const Json& config, at::Device device = at::kCPU
 
 /// The case of that name in unet2d.json.
 inline Json unet2d_case(const std::string& name) {
-  for (const Json& test : fixture("unet2d.json").at("cases"))
+  const Json file = fixture("unet2d.json");
+  for (const Json& test : file.at("cases"))
     if (test.at("name") == name) return test;
   throw std::runtime_error("no case " + name);
 }

@@ -105,7 +105,7 @@ def run(name, config, height, width, timesteps):
 
 
 def part_of(name):
-    return ".".join(name.split(".")[: 4 if "_blocks." in name else 3 if "mid_block" in name else 1])
+    return ".".join(name.split(".")[: 4 if name.startswith(("down", "up")) else 3 if name.startswith("mid") else 1])
 
 
 def inventory(config):

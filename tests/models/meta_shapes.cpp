@@ -1,0 +1,36 @@
+/// LibTorch's C++ side has no rules for the shapes of convolutions and group norms on the meta
+/// device. With these, tests count the operations of full-size networks without computing anything.
+#include <ATen/ATen.h>
+#include <torch/library.h>
+
+namespace tiller::test {
+namespace {
+
+at::Tensor convolution_shape(const at::Tensor& x, const at::Tensor& weight,
+                             const std::optional<at::Tensor>&, at::IntArrayRef stride,
+                             at::IntArrayRef padding, at::IntArrayRef dilation, bool,
+                             at::IntArrayRef, int64_t) {
+  std::vector<int64_t> shape = {x.size(0), weight.size(0)};
+  for (int64_t d = 0; d < x.dim() - 2; ++d) {
+    const int64_t reach = dilation[d] * (weight.size(d + 2) - 1);
+    shape.push_back((x.size(d + 2) + 2 * padding[d] - reach - 1) / stride[d] + 1);
+  }
+  return at::empty(shape, x.options());
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> group_norm_shape(const at::Tensor& x,
+                                                                const std::optional<at::Tensor>&,
+                                                                const std::optional<at::Tensor>&,
+                                                                int64_t rows, int64_t, int64_t,
+                                                                int64_t groups, double) {
+  const at::Tensor sums = at::empty({rows, groups}, x.options());
+  return {at::empty(x.sizes(), x.options()), sums, sums};
+}
+
+}  // namespace
+}  // namespace tiller::test
+
+TORCH_LIBRARY_IMPL(aten, Meta, library) {
+  library.impl("convolution_overrideable", tiller::test::convolution_shape);
+  library.impl("native_group_norm", tiller::test::group_norm_shape);
+}
