@@ -127,6 +127,17 @@ void choose_trajectory(Generation& generation) {
       generation.sampler->trajectory(schedule, with_options(config, generation.sampler_options));
 }
 
+/// Samplers read their options as they start: a run of no steps finds what is wrong with them.
+void check_sampler_options(const Generation& generation) {
+  Trajectory none = generation.trajectory;
+  none.levels.resize(1);
+  none.landings.clear();
+  SeededNoise noise({0});
+  const Denoiser never = [](const Tensor&, const NoiseLevel&) { return Prediction{}; };
+  generation.sampler->run(never, at::zeros({1, 1, 1, 1}), none, generation.sampler_options, noise,
+                          {});
+}
+
 Tensor labels_of(std::span<const ImageSpec> images) {
   std::vector<int64_t> labels;
   for (const auto& image : images) labels.push_back(image.label);
@@ -199,6 +210,7 @@ Generation prepare(GenerateRequest request) {
   choose_images(generation);
   choose_size(generation);
   choose_trajectory(generation);
+  check_sampler_options(generation);
   return generation;
 }
 

@@ -1,0 +1,51 @@
+#include "tests/tools/program.h"
+
+namespace tiller::test {
+namespace {
+
+class Train : public ProgramTest {
+ protected:
+  void make_images() {
+    auto generator = at::detail::createCPUGenerator(3);
+    for (const char* name : {"ant", "bee"})
+      for (const char* file : {"0.png", "1.png"}) {
+        fs::create_directories(folder / "data" / name);
+        write_png(folder / "data" / name / file,
+                  at::randint(0, 256, {3, 16, 16}, generator, at::TensorOptions(at::kByte)));
+      }
+    Json config = tiny_config();
+    for (const char* key : {"num_classes", "class_names", "learn_sigma"}) config.erase(key);
+    write_file(folder / "config.json", config.dump());
+  }
+};
+
+TEST_F(Train, WhatItWritesIsAModel) {
+  make_images();
+  const std::string command =
+      "train --quiet --data data --model-config config.json --output run --batch 2 --sample-every "
+      "0 "
+      "--log-every 1 ";
+  Result result = tiller(command + "--steps 2");
+  ASSERT_EQ(result.code, 0) << result.err;
+  const Json model = Json::parse(tiller("info run --json").out);
+  EXPECT_EQ(model.at("class_names"), Json({"ant", "bee"}));
+  result =
+      tiller("generate --quiet --model run --steps 2 --class bee --guidance cfg --output a.png");
+  EXPECT_EQ(result.code, 0) << result.err;
+  const std::string log = bytes("run/log.jsonl");
+  ASSERT_EQ(tiller(command + "--steps 3").code, 0);
+  EXPECT_TRUE(bytes("run/log.jsonl").starts_with(log));
+  EXPECT_NE(bytes("run/log.jsonl"), log);
+}
+
+TEST_F(Train, RefusesWhatItCantUse) {
+  EXPECT_EQ(tiller("train").code, 2);
+  EXPECT_EQ(tiller("train --data data --output run").code, 2);
+  EXPECT_EQ(tiller("train --data data --output run --model-config nowhere.json").code, 1);
+  EXPECT_EQ(tiller("train --data data --output run --model-config model/config.json --lr x").code,
+            2);
+  EXPECT_FALSE(fs::exists(folder / "run"));
+}
+
+}  // namespace
+}  // namespace tiller::test
