@@ -77,7 +77,8 @@ Tensor Weights::loaded(const std::string& name, at::IntArrayRef shape) {
 }
 
 Tensor Weights::take(const std::string& name, at::IntArrayRef shape, Init init, int64_t fan_in) {
-  const Tensor tensor = in_layout(fresh_ ? fresh(shape, init, fan_in) : loaded(name, shape));
+  const Tensor tensor =
+      in_layout(fresh_ ? fresh(shape, init, fan_in).to(device_) : loaded(name, shape));
   taken_.emplace_back(name, tensor);
   names_.insert(name);
   return tensor;

@@ -6,6 +6,7 @@
 
 #include "io/error.h"
 #include "io/progress.h"
+#include "models/device.h"
 #include "tools/command.h"
 
 namespace tiller {
@@ -39,6 +40,7 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.clip = flags.number("clip", 0, 1e9, options.clip);
   options.ema = flags.number("ema", 0, 1, options.ema);
   options.bf16 = flags.has("bf16");
+  options.device = choose_device(flags.text("device", "auto"));
   options.seed = flags.seed("seed", options.seed);
 }
 
@@ -91,6 +93,7 @@ std::vector<Flag> train_flags() {
       {"flip", "on|off", "mirror half of the images; default on"},
       {"bf16", "", "autocast to bfloat16"},
       {"seed", "N", "default 0"},
+      {"device", "NAME", "auto, cpu, cuda or cuda:N; default auto"},
       {"threads", "N", "CPU threads; default: one a core"},
       {"log-every", "N", "steps between lines of log.jsonl; default 50"},
       {"save-every", "N", "steps between checkpoints; default 1000"},

@@ -27,7 +27,7 @@ void adamw_step(const std::vector<Tensor>& weights, Moments& moments, int64_t st
                 const AdamWOptions& options) {
   const at::NoGradGuard guard;
   const std::vector<Tensor> steps(
-      weights.size(), at::full({}, static_cast<double>(step), at::TensorOptions(at::kFloat)));
+      weights.size(), at::full({}, static_cast<double>(step), weights.front().options()));
   at::_fused_adamw_(weights, gradients(weights), moments.first, moments.second, {}, steps,
                     options.lr, options.beta1, options.beta2, options.weight_decay, options.eps,
                     /*amsgrad=*/false, /*maximize=*/false);

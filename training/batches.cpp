@@ -27,12 +27,13 @@ Tensor Batches::indices(int64_t step) {
 }
 
 TrainBatch Batches::at(int64_t step) {
-  const Tensor chosen = indices(step);
+  const Tensor chosen = indices(step).to(data_.images.device());
   TrainBatch batch{from_bytes(data_.images.index_select(0, chosen)), {}};
   if (data_.labels.defined()) batch.labels = data_.labels.index_select(0, chosen);
   if (flip_) {
     const Tensor coins = at::rand({batch_, 1, 1, 1}, step_generator(seed_, 2, step), at::kFloat);
-    batch.images = at::where(coins < 0.5, batch.images.flip(3), batch.images);
+    batch.images =
+        at::where(coins.to(batch.images.device()) < 0.5, batch.images.flip(3), batch.images);
   }
   return batch;
 }
@@ -40,7 +41,7 @@ TrainBatch Batches::at(int64_t step) {
 Tensor drop_labels(const Tensor& labels, double probability, int64_t null_label,
                    at::Generator generator) {
   if (probability <= 0) return labels;
-  const Tensor coins = at::rand(labels.sizes(), generator, at::kFloat);
+  const Tensor coins = at::rand(labels.sizes(), generator, labels.options().dtype(at::kFloat));
   return labels.masked_fill(coins < probability, null_label);
 }
 

@@ -11,7 +11,8 @@ struct TrainBatch {
   Tensor labels;  ///< (B) int64; undefined without.
 };
 
-/// Deals out a data set, in a new order each epoch. Step k's batch depends on the seed and k alone.
+/// Deals out a data set where it lies (CPU or GPU), in a new order each epoch. Step k's batch
+/// depends on the seed and k alone.
 class Batches {
  public:
   /// The data set must outlive it. flip: mirror half of the images.

@@ -8,7 +8,7 @@ namespace tiller {
 namespace {
 
 Tensor column(const std::vector<double>& values, const Tensor& t) {
-  const Tensor table = at::tensor(values, at::kDouble).to(at::kFloat);
+  const Tensor table = at::tensor(values, at::kDouble).to(t.device(), at::kFloat);
   return table.index_select(0, t).reshape({-1, 1, 1, 1});
 }
 
@@ -16,9 +16,8 @@ Tensor column(const std::vector<double>& values, const Tensor& t) {
 
 TrainExample input_perturbed(const Tensor& x0, const NoiseSchedule& schedule, PredictionType type,
                              double gamma, at::Generator generator) {
-  const at::TensorOptions real(at::kFloat);
-  const Tensor t =
-      at::randint(schedule.size(), {x0.size(0)}, generator, at::TensorOptions(at::kLong));
+  const at::TensorOptions real = x0.options().dtype(at::kFloat);
+  const Tensor t = at::randint(schedule.size(), {x0.size(0)}, generator, real.dtype(at::kLong));
   const Tensor epsilon = at::randn(x0.sizes(), generator, real);
   Tensor noise = epsilon;
   if (gamma > 0) noise = epsilon + gamma * at::randn(x0.sizes(), generator, real);

@@ -14,13 +14,17 @@ namespace {
 
 constexpr int64_t kColumns = 8;
 
+at::TensorOptions device_of(const Model& model) {
+  return model.parameters.front().second.options();
+}
+
 /// The conditioning of a row of images.
 GuidedBatch row_batch(const Model& model, int64_t row, uint64_t seed, int steps) {
   GuidedBatch batch;
   batch.seeds = image_seeds(seed, kColumns);
   batch.steps = steps;
   const auto all = [](int64_t label) {
-    return at::full({kColumns}, label, at::TensorOptions(at::kLong));
+    return at::full({kColumns}, label, device_of(model).dtype(at::kLong));
   };
   if (model.classes) batch.positive.label = all(row);
   if (model.null_label) {
@@ -44,7 +48,8 @@ Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64
               ClipMode::recompute_epsilon);
   SeededNoise noise(image_seeds(seed, kColumns));
   const int64_t size = model.image_size;
-  const Tensor x = initial_noise(noise, {kColumns, model.network->in_channels(), size, size});
+  const Tensor x = initial_noise(noise, {kColumns, model.network->in_channels(), size, size},
+                                 device_of(model).device());
   return sampler.run(denoise, x * trajectory.initial_scale, trajectory, options, noise, {});
 }
 
@@ -57,7 +62,7 @@ void write_preview(const fs::path& path, const Model& model, const std::string& 
   std::vector<Tensor> rows;
   GridLabels labels;
   for (int64_t row = 0; row < std::clamp<int64_t>(model.classes, 1, 10); ++row) {
-    rows.push_back(to_bytes(sample_row(model, guidances, row, seed)));
+    rows.push_back(to_bytes(sample_row(model, guidances, row, seed)).cpu());
     if (row < static_cast<int64_t>(model.class_names.size()))
       labels.rows.push_back(model.class_names[row]);
   }

@@ -20,8 +20,11 @@ uint64_t seed_of(uint64_t seed, uint64_t purpose, uint64_t index) {
 
 }  // namespace
 
-at::Generator step_generator(uint64_t seed, uint64_t purpose, uint64_t index) {
-  return at::detail::createCPUGenerator(seed_of(seed, purpose, index));
+at::Generator step_generator(uint64_t seed, uint64_t purpose, uint64_t index, at::Device device) {
+  if (device.is_cpu()) return at::detail::createCPUGenerator(seed_of(seed, purpose, index));
+  at::Generator generator = at::globalContext().defaultGenerator(device);
+  generator.set_current_seed(seed_of(seed, purpose, index));
+  return generator;
 }
 
 void seed_dropout(uint64_t seed, uint64_t index) { at::manual_seed(seed_of(seed, 3, index)); }

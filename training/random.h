@@ -1,12 +1,15 @@
 #pragma once
 #include <ATen/core/Generator.h>
+#include <c10/core/Device.h>
 
 #include <cstdint>
 
 namespace tiller {
 
-/// A CPU generator that depends on its arguments alone: so a step can be repeated after a kill.
-at::Generator step_generator(uint64_t seed, uint64_t purpose, uint64_t index);
+/// A generator that depends on its arguments alone: so a step can be repeated after a kill. On a
+/// GPU it is LibTorch's own generator, seeded anew.
+at::Generator step_generator(uint64_t seed, uint64_t purpose, uint64_t index,
+                             at::Device device = at::kCPU);
 
 /// Seeds LibTorch's own generators (dropout's) likewise.
 void seed_dropout(uint64_t seed, uint64_t index);

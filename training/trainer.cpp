@@ -48,17 +48,18 @@ class StopSignals {
 
 class Autocast {
  public:
-  explicit Autocast(bool on) : on_(on) {
-    if (on_) at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    if (on_) at::autocast::set_autocast_enabled(at::kCPU, true);
+  Autocast(at::DeviceType device, bool on) : device_(device), on_(on) {
+    if (on_) at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+    if (on_) at::autocast::set_autocast_enabled(device_, true);
   }
   ~Autocast() {
     if (!on_) return;
     at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, false);
+    at::autocast::set_autocast_enabled(device_, false);
   }
 
  private:
+  at::DeviceType device_;
   bool on_;
 };
 
@@ -81,8 +82,9 @@ std::string run_line(const TrainOptions& options) {
 
 Model build(const AdmConfig& config, const TrainOptions& options) {
   Weights weights = options.initial.empty()
-                        ? Weights(options.seed)
-                        : Weights(load_tensors(options.initial), options.initial.string());
+                        ? Weights(options.seed, options.device)
+                        : Weights(load_tensors(options.initial), options.initial.string(),
+                                  at::kFloat, options.device);
   return adm_model(config, weights);
 }
 
@@ -148,7 +150,7 @@ double Trainer::rate() const {
 
 double Trainer::step() {
   TrainBatch batch = batches_.at(state_.step);
-  const at::Generator generator = step_generator(options_.seed, 4, state_.step);
+  const at::Generator generator = step_generator(options_.seed, 4, state_.step, options_.device);
   seed_dropout(options_.seed, state_.step);
   Conditioning conditioning;
   if (config_.class_cond)
@@ -163,7 +165,7 @@ double Trainer::step() {
   Rows rows({&branch, 1}, options_.batch, {.share = true, .training = true});
   Tensor loss;
   {
-    const Autocast autocast(options_.bf16);
+    const Autocast autocast(options_.device.type(), options_.bf16);
     loss = simple_loss(model_.network->forward(example.x, example.timesteps, rows), example.target);
   }
   for (auto& weight : state_.weights) weight.mutable_grad() = Tensor();
@@ -232,8 +234,12 @@ nlohmann::json written_config(const TrainOptions& options, const AdmConfig& conf
 
 void train(const TrainOptions& options) {
   const int64_t size = adm_config(options.config, options.config_file).image_size;
-  const Dataset data = load_dataset(options.data, size);
+  Dataset data = load_dataset(options.data, size);
   const AdmConfig config = complete_config(options, data);
+  if (!options.device.is_cpu()) {
+    data.images = data.images.to(options.device);
+    if (data.labels.defined()) data.labels = data.labels.to(options.device);
+  }
   Trainer trainer(options, config, data);
   write_file(options.output / "config.json", written_config(options, config).dump(2) + "\n");
   trainer.run();

@@ -26,6 +26,7 @@ struct TrainOptions {
   double label_dropout = 0.1;       ///< Share of labels replaced by "no label", for CFG.
   bool flip = true;
   bool bf16 = false;  ///< Autocast.
+  at::Device device = at::kCPU;
   uint64_t seed = 0;
 
   int64_t log_every = 50;
