@@ -59,6 +59,7 @@ struct Progress::State {
   int64_t total, start, done;
   bool terminal = ::isatty(STDERR_FILENO) == 1, silent = quiet, finished = false;
   Clock::time_point began = Clock::now(), printed = began;
+  int64_t shown = -1;  // what `done` was when last printed
 
   /// "label 12/40 | 3.1 images/s | 0:09 left | note", the fraction done aside.
   std::string line() const {
@@ -91,6 +92,7 @@ struct Progress::State {
 
   void print() {
     printed = Clock::now();
+    shown = done;
     if (terminal)
       print_bar();
     else
@@ -124,7 +126,7 @@ void Progress::advance(int64_t amount, const std::string& note) {
 void Progress::finish() {
   State& state = *state_;
   if (std::exchange(state.finished, true) || state.silent) return;
-  state.print();
+  if (state.terminal || state.shown != state.done) state.print();
   if (state.terminal) std::fputc('\n', stderr);
 }
 

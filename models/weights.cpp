@@ -66,12 +66,12 @@ Tensor Weights::loaded(const std::string& name, at::IntArrayRef shape) {
   const auto found = file_.find(name);
   if (found == file_.end()) {
     missing_.push_back(name);
-    return at::zeros(shape, at::TensorOptions(dtype_).device(device_));
+    return at::empty(shape, at::TensorOptions(dtype_).device(at::kMeta));
   }
   if (found->second.sizes() != shape) {
     misshapen_.push_back(name + " " + text_of(found->second.sizes()) + " instead of " +
                          text_of(shape));
-    return at::zeros(shape, at::TensorOptions(dtype_).device(device_));
+    return at::empty(shape, at::TensorOptions(dtype_).device(at::kMeta));
   }
   return found->second.to(device_, dtype_);
 }
