@@ -54,10 +54,12 @@ TEST(Progress, DrawsABarOnATerminal) {
     progress.advance(2, std::string(200, 'x'));
   }
   ::dup2(saved, STDERR_FILENO);
+  ::close(theirs);  // so that reading ends
+  std::string text;
   char buffer[4096];
-  const std::string text(
-      buffer, static_cast<size_t>(std::max<ssize_t>(0, ::read(ours, buffer, sizeof buffer))));
-  for (const int descriptor : {ours, theirs, saved}) ::close(descriptor);
+  for (ssize_t count; (count = ::read(ours, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(count));
+  for (const int descriptor : {ours, saved}) ::close(descriptor);
   EXPECT_NE(text.find("\rtraining [------------------------] 0/4"), std::string::npos) << text;
   EXPECT_NE(text.find("[############------------] 2/4"), std::string::npos) << text;
   EXPECT_EQ(text.find(std::string(60, 'x')), std::string::npos);
