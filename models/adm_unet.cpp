@@ -157,8 +157,9 @@ void AdmUNet::take_output_blocks(Weights& weights) {
 /// SiLU of the time embedding plus the label's: (R, 4 * num_channels).
 Tensor AdmUNet::embed(const Tensor& t, Rows& rows) const {
   const Tensor& weight = time_embed0_.weight;
-  const Tensor waves = timestep_embedding(t, config_.num_channels).to(weight.scalar_type());
-  Tensor embedded = rows.roots(time_embed2_(rows, at::silu(time_embed0_(rows, waves))));
+  const Tensor waves =
+      timestep_embedding(rows.roots(t), config_.num_channels).to(weight.scalar_type());
+  Tensor embedded = time_embed2_(rows, at::silu(time_embed0_(rows, waves)));
   if (label_embedding_.defined())
     embedded = embedded + at::embedding(label_embedding_, rows.gather(&Conditioning::label));
   return at::silu(embedded);

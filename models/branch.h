@@ -47,8 +47,8 @@ class Rows {
   int64_t groups() const { return static_cast<int64_t>(members_.size()); }
   int64_t branches() const { return static_cast<int64_t>(branches_.size()); }
   bool training() const { return options_.training; }
-  /// Adds operations spent on all present rows together.
-  void count(double operations);
+  /// Adds operations spent on this many rows together: a layer may run before its groups fork.
+  void count(double operations, int64_t rows);
   const FlopCount& flops() const { return flops_; }
 
   /// x of B rows, repeated for each group that exists at the start.

@@ -7,7 +7,7 @@
 namespace tiller {
 
 Tensor Linear::operator()(Rows& rows, const Tensor& x) const {
-  rows.count(2.0 * x.numel() * weight.size(0));
+  rows.count(2.0 * x.numel() * weight.size(0), x.size(0));
   return at::linear(x, weight.dim() > 2 ? weight.flatten(1) : weight, bias);
 }
 
@@ -22,7 +22,7 @@ Linear take_linear(Weights& weights, const std::string& name, int64_t in, int64_
 
 Tensor Conv2d::operator()(Rows& rows, const Tensor& x) const {
   const Tensor y = at::conv2d(x, weight, bias, stride, padding);
-  rows.count(2.0 * y.numel() * weight.numel() / weight.size(0));
+  rows.count(2.0 * y.numel() * weight.numel() / weight.size(0), y.size(0));
   return y;
 }
 

@@ -41,9 +41,9 @@ Rows::Rows(std::span<const Branch> branches, int64_t images, RowOptions options)
   parents_.assign(members_.size(), -1);
 }
 
-void Rows::count(double operations) {
+void Rows::count(double operations, int64_t rows) {
   flops_.spent += operations;
-  flops_.unshared += operations / groups() * branches();
+  flops_.unshared += operations / rows * images_ * branches();
 }
 
 Tensor Rows::slice(const Tensor& x, int64_t group) const {
@@ -140,7 +140,8 @@ Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const
   for (int64_t b = 0; b < branches(); ++b)
     if (acts(b, site, Perturbation::Kind::attention))
       perturbed[isolate(b)] = branches_[b].perturbation;
-  count(4.0 * groups() * images_ * q.size(1) * q.size(2) * k.size(2) * q.size(3));
+  const int64_t rows = groups() * images_;
+  count(4.0 * rows * q.size(1) * q.size(2) * k.size(2) * q.size(3), rows);
   if (perturbed.empty()) return at::scaled_dot_product_attention(q, k, v);
 
   const Tensor queries = expand(q), keys = expand(k), values = expand(v);

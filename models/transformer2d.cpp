@@ -13,7 +13,7 @@ Tensor attend(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
   const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
   const Tensor k = split_heads(layer.k(rows, context), layer.heads);
   const Tensor v = split_heads(layer.v(rows, context), layer.heads);
-  rows.count(4.0 * q.numel() * k.size(2));
+  rows.count(4.0 * q.numel() * k.size(2), q.size(0));
   return layer.out(rows, merge_heads(at::scaled_dot_product_attention(q, k, v)));
 }
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <nlohmann/json.hpp>
+
 #include "io/error.h"
 #include "io/safetensors.h"
 
@@ -26,6 +28,37 @@ std::string exact(double number) {
   char text[64];
   std::snprintf(text, sizeof text, "%.17g", number);
   return text;
+}
+
+/// "lr: got 0.1, expected 0.2": the first option that differs, in objects within objects too; "" if
+/// none does.
+std::string difference(const nlohmann::json& found, const nlohmann::json& run,
+                       const std::string& prefix = "") {
+  nlohmann::json keys = run;
+  keys.update(found);
+  for (const auto& [key, unused] : keys.items()) {
+    const auto value = [&](const auto& options) { return options.value(key, nlohmann::json()); };
+    const nlohmann::json got = value(found), expected = value(run);
+    if (got == expected) continue;
+    if (got.is_object() && expected.is_object())
+      return difference(got, expected, prefix + key + ".");
+    const auto text = [](const auto& json) { return json.is_null() ? "nothing" : json.dump(); };
+    return prefix + key + ": got " + printable(text(got)) + ", expected " +
+           printable(text(expected));
+  }
+  return "";
+}
+
+void require_same_run(const fs::path& path, const std::string& found, const std::string& run) {
+  constexpr int kDepth = 16;
+  const auto shallow = [](int depth, auto, auto&) { return depth < kDepth; };
+  const auto written = nlohmann::json::parse(found, shallow, false);
+  if (!written.is_object())
+    throw Error(path.string() + ": got no options of a run, expected what `train` saved.");
+  const std::string differs = difference(written, nlohmann::json::parse(run));
+  if (!differs.empty())
+    throw Error(path.string() + ": was written by a run with other options: " + differs +
+                ". Give the same options, or another --output.");
 }
 
 }  // namespace
@@ -71,9 +104,7 @@ void load_state(const fs::path& path, TrainState& state, const std::string& run)
     const auto value = file.metadata.find(key);
     return value == file.metadata.end() ? std::string() : value->second;
   };
-  if (found("run") != run)
-    throw Error(path.string() + ": got a run with other options (" + found("run") + "), expected " +
-                run + ". Give the same options, or another --output.");
+  require_same_run(path, found("run"), run);
   std::map<std::string, Tensor> tensors(file.tensors.begin(), file.tensors.end());
   const at::NoGradGuard guard;
   for (auto& [prefix, values] : sections(state)) {

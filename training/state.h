@@ -20,7 +20,8 @@ TrainState initial_state(const NamedTensors& parameters, const NamedTensors& ave
 /// average = d average + (1 - d) weights, with d = min(decay, (1 + step) / (10 + step)).
 void update_average(TrainState&, double decay);
 
-/// One safetensors file; `run` (the options that must not change) is kept in its metadata.
+/// One safetensors file; `run` (the options that must not change, a JSON object) is kept in its
+/// metadata.
 void save_state(const fs::path&, const TrainState&, const std::string& run);
 /// Reads it back into a state of the same names and shapes. Throws Error when the file doesn't fit,
 /// or was written by a run with other options.

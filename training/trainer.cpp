@@ -97,9 +97,12 @@ AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
   if (!config.class_cond) return config;
   if (!data.labels.defined())
     throw UsageError("class_cond: got true, but " + options.data.string() + " has no labels.");
-  if (config.class_names.empty()) config.class_names = data.class_names;
   const int64_t classes = data.labels.max().item<int64_t>() + 1;
-  if (!config.num_classes) config.num_classes = classes;
+  const auto named = std::ssize(config.class_names);
+  if (!config.num_classes)
+    config.num_classes = named ? named : std::max(classes, std::ssize(data.class_names));
+  if (!named && std::ssize(data.class_names) == config.num_classes)
+    config.class_names = data.class_names;
   if (config.num_classes < classes)
     throw UsageError("num_classes: got " + std::to_string(config.num_classes) +
                      ", expected at least " + std::to_string(classes) + " as in " +

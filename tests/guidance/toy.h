@@ -73,7 +73,7 @@ class ToyNetwork final : public Network {
   static constexpr int64_t kWidth = 8;
 
   Tensor linear(Rows& rows, const Tensor& x, int64_t out, uint64_t index) const {
-    rows.count(2.0 * x.numel() * out);
+    rows.count(2.0 * x.numel() * out, x.size(0));
     const Tensor weight = normal({x.size(2), out}, 100 * seed_ + index);
     return at::matmul(x, weight) / std::sqrt(double(x.size(2)));
   }

@@ -1,0 +1,114 @@
+#include "training/state.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "io/error.h"
+#include "io/safetensors.h"
+#include "tests/training/dataset_files.h"
+#include "training/random.h"
+
+namespace tiller::testing {
+namespace {
+
+class State : public DatasetFiles {};
+
+Tensor normal(at::IntArrayRef shape, uint64_t index) {
+  return at::randn(shape, step_generator(1, 1, index), at::TensorOptions(at::kFloat));
+}
+
+TrainState random_state(uint64_t seed) {
+  TrainState state = initial_state({{"a", normal({3, 2}, seed)}, {"b.c", normal({5}, seed + 1)}},
+                                   {{"a", at::empty({3, 2})}, {"b.c", at::empty({5})}});
+  for (auto* part : {&state.average, &state.moments.first, &state.moments.second})
+    for (auto& tensor : *part) tensor.copy_(normal(tensor.sizes(), ++seed + 10));
+  return state;
+}
+
+const std::string kRun = R"({"batch":4,"config":{"channel_mult":[1,2],"dropout":0.0},"lr":0.1})";
+
+std::string refusal(const fs::path& file, const std::string& run) {
+  TrainState state = random_state(1);
+  try {
+    load_state(file, state, run);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_F(State, BeginsWithTheAverageAtTheWeights) {
+  const TrainState state = initial_state({{"a", normal({3}, 1)}}, {{"a", at::zeros({3})}});
+  EXPECT_TRUE(state.average[0].equal(state.weights[0]));
+  EXPECT_FALSE(state.average[0].is_alias_of(state.weights[0]));
+  EXPECT_TRUE(state.weights[0].requires_grad());
+  EXPECT_FALSE(state.average[0].requires_grad());
+}
+
+/// The average of a constant goes to it; the ramp makes early steps count more.
+TEST_F(State, AverageRampsUpToItsDecay) {
+  TrainState state = initial_state({{"a", at::zeros({1})}}, {{"a", at::zeros({1})}});
+  const auto kept = [&](int64_t step, double decay) {
+    state.step = step;
+    state.average[0].fill_(1);
+    update_average(state, decay);
+    return state.average[0].item<float>();
+  };
+  EXPECT_NEAR(kept(1, 0.9999), 2.0 / 11, 1e-6);
+  EXPECT_NEAR(kept(90, 0.9999), 0.91, 1e-6);
+  EXPECT_NEAR(kept(1000000, 0.9), 0.9, 1e-6);
+  EXPECT_NEAR(kept(1, 0), 0, 1e-6);
+}
+
+TEST_F(State, ComesBackBitForBit) {
+  TrainState saved = random_state(1);
+  saved.step = 1234567890123;
+  saved.loss_sum = 1.0 / 3;
+  saved.loss_steps = 17;
+  save_state(root / "state", saved, kRun);
+  TrainState loaded = random_state(50);
+  load_state(root / "state", loaded, kRun);
+  EXPECT_EQ(loaded.step, saved.step);
+  EXPECT_EQ(loaded.loss_sum, saved.loss_sum);
+  EXPECT_EQ(loaded.loss_steps, saved.loss_steps);
+  for (size_t i = 0; i < saved.names.size(); ++i) {
+    EXPECT_TRUE(loaded.weights[i].equal(saved.weights[i]));
+    EXPECT_TRUE(loaded.weights[i].requires_grad() && loaded.weights[i].is_leaf());
+    EXPECT_TRUE(loaded.average[i].equal(saved.average[i]));
+    EXPECT_TRUE(loaded.moments.first[i].equal(saved.moments.first[i]));
+    EXPECT_TRUE(loaded.moments.second[i].equal(saved.moments.second[i]));
+  }
+}
+
+TEST_F(State, NamesTheOptionThatDiffers) {
+  const fs::path file = root / "state";
+  save_state(file, random_state(1), kRun);
+  const std::string start = file.string() + ": was written by a run with other options: ";
+  const std::string end = ". Give the same options, or another --output.";
+  EXPECT_EQ(refusal(file, R"({"batch":4,"config":{"channel_mult":[1,2],"dropout":0.0},"lr":0.1})"),
+            "");
+  EXPECT_EQ(refusal(file, R"({"batch":4,"config":{"channel_mult":[1,2],"dropout":0.0},"lr":0.2})"),
+            start + "lr: got 0.1, expected 0.2" + end);
+  EXPECT_EQ(refusal(file, R"({"batch":4,"config":{"channel_mult":[1],"dropout":0.0},"lr":0.1})"),
+            start + "config.channel_mult: got [1,2], expected [1]" + end);
+  EXPECT_EQ(refusal(file, R"({"batch":4,"config":{"channel_mult":[1,2]},"lr":0.1})"),
+            start + "config.dropout: got 0.0, expected nothing" + end);
+  EXPECT_EQ(refusal(file, R"({"batch":4,"config":{"channel_mult":[1,2],"dropout":0.0},"lr":0.1,)"
+                          R"("seed":"s"})"),
+            start + "seed: got nothing, expected \"s\"" + end);
+}
+
+TEST_F(State, RefusesWhatIsNotItsState) {
+  const fs::path file = root / "state";
+  const std::string deep(100000, '[');
+  for (const std::string run : {std::string(), std::string("[]"), std::string("{"), deep,
+                                "{\"config\":" + deep + std::string(100000, ']') + "}"}) {
+    save_state(file, random_state(1), run);
+    EXPECT_NE(refusal(file, kRun), "") << run.substr(0, 20);
+  }
+  save_safetensors(file, {{"weights.a", at::zeros({3, 2})}}, {{"run", kRun}});
+  EXPECT_NE(refusal(file, kRun).find("missing or misshapen"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tiller::testing

@@ -1,0 +1,212 @@
+#include "training/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "io/progress.h"
+#include "io/safetensors.h"
+#include "models/model.h"
+#include "tests/training/dataset_files.h"
+
+namespace tiller::testing {
+namespace {
+
+using Json = nlohmann::json;
+
+class Training : public DatasetFiles {
+ protected:
+  Training() {
+    at::set_num_threads(1);
+    Progress::set_quiet(true);
+  }
+
+  /// CIFAR-10 records: twelve plain images, labels 0 to 2.
+  fs::path data() const {
+    std::string bytes;
+    for (int i = 0; i < 12; ++i) {
+      bytes += static_cast<char>(i % 3);
+      for (const int value : {20 * i, 250 - 20 * i, 40 * (i % 3)})
+        bytes.append(1024, static_cast<char>(value));
+    }
+    write("data/batches.meta.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+    return write("data/data_batch_1.bin", bytes).parent_path();
+  }
+
+  TrainOptions options(const std::string& output) const {
+    TrainOptions options;
+    options.data = data();
+    options.output = root / output;
+    options.config_file = "config.json";
+    options.config = {{"image_size", 8},     {"num_channels", 32},
+                      {"num_res_blocks", 1}, {"channel_mult", "1"},
+                      {"num_heads", 2},      {"attention_resolutions", "8"},
+                      {"class_cond", true},  {"null_label", true},
+                      {"dropout", 0.3},      {"noise_schedule", "cosine"}};
+    options.batch = 5;
+    options.warmup = 4;
+    options.learning_rate = 1e-3;
+    options.weight_decay = 0.01;
+    options.log_every = 4;
+    options.save_every = 3;
+    options.sample_every = 0;
+    options.seed = 11;
+    return options;
+  }
+
+  void train_to(int64_t steps, TrainOptions options) const {
+    options.steps = steps;
+    train(options);
+  }
+
+  /// What a run's log says, without what the clock says.
+  std::vector<Json> log_of(const std::string& output) const {
+    std::vector<Json> lines;
+    std::ifstream file(root / output / "log.jsonl");
+    for (std::string line; std::getline(file, line);) {
+      Json json = Json::parse(line);
+      json.erase("images_per_second"), json.erase("seconds");
+      lines.push_back(json);
+    }
+    return lines;
+  }
+
+  void expect_same_run(const std::string& a, const std::string& b) const {
+    EXPECT_EQ(log_of(a), log_of(b));
+    for (const std::string name : {"model.safetensors", "state.safetensors", "config.json"})
+      EXPECT_EQ(read_file(root / a / name), read_file(root / b / name)) << name;
+  }
+
+  /// Trains in another process, which gets the signal when it has logged `lines` lines. Returns
+  /// its wait status.
+  int train_until_signal(const TrainOptions& options, int64_t lines, int signal) const {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      train(options);
+      ::_exit(0);
+    }
+    const auto logged = [&] {
+      std::ifstream file(options.output / "log.jsonl");
+      return std::count(std::istreambuf_iterator<char>(file), {}, '\n');
+    };
+    int status = 0;
+    while (::waitpid(child, &status, WNOHANG) == 0) {
+      if (logged() >= lines) {
+        ::kill(child, signal);
+        ::waitpid(child, &status, 0);
+        break;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return status;
+  }
+
+  /// Trains to step 12 at once; and to step 8 with the last save at step 6, killed there, resumed.
+  void expect_exact_resume(TrainOptions whole) const {
+    TrainOptions killed = whole, saved = whole;
+    killed.output = root / "killed";
+    saved.output = root / "saved";
+    train_to(12, whole);
+    train_to(8, killed);
+    train_to(6, saved);
+    for (const std::string name : {"model.safetensors", "state.safetensors"})
+      fs::copy_file(saved.output / name, killed.output / name,
+                    fs::copy_options::overwrite_existing);
+    train_to(12, killed);
+    EXPECT_EQ(log_of("whole").size(), size_t(12 / whole.log_every));
+    expect_same_run("whole", "killed");
+  }
+};
+
+TEST_F(Training, ResumesExactly) { expect_exact_resume(options("whole")); }
+
+TEST_F(Training, ResumesExactlyInBfloat16) {
+  TrainOptions whole = options("whole");
+  whole.bf16 = true;
+  whole.log_every = 1;
+  expect_exact_resume(whole);
+}
+
+/// The signal comes at whatever moment.
+TEST_F(Training, ResumesAfterASignal) {
+  TrainOptions whole = options("whole");
+  whole.steps = 80;
+  whole.log_every = 1;
+  train(whole);
+  for (const int signal : {SIGKILL, SIGTERM}) {
+    TrainOptions cut = whole;
+    const std::string name = "cut-" + std::to_string(signal);
+    cut.output = root / name;
+    const int status = train_until_signal(cut, 5, signal);
+    if (signal == SIGKILL) {
+      ASSERT_TRUE(WIFSIGNALED(status));
+    } else {
+      ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+      EXPECT_TRUE(fs::exists(cut.output / "model.safetensors"));
+    }
+    ASSERT_LT(log_of(name).size(), log_of("whole").size());
+    train(cut);
+    expect_same_run("whole", name);
+  }
+}
+
+TEST_F(Training, LearnsPlainColours) {
+  TrainOptions easy = options("easy");
+  easy.config["dropout"] = 0.0;
+  easy.batch = 12;
+  easy.log_every = 20;
+  easy.save_every = 1000;
+  easy.learning_rate = 3e-3;
+  easy.input_perturbation = 0;
+  train_to(160, easy);
+  const auto log = log_of("easy");
+  ASSERT_EQ(log.size(), 8u);
+  EXPECT_LT(log.back().at("loss").get<double>(), 0.4 * log.front().at("loss").get<double>());
+}
+
+/// The classes are the data's: ten names, of which three occur.
+TEST_F(Training, WritesAModelWithTheDatasClasses) {
+  TrainOptions run = options("run");
+  run.sample_every = 2;
+  run.sample_guidance = "cfg:scale=2";
+  train_to(2, run);
+  const Json config = Json::parse(read_file(root / "run" / "config.json"));
+  EXPECT_EQ(config.at("num_classes"), 10);
+  EXPECT_EQ(config.at("class_names").at(9), "j");
+  const Model model = load_model(root / "run");
+  EXPECT_EQ(model.classes, 10);
+  EXPECT_TRUE(model.null_label);
+  EXPECT_EQ(model.class_names.size(), 10u);
+  const Tensor samples = read_image(root / "run" / "samples" / "step-2.png");
+  EXPECT_GE(samples.size(1), 10 * 8);
+  EXPECT_GE(samples.size(2), 8 * 8);
+}
+
+TEST_F(Training, RefusesAnotherRunsFolder) {
+  train_to(1, options("run"));
+  TrainOptions other = options("run");
+  other.learning_rate = 2e-3;
+  try {
+    train_to(2, other);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("lr: got 0.001, expected 0.002."), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST_F(Training, RefusesConfigsThatDontFit) {
+  TrainOptions run = options("run");
+  run.config["num_classes"] = 2;
+  EXPECT_THROW(train_to(1, run), UsageError);
+  run.config["num_classes"] = 3;
+  run.config["learn_sigma"] = true;
+  EXPECT_THROW(train_to(1, run), UsageError);
+  EXPECT_FALSE(fs::exists(run.output));
+}
+
+}  // namespace
+}  // namespace tiller::testing
