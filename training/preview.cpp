@@ -23,7 +23,7 @@ GuidedBatch row_batch(const Model& model, int64_t row, uint64_t seed, int steps)
   GuidedBatch batch;
   batch.seeds = image_seeds(seed, kColumns);
   batch.steps = steps;
-  const auto all = [](int64_t label) {
+  const auto all = [&](int64_t label) {
     return at::full({kColumns}, label, device_of(model).dtype(at::kLong));
   };
   if (model.classes) batch.positive.label = all(row);
