@@ -36,6 +36,15 @@ bool has_layers(const GuidanceEntry& entry) {
   return false;
 }
 
+/// For a sum that was written without spaces, or with commas.
+std::string sum_hint(const std::string& text) {
+  for (const auto& entry : guidances())
+    for (const char* joint : {"+", ","})
+      if (text.find(joint + entry.name) != std::string::npos)
+        return " Join guidances by ' + ' with spaces.";
+  return "";
+}
+
 const GuidanceEntry& find_guidance(const std::string& name) {
   std::vector<std::string> names;
   for (const auto& entry : guidances()) {
@@ -44,7 +53,7 @@ const GuidanceEntry& find_guidance(const std::string& name) {
   }
   names.push_back("none");
   throw UsageError("guidance: got '" + name + "', expected one of " + enumerate(names, 40) + "." +
-                   suggestion(name, names));
+                   suggestion(name, names) + sum_hint(name));
 }
 
 void require_negative(const Model& model) {
@@ -95,7 +104,7 @@ ChosenGuidance choose(const std::string& text, const Model& model) {
   try {
     return configure(entry, text, options, model);
   } catch (const UsageError& error) {
-    throw UsageError("guidance " + entry.name + ": " + error.what());
+    throw UsageError("guidance " + entry.name + ": " + error.what() + sum_hint(text));
   }
 }
 

@@ -25,7 +25,7 @@ struct GuidanceEntry {
 /// All guidances, in the order in which they are listed. Each understands `from` and `to` too.
 const std::vector<GuidanceEntry>& guidances();
 
-/// A guidance as chosen, limited to steps from <= step / steps < to.
+/// A guidance as chosen, limited to floor(from * steps) <= step < floor(to * steps).
 struct ChosenGuidance {
   std::string text;  ///< As written, "tpg:scale=3".
   const GuidanceEntry* entry = nullptr;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <set>
 
 #include "io/error.h"
@@ -26,6 +27,12 @@ std::string shortest(double number) {
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, number).ptr};
 }
 
+std::string range(double low, double high) {
+  using Limits = std::numeric_limits<double>;
+  if (low == Limits::lowest() && high == Limits::max()) return "a finite number";
+  return "a number from " + shortest(low) + " to " + shortest(high);
+}
+
 std::vector<std::string> names_of(const std::vector<Option>& options) {
   std::vector<std::string> names;
   for (const auto& option : options) names.push_back(option.name);
@@ -47,8 +54,7 @@ std::string Options::text(const std::string& name) const {
 double Options::number(const std::string& name, double low, double high) const {
   double number = 0;
   if (!parse(text(name), number)) refuse(name, text(name), "a number");
-  if (!(number >= low && number <= high))
-    refuse(name, text(name), "a number from " + shortest(low) + " to " + shortest(high));
+  if (!(number >= low && number <= high)) refuse(name, text(name), range(low, high));
   return number;
 }
 
@@ -85,7 +91,8 @@ Options parse_options(const std::string& where, const std::string& text,
     if (!result.values.contains(key))
       throw UsageError(where + ": got '" + key + "', expected " + enumerate(names_of(options), 20) +
                        "." + suggestion(key, names_of(options)));
-    if (!given.insert(key).second) refuse(where, key + " twice", "it once");
+    if (!given.insert(key).second)
+      throw UsageError(where + ": got " + key + " twice, expected it once.");
     result.values[key] = item.substr(equals + 1);
     begin = comma + 1;
   }

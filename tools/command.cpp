@@ -151,8 +151,8 @@ std::string Flags::choice(const std::string& flag, const std::vector<std::string
                           const std::string& fallback) const {
   const std::string value = text(flag, fallback);
   if (std::find(choices.begin(), choices.end(), value) == choices.end())
-    throw UsageError("--" + flag + ": got '" + value + "', expected " + enumerate(choices) + "." +
-                     suggestion(value, choices));
+    throw UsageError("--" + flag + ": got '" + value + "', expected one of " + enumerate(choices) +
+                     "." + suggestion(value, choices));
   return value;
 }
 

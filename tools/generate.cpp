@@ -45,6 +45,9 @@ std::optional<Recipe> recipe_of(const Flags& flags) {
 GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& recipe) {
   GenerateRequest request = recipe ? recipe->request : GenerateRequest{};
   apply_flags(flags, request);
+  if (recipe && !request.model.empty() && !flags.has("model") && !fs::exists(request.model))
+    throw Error(flags.text("from") + ": got a recipe whose model " + request.model +
+                " isn't there, expected one that is. Name it with --model.");
   request.columns = flags.integer("grid", 1, 1000, request.columns);
   return request;
 }

@@ -210,7 +210,11 @@ Generation prepare(GenerateRequest request) {
   choose_images(generation);
   choose_size(generation);
   choose_trajectory(generation);
-  check_sampler_options(generation);
+  try {
+    check_sampler_options(generation);
+  } catch (const UsageError& error) {
+    throw UsageError("sampler " + generation.sampler->name + ": " + error.what());
+  }
   return generation;
 }
 

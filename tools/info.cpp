@@ -39,7 +39,7 @@ std::string text_of(const Contents& contents) {
     if (contents.dtypes.size() > 1) dtypes += ' ' + human_count(double(numbers));
   }
   return human_count(double(contents.numbers)) + " in " + std::to_string(contents.tensors) +
-         " tensors, " + dtypes;
+         (contents.tensors == 1 ? " tensor, " : " tensors, ") + dtypes;
 }
 
 std::string shape_of(const Tensor& tensor) {
@@ -184,7 +184,7 @@ bool is_model(const fs::path& path) {
 int info(const Flags& flags) {
   if (flags.operands().size() != 1)
     throw UsageError("info: got " + std::to_string(flags.operands().size()) +
-                     " operands, expected one PATH.");
+                     " paths, expected one, of a model, a tensor file or a PNG.");
   const fs::path path = flags.operands().front();
   const bool as_json = flags.has("json");
   if (!fs::exists(path))

@@ -105,7 +105,7 @@ std::vector<Category> chosen_categories(const std::vector<std::string>& words) {
   for (const auto& word : words) {
     const auto found = std::find(names.begin(), names.end(), word);
     if (found == names.end())
-      throw UsageError("list: got '" + word + "', expected " + enumerate(names) + "." +
+      throw UsageError("list: got '" + word + "', expected one of " + enumerate(names) + "." +
                        suggestion(word, names));
     chosen.push_back(all[found - names.begin()]);
   }

@@ -43,6 +43,7 @@ int run_command(const std::vector<std::string>& arguments) {
   }
   const std::string& word = arguments.front();
   if (word == "--help" || word == "-h" || word == "help") {
+    if (word == "help" && arguments.size() > 1) return run_command({arguments[1], "--help"});
     std::cout << program_help();
     return 0;
   }
@@ -59,7 +60,7 @@ int run_command(const std::vector<std::string>& arguments) {
     std::cout << help(command);
     return 0;
   }
-  throw UsageError("got '" + word + "', expected " + enumerate(names) + "." +
+  throw UsageError("got '" + word + "', expected one of " + enumerate(names) + "." +
                    suggestion(word, names));
 }
 
