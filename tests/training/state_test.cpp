@@ -101,8 +101,8 @@ TEST_F(State, NamesTheOptionThatDiffers) {
 TEST_F(State, RefusesWhatIsNotItsState) {
   const fs::path file = root / "state";
   const std::string deep(100000, '[');
-  for (const std::string run : {std::string(), std::string("[]"), std::string("{"), deep,
-                                "{\"config\":" + deep + std::string(100000, ']') + "}"}) {
+  for (const std::string& run : {std::string(), std::string("[]"), std::string("{"), deep,
+                                 "{\"config\":" + deep + std::string(100000, ']') + "}"}) {
     save_state(file, random_state(1), run);
     EXPECT_NE(refusal(file, kRun), "") << run.substr(0, 20);
   }
