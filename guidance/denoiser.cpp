@@ -29,10 +29,16 @@ class GuidedDenoiser {
   GuidedDenoiser(const Model& model, std::span<ChosenGuidance> guidances, GuidedBatch batch,
                  bool share, GuidanceCost* cost)
       : model_(model), guidances_(guidances), batch_(std::move(batch)), share_(share), cost_(cost) {
-    for (const auto& chosen : guidances_)
+    for (const auto& chosen : guidances_) {
+      if (int(chosen.from * batch_.steps) >= int(chosen.to * batch_.steps))
+        throw UsageError("guidance " + chosen.text +
+                         ": its interval from=" + std::to_string(chosen.from).substr(0, 5) +
+                         " to=" + std::to_string(chosen.to).substr(0, 5) + " holds none of the " +
+                         std::to_string(batch_.steps) + " steps, expected a wider one.");
       if (chosen.entry->needs_negative && !batch_.negative)
         throw UsageError("guidance " + chosen.entry->name +
                          ": got no negative conditioning, expected one.");
+    }
   }
 
   Prediction predict(const Tensor& x, const NoiseLevel& level) const {

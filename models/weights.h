@@ -28,8 +28,9 @@ class Weights {
   bool has(const std::string& name) const;
   /// The shape of a tensor in the file; empty when it isn't there.
   std::vector<int64_t> shape(const std::string& name) const;
-  /// A missing name or a wrong shape is noted, and answered with a tensor without values, so that `finish` can list
-  /// all. fan_in is that of the layer, for Init::uniform; 0: the product of the shape's tail.
+  /// A missing name or a wrong shape is noted, and answered with a tensor without values, so that
+  /// `finish` can list all. fan_in is that of the layer, for Init::uniform; 0: the product of the
+  /// shape's tail.
   Tensor take(const std::string& name, at::IntArrayRef shape, Init init = Init::uniform,
               int64_t fan_in = 0);
   /// Throws Error listing tensors that were missing, of another shape or never taken, and returns

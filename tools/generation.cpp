@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
+#include <unistd.h>
 
 #include "io/error.h"
 #include "models/device.h"
@@ -105,6 +106,23 @@ int64_t usual_batch(at::Device device, int64_t size) {
   return std::clamp<int64_t>(pixels / (size * size), 1, device.is_cuda() ? 256 : 16);
 }
 
+/// Refuses what would end in the kernel's out-of-memory killer: an evaluation holds about 16 images
+/// of the network's first channels.
+void check_memory(const Generation& generation) {
+  if (!generation.device.is_cpu()) return;
+  const GenerateRequest& request = generation.request;
+  const double images = double(std::min(request.batch, request.count));
+  const double bytes = 16 * images * double(request.size) * double(request.size) *
+                       double(generation.model.config.value("num_channels", int64_t{128})) *
+                       double(at::elementSize(generation.dtype));
+  const double present = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+  if (bytes > 0.8 * present)
+    throw Error("out of memory: " + std::to_string(request.batch) + " images of " +
+                std::to_string(request.size) + "x" + std::to_string(request.size) + " need about " +
+                std::to_string(int64_t(bytes / 1e9)) + " GB, this machine has " +
+                std::to_string(int64_t(present / 1e9)) + ". Lower --batch or --size.");
+}
+
 void choose_size(Generation& generation) {
   GenerateRequest& request = generation.request;
   const Model& model = generation.model;
@@ -114,6 +132,14 @@ void choose_size(Generation& generation) {
     throw UsageError("--size: got " + std::to_string(request.size) + ", expected a multiple of " +
                      std::to_string(multiple) + ".");
   if (request.batch == 0) request.batch = usual_batch(generation.device, request.size);
+  check_memory(generation);
+}
+
+/// A cosine schedule ends at a sigma of 20,000, where an epsilon says nothing of the image: begin
+/// below, as diffusers' lambda_min_clipped and EDM's sigma_max do.
+void avoid_pure_noise(TrajectoryConfig& config) {
+  config.spacing = Spacing::leading;
+  config.sigma_max = 80;
 }
 
 void choose_trajectory(Generation& generation) {
@@ -123,6 +149,7 @@ void choose_trajectory(Generation& generation) {
   TrajectoryConfig config;
   config.steps = static_cast<int>(generation.request.steps);
   config.respacing = generation.request.respacing;
+  if (schedule.cosine) avoid_pure_noise(config);
   generation.trajectory =
       generation.sampler->trajectory(schedule, with_options(config, generation.sampler_options));
 }

@@ -103,6 +103,10 @@ AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
     config.num_classes = named ? named : std::max(classes, std::ssize(data.class_names));
   if (!named && std::ssize(data.class_names) == config.num_classes)
     config.class_names = data.class_names;
+  if (named && !data.class_names.empty() && data.class_names != config.class_names)
+    throw UsageError("class_names: got " + enumerate(config.class_names, 4) + " in " +
+                     options.config_file + ", expected " + enumerate(data.class_names, 4) +
+                     " as in " + options.data.string() + ".");
   if (config.num_classes < classes)
     throw UsageError("num_classes: got " + std::to_string(config.num_classes) +
                      ", expected at least " + std::to_string(classes) + " as in " +
