@@ -1,7 +1,7 @@
 #include "models/adm_config.h"
 
 #include <algorithm>
-#include <sstream>
+#include <deque>
 
 #include "io/error.h"
 
@@ -10,10 +10,30 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Flags of guided-diffusion's scripts that say nothing about sampling a trained network.
-const std::vector<std::string> kIgnored = {
-    "use_checkpoint", "use_fp16",          "use_kl", "rescale_learned_sigmas", "timestep_respacing",
-    "input_pertub",   "input_perturbation"};
+/// Flags of guided-diffusion's and DDPM-IP's scripts that say nothing about a trained network.
+const std::vector<std::string> kIgnored = {"batch_size",
+                                           "clip_denoised",
+                                           "data_dir",
+                                           "ema_rate",
+                                           "fp16_scale_growth",
+                                           "input_pertub",
+                                           "log_interval",
+                                           "lr",
+                                           "lr_anneal_steps",
+                                           "microbatch",
+                                           "model_path",
+                                           "num_samples",
+                                           "resume_checkpoint",
+                                           "sample_dir",
+                                           "save_interval",
+                                           "schedule_sampler",
+                                           "timestep_respacing",
+                                           "use_checkpoint",
+                                           "use_ddim",
+                                           "use_fp16",
+                                           "use_kl",
+                                           "rescale_learned_sigmas",
+                                           "weight_decay"};
 
 /// Reads keys out of an object, and knows which it was never asked for.
 class Reader {
@@ -101,10 +121,15 @@ class Reader {
   }
 
  private:
+  /// A number may be written as a string, as flags are.
   const Json* find(const char* key) {
     asked_.push_back(key);
     const auto found = json_.find(key);
-    return found == json_.end() ? nullptr : &*found;
+    if (found == json_.end()) return nullptr;
+    if (!found->is_string()) return &*found;
+    Json number = Json::parse(found->get<std::string>(), nullptr, false);
+    if (!number.is_number()) return &*found;
+    return &numbers_.emplace_back(std::move(number));
   }
 
   Json parsed(const char* key, const Json& text) {
@@ -116,6 +141,7 @@ class Reader {
   const Json& json_;
   std::string file_;
   std::vector<std::string> asked_;
+  std::deque<Json> numbers_;  // those that were written as strings
 };
 
 std::vector<double> default_multipliers(int64_t image_size) {

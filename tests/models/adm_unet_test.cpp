@@ -76,6 +76,8 @@ TEST(AdmConfig, RefusesByName) {
   EXPECT_NE(message({{"noise_schedule", "sigmoid"}}), "");
   EXPECT_NE(message(Json::array()), "");
   EXPECT_EQ(message({{"learn_sigma", "True"}, {"use_fp16", true}}), "");
+  EXPECT_EQ(message({{"image_size", "64"}, {"dropout", "0.3"}, {"channel_mult", ""}}), "");
+  EXPECT_NE(message({{"image_size", "64x"}}), "");
 }
 
 }  // namespace
