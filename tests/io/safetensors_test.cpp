@@ -11,6 +11,10 @@
 namespace tiller {
 namespace {
 
+std::string_view bytes_of(const Tensor& tensor) {
+  return {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
 std::string file_of(const std::string& header, const std::string& data = "") {
   const uint64_t size = header.size();
   return std::string(reinterpret_cast<const char*>(&size), sizeof size) + header + data;
@@ -183,7 +187,7 @@ TEST_F(SafetensorsFile, KeepsEveryDtypeBitForBit) {
     EXPECT_EQ(other.sizes(), tensor.sizes()) << name;
     EXPECT_EQ(other.scalar_type(), tensor.scalar_type()) << name;
     const Tensor whole = tensor.contiguous();
-    EXPECT_EQ(std::memcmp(other.const_data_ptr(), whole.const_data_ptr(), whole.nbytes()), 0);
+    EXPECT_EQ(bytes_of(other), bytes_of(whole)) << name;
   }
 }
 
