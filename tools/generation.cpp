@@ -8,6 +8,7 @@
 #include "io/error.h"
 #include "models/device.h"
 #include "samplers/clip.h"
+#include "samplers/defaults.h"
 
 namespace tiller {
 namespace {
@@ -135,21 +136,13 @@ void choose_size(Generation& generation) {
   check_memory(generation);
 }
 
-/// A cosine schedule ends at a sigma of 20,000, where an epsilon says nothing of the image: begin
-/// below, as diffusers' lambda_min_clipped and EDM's sigma_max do.
-void avoid_pure_noise(TrajectoryConfig& config) {
-  config.spacing = Spacing::leading;
-  config.sigma_max = 80;
-}
-
 void choose_trajectory(Generation& generation) {
   const Model& model = generation.model;
   const NoiseSchedule schedule = guided_diffusion_schedule(
       model.noise_schedule, model.diffusion_steps, model.rescale_timesteps);
-  TrajectoryConfig config;
+  TrajectoryConfig config = default_trajectory_config(schedule);
   config.steps = static_cast<int>(generation.request.steps);
   config.respacing = generation.request.respacing;
-  if (schedule.cosine) avoid_pure_noise(config);
   generation.trajectory =
       generation.sampler->trajectory(schedule, with_options(config, generation.sampler_options));
 }

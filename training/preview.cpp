@@ -7,6 +7,7 @@
 #include "io/grid.h"
 #include "io/image.h"
 #include "samplers/clip.h"
+#include "samplers/defaults.h"
 #include "samplers/registry.h"
 
 namespace tiller {
@@ -36,12 +37,11 @@ GuidedBatch row_batch(const Model& model, int64_t row, uint64_t seed, int steps)
 
 Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64_t row,
                   uint64_t seed) {
-  const Sampler& sampler = find_sampler("ddim");
+  const Sampler& sampler = find_sampler("ddpm");
   const auto options = parse_options("sampler", "", sampler.options);
   const auto schedule = guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,
                                                   model.rescale_timesteps);
-  TrajectoryConfig config;
-  config.spacing = Spacing::trailing;
+  const TrajectoryConfig config = default_trajectory_config(schedule);
   const auto trajectory = sampler.trajectory(schedule, with_options(config, options));
   const Denoiser denoise =
       clipped(guided_denoiser(model, guidances, row_batch(model, row, seed, config.steps), true),

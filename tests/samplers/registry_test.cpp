@@ -4,6 +4,7 @@
 #include <set>
 
 #include "io/error.h"
+#include "samplers/defaults.h"
 #include "tests/samplers/toy.h"
 
 namespace tiller::test {
@@ -60,6 +61,18 @@ TEST(Registry, TheKarrasPresetIsTheOption) {
   const auto a = preset.sampler.trajectory(schedule, with_options({}, preset.options));
   const auto b = option.sampler.trajectory(schedule, with_options({}, option.options));
   for (size_t i = 0; i < a.levels.size(); ++i) EXPECT_EQ(a.levels[i].sigma, b.levels[i].sigma);
+}
+
+/// Cosine schedules would begin at a sigma of 20,000.
+TEST(Registry, DefaultsBeginBelowPureNoise) {
+  const auto schedule = guided_diffusion_schedule("cosine", 1000);
+  for (const auto& sampler : samplers()) {
+    const Configured chosen(sampler.name, "");
+    const auto config = with_options(default_trajectory_config(schedule), chosen.options);
+    const NoiseLevel first = sampler.trajectory(schedule, config).levels.front();
+    EXPECT_LE(first.sigma / first.alpha, 80.01) << sampler.name;
+    EXPECT_GE(first.sigma / first.alpha, 5) << sampler.name;
+  }
 }
 
 TEST(Registry, OptionsOverrideTheConfig) {

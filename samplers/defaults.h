@@ -1,0 +1,11 @@
+#pragma once
+#include "samplers/trajectory.h"
+
+namespace tiller {
+
+/// What a run uses where neither the user nor the model says otherwise. guided-diffusion's cosine
+/// schedule ends at a sigma of 20,000, where an epsilon says nothing of the image: begin below, as
+/// diffusers' lambda_min_clipped and EDM's sigma_max (arXiv 2206.00364) do.
+TrajectoryConfig default_trajectory_config(const NoiseSchedule&);
+
+}  // namespace tiller
