@@ -11,7 +11,7 @@ if [ -e "$grid" ] && [ -z "$(find "$program" weights "$0" -newer "$grid")" ]; th
   exit 0
 fi
 mkdir -p "$2"
-"$program" generate --count 10 --steps 30 --clip-denoised --output "$grid" \
+"$program" generate --count 10 --seed 20 --steps 30 --sampler ddpm --clip-denoised --output "$grid" \
   --compare none --compare cfg:scale=2 --compare tpg:scale=2 --compare asag:scale=2 \
   --compare "cfg:scale=2 + tpg:scale=2"
 echo "Drew $grid."
