@@ -4,26 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "guidance/denoiser.h"
 #include "io/error.h"
 #include "models/adm_unet.h"
 #include "models/layers.h"
+#include "tests/fixture.h"
 
 namespace tiller::test {
-
-using Json = nlohmann::json;
-
-inline Json fixture(const std::string& name) {
-  std::ifstream file(std::string(TILLER_FIXTURES) + "/" + name);
-  return Json::parse(file);
-}
-
-inline Tensor tensor_from(const Json& numbers) {
-  return at::tensor(numbers.get<std::vector<double>>(), at::kDouble);
-}
 
 inline double largest(const Tensor& x) { return x.abs().max().item<double>(); }
 

@@ -6,19 +6,11 @@
 #include <zlib.h>
 
 #include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "io/tensor_file.h"
+#include "tests/fixture.h"
 
 namespace tiller::test {
-
-using Json = nlohmann::json;
-
-inline Json fixture(const std::string& name) {
-  std::ifstream file(std::string(TILLER_FIXTURES) + "/" + name);
-  return Json::parse(file);
-}
 
 inline uint32_t crc_of(const std::string& text) {
   return static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
@@ -69,10 +61,6 @@ inline uint32_t digest_of(const NamedTensors& tensors) {
 inline double relative_error(const Tensor& got, const Tensor& expected) {
   const Tensor difference = got.to(at::kDouble).flatten() - expected.to(at::kDouble).flatten();
   return difference.abs().max().item<double>() / expected.abs().max().item<double>();
-}
-
-inline Tensor tensor_from(const Json& numbers) {
-  return at::tensor(numbers.get<std::vector<double>>(), at::kDouble);
 }
 
 }  // namespace tiller::test

@@ -3,19 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "samplers/registry.h"
+#include "tests/fixture.h"
 
 namespace tiller::test {
-
-using Json = nlohmann::json;
-
-inline Json fixture(const std::string& name) {
-  std::ifstream file(std::string(TILLER_FIXTURES) + "/" + name);
-  return Json::parse(file);
-}
 
 /// The network that the fixtures were made with: its raw output for a scaled input.
 inline Tensor toy_output(const Tensor& input, double t) {
@@ -45,10 +37,6 @@ class SineNoise final : public NoiseSource {
 /// The fixtures' input, (1, 2, 2, 2).
 inline Tensor toy_base(at::ScalarType type = at::kFloat) {
   return (at::arange(8, type) * 0.5 - 1.75).reshape({1, 2, 2, 2});
-}
-
-inline Tensor tensor_from(const Json& numbers) {
-  return at::tensor(numbers.get<std::vector<double>>(), at::kDouble);
 }
 
 /// The largest difference in units of the largest expected value.
