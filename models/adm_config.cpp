@@ -183,7 +183,13 @@ void read_diffusion(Reader& reader, AdmConfig& config) {
   reader.strings("class_names", config.class_names);
   reader.whole("diffusion_steps", config.diffusion_steps, 1, 1000000);
   reader.text("noise_schedule", config.noise_schedule, {"linear", "cosine"});
-  reader.flag("predict_xstart", config.predict_xstart);
+  bool predict_xstart = false;
+  reader.flag("predict_xstart", predict_xstart);
+  std::string type = predict_xstart ? "sample" : "epsilon";
+  reader.text("prediction_type", type,
+              predict_xstart ? std::vector<std::string>{"sample"}
+                             : std::vector<std::string>{"epsilon", "v_prediction", "sample"});
+  config.prediction = prediction_type_from(type);
   reader.flag("rescale_timesteps", config.rescale_timesteps);
 }
 

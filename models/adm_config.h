@@ -4,10 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "models/prediction.h"
+
 namespace tiller {
 
 /// guided-diffusion's model and diffusion flags, with its names and defaults
-/// (model_and_diffusion_defaults in its script_util.py). The last four are Tiller's own.
+/// (model_and_diffusion_defaults in its script_util.py). The last four, and the key
+/// `prediction_type` (epsilon, v_prediction or sample), are Tiller's own.
 struct AdmConfig {
   int64_t image_size = 64;
   int64_t num_channels = 128;
@@ -26,7 +29,7 @@ struct AdmConfig {
 
   int64_t diffusion_steps = 1000;
   std::string noise_schedule = "linear";
-  bool predict_xstart = false;
+  PredictionType prediction = PredictionType::epsilon;  ///< `predict_xstart`, `prediction_type`.
   bool rescale_timesteps = false;
 
   int64_t num_classes = 0;  ///< 0: as many as the label embedding has rows.

@@ -80,7 +80,7 @@ Model adm_model(const AdmConfig& config, Weights& weights) {
   model.classes = config.class_cond ? config.num_classes : 0;
   model.null_label = config.class_cond && config.null_label;
   model.class_names = config.class_names;
-  model.prediction = config.predict_xstart ? PredictionType::sample : PredictionType::epsilon;
+  model.prediction = config.prediction;
   model.learned_variance = config.learn_sigma;
   model.noise_schedule = config.noise_schedule;
   model.diffusion_steps = config.diffusion_steps;

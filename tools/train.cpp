@@ -36,6 +36,7 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.batch = flags.integer("batch", 1, 1 << 20, options.batch);
   options.learning_rate = flags.number("lr", 0, 10, options.learning_rate);
   options.warmup = flags.integer("warmup", 0, most_steps, options.warmup);
+  options.cooldown = flags.integer("cooldown", 0, most_steps, options.cooldown);
   options.weight_decay = flags.number("weight-decay", 0, 10, options.weight_decay);
   options.clip = flags.number("clip", 0, 1e9, options.clip);
   options.ema = flags.number("ema", 0, 1, options.ema);
@@ -85,6 +86,7 @@ std::vector<Flag> train_flags() {
       {"batch", "N", "images a step; default 128"},
       {"lr", "X", "AdamW's learning rate; default 1e-4"},
       {"warmup", "N", "steps over which it rises from zero; default 500"},
+      {"cooldown", "N", "last steps, over which it falls to zero; default 0"},
       {"weight-decay", "X", "default 0"},
       {"clip", "X", "largest norm of the gradient, 0: not clipped; default 1"},
       {"ema", "X", "decay of the averaged weights; default 0.9999"},

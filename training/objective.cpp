@@ -2,14 +2,19 @@
 
 #include <ATen/ATen.h>
 
-#include "io/error.h"
-
 namespace tiller {
 namespace {
 
 Tensor column(const std::vector<double>& values, const Tensor& t) {
   const Tensor table = at::tensor(values, at::kDouble).to(t.device(), at::kFloat);
   return table.index_select(0, t).reshape({-1, 1, 1, 1});
+}
+
+/// abar: (B, 1, 1, 1).
+Tensor target_of(PredictionType type, const Tensor& x0, const Tensor& epsilon, const Tensor& abar) {
+  if (type == PredictionType::sample) return x0;
+  if (type == PredictionType::epsilon) return epsilon;
+  return abar.sqrt() * epsilon - (1 - abar).sqrt() * x0;
 }
 
 }  // namespace
@@ -25,9 +30,7 @@ TrainExample input_perturbed(const Tensor& x0, const NoiseSchedule& schedule, Pr
   TrainExample example;
   example.x = abar.sqrt() * x0 + (1 - abar).sqrt() * noise;
   example.timesteps = t.to(at::kFloat) * schedule.network_timestep(1);
-  if (type == PredictionType::v)
-    throw Error("train: got v prediction, expected epsilon or sample.");
-  example.target = type == PredictionType::sample ? x0 : epsilon;
+  example.target = target_of(type, x0, epsilon, abar);
   return example;
 }
 

@@ -14,7 +14,8 @@ struct TrainExample {
 };
 
 /// DDPM-IP (arXiv 2301.11706, algorithm 1): x_t = sqrt(abar) x_0 + sqrt(1 - abar) (eps + gamma xi),
-/// with eps as the target (epsilon prediction) or x_0 (sample prediction). gamma = 0 is DDPM.
+/// with eps as the target (epsilon prediction), x_0 (sample prediction) or
+/// sqrt(abar) eps - sqrt(1 - abar) x_0 (v prediction, arXiv 2202.00512). gamma = 0 is DDPM.
 /// t is uniform over the schedule.
 TrainExample input_perturbed(const Tensor& x0, const NoiseSchedule&, PredictionType, double gamma,
                              at::Generator);

@@ -152,7 +152,9 @@ Trainer::Trainer(const TrainOptions& options, const AdmConfig& config, const Dat
 
 double Trainer::rate() const {
   const double warmed = options_.warmup ? (state_.step + 1.0) / options_.warmup : 1;
-  return options_.learning_rate * std::min(1.0, warmed);
+  const double left = options_.steps - state_.step;
+  const double cooled = options_.cooldown ? left / options_.cooldown : 1;
+  return options_.learning_rate * std::min({1.0, warmed, cooled});
 }
 
 double Trainer::step() {
@@ -164,9 +166,8 @@ double Trainer::step() {
     conditioning.label = config_.null_label ? drop_labels(batch.labels, options_.label_dropout,
                                                           config_.num_classes, generator)
                                             : batch.labels;
-  const auto type = config_.predict_xstart ? PredictionType::sample : PredictionType::epsilon;
-  const auto example =
-      input_perturbed(batch.images, schedule_, type, options_.input_perturbation, generator);
+  const auto example = input_perturbed(batch.images, schedule_, config_.prediction,
+                                       options_.input_perturbation, generator);
 
   const Branch branch{&conditioning, nullptr};
   Rows rows({&branch, 1}, options_.batch, {.share = true, .training = true});

@@ -19,6 +19,7 @@ struct TrainOptions {
   int64_t batch = 128;
   double learning_rate = 1e-4;
   int64_t warmup = 500;  ///< Steps over which the learning rate rises from zero.
+  int64_t cooldown = 0;  ///< Steps before the end over which it falls to zero.
   double weight_decay = 0;
   double clip = 1;  ///< Largest norm of the gradient; 0: not clipped.
   double ema = 0.9999;

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "io/error.h"
 #include "training/random.h"
 
 namespace tiller::testing {
@@ -72,7 +71,23 @@ TEST(Objective, SamplePredictionAimsAtTheImage) {
   const Tensor x0 = clean();
   const auto example = input_perturbed(x0, schedule(), PredictionType::sample, 0.1, generator());
   EXPECT_TRUE(example.target.equal(x0));
-  EXPECT_THROW(input_perturbed(x0, schedule(), PredictionType::v, 0.1, generator()), Error);
+}
+
+TEST(Objective, VelocityPredictionAimsAtTheCleanNoiseAndTheImage) {
+  const Tensor x0 = clean();
+  const auto aim = [&](PredictionType type) {
+    return input_perturbed(x0, schedule(), type, 0.3, generator());
+  };
+  const auto v = aim(PredictionType::v), epsilon = aim(PredictionType::epsilon);
+  EXPECT_TRUE(v.x.equal(epsilon.x));
+  const Tensor abar = at::tensor(schedule().alphas_cumprod, at::kFloat)
+                          .index_select(0, v.timesteps.to(at::kLong))
+                          .reshape({-1, 1, 1, 1});
+  // x_t without the perturbation and v give x_0 and epsilon back.
+  const Tensor x = abar.sqrt() * x0 + (1 - abar).sqrt() * epsilon.target;
+  EXPECT_TRUE(at::allclose(abar.sqrt() * x - (1 - abar).sqrt() * v.target, x0, 1e-4, 1e-5));
+  EXPECT_TRUE(
+      at::allclose((1 - abar).sqrt() * x + abar.sqrt() * v.target, epsilon.target, 1e-4, 1e-5));
 }
 
 TEST(Objective, LossIsTheMeanSquaredError) {

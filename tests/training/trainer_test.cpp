@@ -217,5 +217,25 @@ TEST_F(Training, RefusesConfigsThatDontFit) {
   EXPECT_FALSE(fs::exists(run.output));
 }
 
+TEST_F(Training, TheRateRisesStaysAndFalls) {
+  TrainOptions run = options("rates");
+  run.warmup = 2, run.cooldown = 4, run.log_every = 1;
+  run.learning_rate = 8e-4;
+  train_to(8, run);
+  std::vector<double> rates;
+  for (const Json& line : log_of("rates")) rates.push_back(line.at("learning_rate").get<double>());
+  ASSERT_EQ(rates.size(), 8u);
+  // Logged after a step: the rate that the next step will use, as the log always had it.
+  const std::vector<double> expected = {8e-4, 8e-4, 8e-4, 8e-4, 6e-4, 4e-4, 2e-4, 0};
+  for (size_t i = 0; i < rates.size(); ++i) EXPECT_NEAR(rates[i], expected[i], 1e-12) << i;
+}
+
+TEST_F(Training, AVelocityModelSaysSoInItsConfig) {
+  TrainOptions run = options("velocity");
+  run.config["prediction_type"] = "v_prediction";
+  train_to(2, run);
+  EXPECT_EQ(load_model(root / "velocity").prediction, PredictionType::v);
+}
+
 }  // namespace
 }  // namespace tiller::testing
