@@ -13,7 +13,8 @@ bool same_root(const Branch& a, const Branch& b) {
     return (a.conditioning->*part).is_same(b.conditioning->*part);
   };
   return same(&Conditioning::label) && same(&Conditioning::pooled) &&
-         same(&Conditioning::time_ids) && same(&Conditioning::guidance);
+         same(&Conditioning::time_ids) && same(&Conditioning::guidance) &&
+         same(&Conditioning::channels);
 }
 
 bool same_context(const Branch& a, const Branch& b) {
