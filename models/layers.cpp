@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "models/group_norm.h"
+
 namespace tiller {
 
 Tensor Linear::operator()(Rows& rows, const Tensor& x) const {
@@ -37,7 +39,11 @@ Conv2d take_conv(Weights& weights, const std::string& name, int64_t in, int64_t 
 }
 
 Tensor GroupNorm::operator()(const Tensor& x) const {
-  return at::group_norm(x, groups, weight, bias, eps);
+  return group_norm(x, weight, bias, {groups, eps});
+}
+
+Tensor GroupNorm::silu(const Tensor& x, const Tensor& modulation) const {
+  return group_norm(x, weight, bias, {groups, eps, true}, modulation);
 }
 
 GroupNorm take_group_norm(Weights& weights, const std::string& name, int64_t channels,

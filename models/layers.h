@@ -31,6 +31,9 @@ struct GroupNorm {
   int64_t groups = 32;
   double eps = 1e-5;
   Tensor operator()(const Tensor& x) const;
+  /// SiLU(norm(x)), or SiLU(norm(x) * (1 + scale) + shift) with a modulation of scales and shifts
+  /// (R, 2C).
+  Tensor silu(const Tensor& x, const Tensor& modulation = {}) const;
 };
 GroupNorm take_group_norm(Weights&, const std::string& name, int64_t channels, int64_t groups = 32,
                           double eps = 1e-5);

@@ -131,7 +131,7 @@ Tensor UNet2DCondition::forward(const Tensor& x, const Tensor& t, Rows& rows) co
   for (const auto& stage : down_) h = run_down(stage, rows, h, time, skips);
   h = run_mid(mid_, rows, h, time);
   for (const auto& stage : up_) h = run_up(stage, rows, h, time, skips);
-  return conv_out_(rows, at::silu(norm_out_(h))).to(at::kFloat);
+  return conv_out_(rows, norm_out_.silu(h)).to(at::kFloat);
 }
 
 }  // namespace
