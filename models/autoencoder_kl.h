@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "models/autoencoder_blocks.h"
+#include "models/tiling.h"
 
 namespace tiller {
 
@@ -63,8 +64,8 @@ class AutoencoderKL {
   const AutoencoderKLConfig& config() const { return config_; }
   at::ScalarType dtype() const { return decoder_.conv_in.weight.scalar_type(); }
 
-  /// images: (B, 3, H, W) in [-1, 1], H and W multiples of config().downscale(). Float32 latents,
-  /// not scaled.
+  /// images: (B, 3, H, W) in [-1, 1]. Float32 latents, not scaled, of sizes divided by
+  /// config().downscale() and rounded down.
   LatentDistribution encode(const Tensor& images, const VaeOptions& = {}) const;
   /// latents: (B, C, h, w), not scaled. Float32 images, about [-1, 1], not clamped.
   Tensor decode(const Tensor& latents, const VaeOptions& = {}) const;
@@ -73,6 +74,8 @@ class AutoencoderKL {
   SafeDecoding decode_safely(const Tensor& latents, const VaeOptions& = {}) const;
 
  private:
+  TileGrid grid(const VaeOptions&, bool encoding) const;
+
   AutoencoderKLConfig config_;
   VaeEncoder encoder_;
   VaeDecoder decoder_;

@@ -33,11 +33,12 @@ class ClipText {
   const ClipTextConfig& config() const { return config_; }
   /// ids: (B, L) int64, L up to config().positions. clip_skip: k as diffusers counts it, layers
   /// left out at the end (0: none). extra: (n, D) embeddings of textual inversion, for the ids from
-  /// config().vocabulary on. Throws Error when an id or k is out of range, and when an end token is
-  /// lacking where the pooled output needs it.
+  /// config().vocabulary on. Throws Error when a length, an id or k is out of range. As in
+  /// transformers, a text without an end token is pooled at its first token.
   TextStates encode(const Tensor& ids, int64_t clip_skip = 0, const Tensor& extra = {}) const;
 
  private:
+  void check_input(const Tensor& ids, const Tensor& extra) const;
   Tensor embed(const Tensor& ids, const Tensor& extra) const;
   Tensor pool(const Tensor& last, const Tensor& ids) const;
 
