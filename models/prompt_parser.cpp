@@ -24,7 +24,8 @@ std::pair<double, size_t> weight_at(std::string_view text) {
   const char* end = text.data() + text.size();
   const auto [rest, error] =
       std::from_chars(text.data() + start + sign, end, weight, std::chars_format::fixed);
-  const char* behind = std::find_if(rest, end, [](char c) { return c != ' ' && c != '\t'; });
+  const char* behind =
+      std::find_if(rest, end, [](char c) { return c != ' ' && c != '\t' && c != '\n'; });
   const bool is_weight = error == std::errc() && std::isfinite(weight) && behind < end;
   if (!is_weight || *behind != ')') return {};
   return {weight, static_cast<size_t>(behind + 1 - text.data())};
