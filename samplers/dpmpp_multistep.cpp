@@ -17,9 +17,9 @@ int order_of_step(const Trajectory& trajectory, int i, const DpmMultistepOptions
   const int remaining = trajectory.steps() - i;
   const bool lowered =
       options.lower_order_final && trajectory.steps() + trajectory.skipped_steps < 15;
-  const bool to_zero = trajectory.landing(i).sigma == 0;
-  if (remaining == 1 && (to_zero || lowered || options.euler_at_final)) return 1;
-  const int most = lowered && remaining == 2 ? 2 : options.order;
+  if (is_flat(trajectory.levels[i], trajectory.landing(i))) return 1;
+  if (remaining == 1 && (lowered || options.euler_at_final)) return 1;
+  const int most = lowered && remaining == 2 ? std::min(2, options.order) : options.order;
   return std::min(i + 1, most);
 }
 

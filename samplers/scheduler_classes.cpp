@@ -74,7 +74,7 @@ const std::map<std::string, SchedulerClass>& classes() {
         Json::object()}},
       {"TCDScheduler",
        {"tcd",
-        {"latent betas", "leading", "zero snr", "clip", "threshold", "consistency"},
+        {"latent betas", "leading", "zero snr", "consistency"},  // its step clips nothing
         Json::object()}}};
   return all;
 }

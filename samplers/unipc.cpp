@@ -105,7 +105,7 @@ struct UniStep {
 int order_of_step(const Trajectory& trajectory, int i, const UniPcOptions& options) {
   const int most =
       options.lower_order_final ? std::min(options.order, trajectory.steps() - i) : options.order;
-  return trajectory.landing(i).sigma == 0 ? 1 : std::min(most, i + 1);
+  return is_flat(trajectory.levels[i], trajectory.landing(i)) ? 1 : std::min(most, i + 1);
 }
 
 }  // namespace
