@@ -167,6 +167,10 @@ for name in CLASSES:
     CASES += [(name, 10, options, {}, SD15), (name, 10, options, {}, SDXL), (name, 7, options, {}, SDXL, V)]
     if name not in ("pndm", "dpm++sde", "euler-a"):  # which refuse it
         CASES.append((name, 9, options, {}, SD15, SAMPLE))
+# Image to image; at 20 steps the last half isn't a short run to DPM-Solver++.
+IMAGE_CASES = [(name, 10, "", {}, SD15, 0.6) for name in CLASSES if name not in ("ddpm", "pndm", "lms")]
+IMAGE_CASES += [("ddim", 7, "", {}, SDXL, 0.35), ("heun", 10, "", {}, SDXL, 0.7), ("euler", 10, "", {}, SDXL, 0.99),
+                ("dpm++2m", 20, "", {}, dict(SD15, **SIGMA_MIN), 0.5)]
 
 
 class Noise:
@@ -195,9 +199,9 @@ class PathNoise:
         return share**0.5 * self.first + (1 - share) ** 0.5 * draw
 
 
-def ends_step(scheduler, calls):
+def ends_step(scheduler, calls, all_calls):
     """Whether this many evaluations complete a step."""
-    if calls == len(scheduler.timesteps):
+    if calls == all_calls:
         return True
     if isinstance(scheduler, schedulers.PNDMScheduler):
         prk = len(scheduler.prk_timesteps)
@@ -210,7 +214,18 @@ def network(x, t, learned_variance):
     return torch.cat([out, torch.sin(1.7 * x + 0.003 * t)], dim=1) if learned_variance else out
 
 
-def run(name, steps, options, arguments, *parts):
+def start(scheduler, steps, strength, noise):
+    """The first sample and the timesteps that follow, as StableDiffusionImg2ImgPipeline's get_timesteps has them."""
+    if strength == 1:
+        return BASE * scheduler.init_noise_sigma, scheduler.timesteps
+    begin = (steps - min(int(steps * strength), steps)) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
+    timesteps = scheduler.timesteps[begin:]
+    return scheduler.add_noise(0.4 * BASE, noise(BASE.shape), timesteps[:1]), timesteps
+
+
+def run(name, steps, options, arguments, *parts, strength=1):
     config = {k: v for part in parts for k, v in part.items()}
     noise = Noise()
     scheduler = CLASSES[name].from_config(dict(config, **NAMED.get(name, {})))
@@ -220,20 +235,22 @@ def run(name, steps, options, arguments, *parts):
     scheduler.noise_sampler = PathNoise(noise)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # else equal timesteps at the start count as one
-    x, states, timesteps = BASE * scheduler.init_noise_sigma, [], []
-    for t in scheduler.timesteps:
+    states, timesteps = [], []
+    x, remaining = start(scheduler, steps, strength, noise)
+    for t in remaining:
         timesteps.append(float(t))
         out = network(scheduler.scale_model_input(x, t), t, config.get("variance_type") == "learned_range")
         x = scheduler.step(out, t, x, **arguments).prev_sample
-        if ends_step(scheduler, len(timesteps)):
+        if ends_step(scheduler, len(timesteps), len(remaining)):
             states.append(x)
-    assert len(states) == steps, (name, len(states))
+    assert len(states) == min(int(steps * strength), steps), (name, len(states))
     numbers = lambda tensor: [float(f"{v:.9g}") for v in tensor.flatten()]
-    return dict(sampler=name, steps=steps, options=options, config=config, timesteps=timesteps,
+    return dict(sampler=name, steps=steps, options=options, config=config, timesteps=timesteps, strength=strength,
                 initial_scale=float(scheduler.init_noise_sigma), draws=noise.draws, first=numbers(states[0]),
-                mid=numbers(states[steps // 2]), final=numbers(states[-1]))
+                mid=numbers(states[len(states) // 2]), final=numbers(states[-1]))
 
 
 if __name__ == "__main__":
     cases = [json.dumps(run(*case)) for case in CASES]
+    cases += [json.dumps(run(*case, strength=strength)) for *case, strength in IMAGE_CASES]
     print('{"diffusers": "%s", "cases": [\n%s\n]}' % (diffusers.__version__, ",\n".join(cases)))

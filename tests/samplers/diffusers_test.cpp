@@ -26,31 +26,39 @@ double tolerance_of(const Json& test) {
   return cancels ? 2e-5 : 1e-5;
 }
 
+void expect_states(const std::vector<Tensor>& states, const Json& test) {
+  const double tolerance = tolerance_of(test);
+  EXPECT_LT(relative_error(states.front(), tensor_from(test.at("first"))), tolerance);
+  EXPECT_LT(relative_error(states[states.size() / 2], tensor_from(test.at("mid"))), tolerance);
+  EXPECT_LT(relative_error(states.back(), tensor_from(test.at("final"))), tolerance);
+}
+
+/// Text to image, or image to image where the strength is below 1.
 void expect_trajectory(const Json& test) {
   const auto setup = read_scheduler_config(test.at("config"));
   const Sampler& sampler = find_sampler(test.at("sampler"));
   const auto options =
       parse_options("sampler", test.at("options"), configured_options(setup, sampler));
-  const auto trajectory = sampler.trajectory(configured_schedule(setup, sampler),
-                                             with_options({test.at("steps")}, options));
+  auto trajectory = sampler.trajectory(configured_schedule(setup, sampler),
+                                       with_options({test.at("steps")}, options));
   EXPECT_NEAR(trajectory.initial_scale / test.at("initial_scale").get<double>(), 1, 1e-6);
 
   SineNoise noise;
-  Recorder recorder;
-  std::vector<double> timesteps;
-  const Tensor start = toy_base() * test.at("initial_scale").get<double>();
+  const double strength = test.at("strength");
+  trajectory = from_strength(std::move(trajectory), strength);
+  const Tensor start = strength < 1
+                           ? noised(0.4 * toy_base(), noise.draw(toy_base()), trajectory.levels[0])
+                           : toy_base() * trajectory.initial_scale;
   const bool learned = test.at("config").value("variance_type", "") == "learned_range";
+  std::vector<double> timesteps;
   const auto denoise =
       limited(recording(toy_denoiser(setup.prediction, learned), timesteps), options);
-  const Tensor final = sampler.run(denoise, start, trajectory, options, noise, recorder.observer());
+  Recorder recorder;
+  sampler.run(denoise, start, trajectory, options, noise, recorder.observer());
 
   expect_timesteps(timesteps, test.at("timesteps"));
   ASSERT_EQ(recorder.samples.size(), static_cast<size_t>(trajectory.steps()));
-  const Tensor &first = recorder.samples.front(), &mid = recorder.samples[trajectory.steps() / 2];
-  const double tolerance = tolerance_of(test);
-  EXPECT_LT(relative_error(first, tensor_from(test.at("first"))), tolerance);
-  EXPECT_LT(relative_error(mid, tensor_from(test.at("mid"))), tolerance);
-  EXPECT_LT(relative_error(final, tensor_from(test.at("final"))), tolerance);
+  expect_states(recorder.samples, test);
   EXPECT_EQ(noise.draws, test.at("draws").get<int>());
 }
 
@@ -59,7 +67,8 @@ TEST(Diffusers, TrajectoriesAreTheSame) {
   ASSERT_GT(cases.size(), 140u);
   for (const Json& test : cases) {
     SCOPED_TRACE(test.at("sampler").get<std::string>() + ":" +
-                 test.at("options").get<std::string>() + " " + test.at("config").dump());
+                 test.at("options").get<std::string>() + " " + test.at("config").dump() + " " +
+                 test.at("strength").dump());
     expect_trajectory(test);
   }
 }
