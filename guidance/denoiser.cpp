@@ -113,7 +113,8 @@ class GuidedDenoiser {
     for (;; stage.clear()) {
       for (auto& dialogue : dialogues) ask(step, dialogue, stage);
       for (auto& asked : stage)
-        if (asked.request.branch.conditioning == step.positive) asked.request.branch.cross = cross;
+        if (asked.request.branch.conditioning->context.is_same(step.positive->context))
+          asked.request.branch.cross = cross;
       if (stage.empty()) return conditional;
       const std::vector<Tensor> outputs = answer(step, stage);
       if (!conditional.defined()) {

@@ -33,10 +33,14 @@ class SlidingWindow final : public Guidance {
     if (options_.scale == 0 || !answers.empty()) return {};
     rows_ = windows(step.x.size(2));
     columns_ = windows(step.x.size(3));
+    seen_.assign(rows_.begins.size() * columns_.begins.size(), *step.positive);
     std::vector<Request> requests;
     for (const int64_t top : rows_.begins)
-      for (const int64_t left : columns_.begins)
-        requests.push_back({.branch = {step.positive}, .input = crop(step.x, top, left)});
+      for (const int64_t left : columns_.begins) {
+        Conditioning& seen = seen_[requests.size()];
+        if (seen.channels.defined()) seen.channels = crop(seen.channels, top, left);
+        requests.push_back({.branch = {&seen}, .input = crop(step.x, top, left)});
+      }
     return requests;
   }
 
@@ -79,6 +83,7 @@ class SlidingWindow final : public Guidance {
   SwgOptions options_;
   int64_t multiple_;
   Windows rows_, columns_;
+  std::vector<Conditioning> seen_;  // through each window
 };
 
 std::unique_ptr<Guidance> make_swg(const Options& options, GuidanceContext context) {

@@ -11,15 +11,10 @@ Tensor resampled(const Tensor& x, Resample resample) {
 }
 
 Tensor ResBlock::operator()(Rows& rows, const Tensor& x, const Tensor& embedded) const {
-  Tensor h = in_conv(rows, resampled(at::silu(in_norm(x)), resample));
-  const Tensor shift = rows.expand(embedding(rows, embedded)).unsqueeze(-1).unsqueeze(-1);
-  if (scale_shift) {
-    const auto parts = shift.chunk(2, 1);
-    h = out_norm(h) * (1 + parts[0]) + parts[1];
-  } else {
-    h = out_norm(h + shift);
-  }
-  h = at::silu(h);
+  Tensor h = in_conv(rows, resampled(in_norm.silu(x), resample));
+  const Tensor projected = rows.expand(embedding(rows, embedded));
+  h = scale_shift ? out_norm.silu(h, projected)
+                  : out_norm.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
   if (dropout > 0 && rows.training()) h = at::dropout(h, dropout, true);
   const Tensor residual = resampled(x, resample);
   return (skip ? (*skip)(rows, residual) : residual) + out_conv(rows, h);

@@ -177,7 +177,7 @@ Tensor AdmUNet::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
     h = adm::run(blocks, rows, at::cat({h, rows.expand(skips.back())}, 1), embedded);
     skips.pop_back();
   }
-  return out_conv_(rows, at::silu(out_norm_(h))).to(at::kFloat);
+  return out_conv_(rows, out_norm_.silu(h)).to(at::kFloat);
 }
 
 }  // namespace

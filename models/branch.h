@@ -16,6 +16,7 @@ struct Conditioning {
   Tensor pooled;         ///< (B, P) pooled text states (SDXL).
   Tensor time_ids;       ///< (B, 6) sizes and crops (SDXL).
   Tensor guidance = {};  ///< (B, G) embedded guidance scale of a distilled network (LCM).
+  Tensor channels = {};  ///< (B, C', H, W) read beside x: an inpainting mask and masked latents.
 };
 
 /// One evaluation of the network that guidance needs at a step.

@@ -4,11 +4,17 @@
 
 #include <cmath>
 
+#include "models/group_norm.h"
+
 namespace tiller {
+
+Tensor Linear::operator()(const Tensor& x) const {
+  return at::linear(x, weight.dim() > 2 ? weight.flatten(1) : weight, bias);
+}
 
 Tensor Linear::operator()(Rows& rows, const Tensor& x) const {
   rows.count(2.0 * x.numel() * weight.size(0), x.size(0));
-  return at::linear(x, weight.dim() > 2 ? weight.flatten(1) : weight, bias);
+  return (*this)(x);
 }
 
 Linear take_linear(Weights& weights, const std::string& name, int64_t in, int64_t out, bool bias,
@@ -20,24 +26,32 @@ Linear take_linear(Weights& weights, const std::string& name, int64_t in, int64_
   return layer;
 }
 
+Tensor Conv2d::operator()(const Tensor& x) const {
+  return at::conv2d(x, weight, bias, stride, padding);
+}
+
 Tensor Conv2d::operator()(Rows& rows, const Tensor& x) const {
-  const Tensor y = at::conv2d(x, weight, bias, stride, padding);
+  const Tensor y = (*this)(x);
   rows.count(2.0 * y.numel() * weight.numel() / weight.size(0), y.size(0));
   return y;
 }
 
 Conv2d take_conv(Weights& weights, const std::string& name, int64_t in, int64_t out, int64_t kernel,
-                 int64_t stride, Init init) {
+                 int64_t stride, Init init, bool bias) {
   Conv2d layer;
   layer.weight = weights.take(name + ".weight", {out, in, kernel, kernel}, init);
-  layer.bias = weights.take(name + ".bias", {out}, init, in * kernel * kernel);
+  if (bias) layer.bias = weights.take(name + ".bias", {out}, init, in * kernel * kernel);
   layer.stride = stride;
   layer.padding = kernel / 2;
   return layer;
 }
 
 Tensor GroupNorm::operator()(const Tensor& x) const {
-  return at::group_norm(x, groups, weight, bias, eps);
+  return group_norm(x, weight, bias, {groups, eps});
+}
+
+Tensor GroupNorm::silu(const Tensor& x, const Tensor& modulation) const {
+  return group_norm(x, weight, bias, {groups, eps, true}, modulation);
 }
 
 GroupNorm take_group_norm(Weights& weights, const std::string& name, int64_t channels,
@@ -48,13 +62,14 @@ GroupNorm take_group_norm(Weights& weights, const std::string& name, int64_t cha
 }
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
-  return at::layer_norm(x, {x.size(-1)}, weight, bias);
+  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 
-LayerNorm take_layer_norm(Weights& weights, const std::string& name, int64_t channels) {
+LayerNorm take_layer_norm(Weights& weights, const std::string& name, int64_t channels,
+                          double eps) {
   Tensor weight = weights.take(name + ".weight", {channels}, Init::ones);
   Tensor bias = weights.take(name + ".bias", {channels}, Init::zeros);
-  return {std::move(weight), std::move(bias)};
+  return {std::move(weight), std::move(bias), eps};
 }
 
 Tensor timestep_embedding(const Tensor& t, int64_t dim, bool sin_first, double shift) {

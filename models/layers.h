@@ -1,6 +1,6 @@
 #pragma once
-/// Layers as plain structs of their tensors. Each counts its operations through Rows. Inputs lie in
-/// the channels-last order where they are images.
+/// Layers as plain structs of their tensors. Where they are given Rows they count their operations
+/// there. Inputs lie in the channels-last order where they are images.
 #include "models/branch.h"
 #include "models/weights.h"
 
@@ -10,6 +10,7 @@ namespace tiller {
 /// dimension.
 struct Linear {
   Tensor weight, bias;
+  Tensor operator()(const Tensor& x) const;
   Tensor operator()(Rows&, const Tensor& x) const;
 };
 /// `name` without ".weight". kernel_dims: trailing ones in the weight's shape.
@@ -20,10 +21,11 @@ Linear take_linear(Weights&, const std::string& name, int64_t in, int64_t out, b
 struct Conv2d {
   Tensor weight, bias;
   int64_t stride = 1, padding = 0;
+  Tensor operator()(const Tensor& x) const;
   Tensor operator()(Rows&, const Tensor& x) const;
 };
 Conv2d take_conv(Weights&, const std::string& name, int64_t in, int64_t out, int64_t kernel,
-                 int64_t stride = 1, Init init = Init::uniform);
+                 int64_t stride = 1, Init init = Init::uniform, bool bias = true);
 
 /// Over (R, C, ...).
 struct GroupNorm {
@@ -31,6 +33,9 @@ struct GroupNorm {
   int64_t groups = 32;
   double eps = 1e-5;
   Tensor operator()(const Tensor& x) const;
+  /// SiLU(norm(x)), or SiLU(norm(x) * (1 + scale) + shift) with a modulation of scales and shifts
+  /// (R, 2C).
+  Tensor silu(const Tensor& x, const Tensor& modulation = {}) const;
 };
 GroupNorm take_group_norm(Weights&, const std::string& name, int64_t channels, int64_t groups = 32,
                           double eps = 1e-5);
@@ -38,9 +43,10 @@ GroupNorm take_group_norm(Weights&, const std::string& name, int64_t channels, i
 /// Over the last dimension.
 struct LayerNorm {
   Tensor weight, bias;
+  double eps = 1e-5;
   Tensor operator()(const Tensor& x) const;
 };
-LayerNorm take_layer_norm(Weights&, const std::string& name, int64_t channels);
+LayerNorm take_layer_norm(Weights&, const std::string& name, int64_t channels, double eps = 1e-5);
 
 /// cos and sin of t / 10000^(i / (half - shift)), i < half; (R) to (R, dim) in float32.
 /// sin_first: diffusers with flip_sin_to_cos = false.

@@ -7,6 +7,8 @@
 #include "io/error.h"
 #include "io/hash.h"
 #include "models/adm_unet.h"
+#include "models/diffusers_folder.h"
+#include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
 
 namespace tiller {
@@ -18,13 +20,6 @@ const std::vector<std::string> kWeightEndings = {".safetensors", ".pt", ".pth", 
 
 bool is_weights(const fs::path& path) {
   return std::count(kWeightEndings.begin(), kWeightEndings.end(), path.extension().string()) > 0;
-}
-
-Json read_json(const fs::path& path) {
-  Json json = Json::parse(read_file(path, size_t{1} << 24), nullptr, false);
-  if (json.is_discarded())
-    throw Error(path.string() + ": got text that is not JSON, expected a config.");
-  return json;
 }
 
 /// The one file of weights in a folder: by its usual name, else the only one.
@@ -42,7 +37,18 @@ fs::path weights_in(const fs::path& folder) {
 }
 
 std::string kind_of(const Json& config) {
-  return config.is_object() && config.contains("block_out_channels") ? "unet2d_condition" : "adm";
+  return config.contains("block_out_channels") ? "unet2d_condition" : "adm";
+}
+
+/// Of all files of the weights, begun now and waited for where it is wanted.
+std::shared_future<std::string> hash_of(const fs::path& file) {
+  return std::async(std::launch::async, [file] { return sha256_hex(file).substr(0, 16); }).share();
+}
+
+/// A checkpoint in one file, without a config beside it.
+bool is_single_file(const fs::path& path) {
+  return fs::is_regular_file(path) && is_weights(path) &&
+         !fs::exists(path.parent_path() / "config.json");
 }
 
 /// The config with the number of classes that the weights have.
@@ -60,6 +66,8 @@ AdmConfig counted(AdmConfig config, const Weights& weights, const std::string& f
 ModelFiles find_model(const fs::path& path) {
   if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder, expected a model.");
   ModelFiles files;
+  if (is_diffusers_folder(path)) return {path / "model_index.json", {}, "text_to_image"};
+  if (is_single_file(path)) return {{}, path, "text_to_image"};
   const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
   files.config = folder / "config.json";
   if (!fs::is_regular_file(files.config))
@@ -67,7 +75,7 @@ ModelFiles find_model(const fs::path& path) {
                 (fs::is_directory(path) ? "in" : "beside") +
                 " it, expected guided-diffusion's flags or a diffusers UNet's config.");
   files.weights = fs::is_directory(path) ? weights_in(path) : path;
-  files.kind = kind_of(read_json(files.config));
+  files.kind = kind_of(read_config(files.config));
   return files;
 }
 
@@ -88,9 +96,24 @@ Model adm_model(const AdmConfig& config, Weights& weights) {
   return model;
 }
 
+namespace {
+
+Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Device device) {
+  Components components =
+      files.weights.empty() ? diffusers_components(files.config.parent_path(), dtype != at::kFloat)
+                            : single_file_components(files.weights);
+  const fs::path weights = components.parts["unet"].file;
+  Model model = text_to_image_model(std::move(components), dtype, device);
+  model.hash = hash_of(weights);
+  return model;
+}
+
+}  // namespace
+
 Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) {
   const ModelFiles files = find_model(path);
-  const Json config = read_json(files.config);
+  if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device);
+  const Json config = read_config(files.config);
   Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
   Model model;
   if (files.kind == "adm") {
@@ -104,7 +127,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) 
   }
   model.config = config;
   model.file = files.weights.filename().string();
-  model.hash = sha256_hex(files.weights).substr(0, 16);
+  model.hash = hash_of(files.weights);
   return model;
 }
 

@@ -1,10 +1,14 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include <future>
+
 #include "io/tensor_file.h"
 #include "models/adm_config.h"
+#include "models/autoencoder.h"
 #include "models/network.h"
 #include "models/prediction.h"
+#include "models/text_model.h"
 #include "models/weights.h"
 
 namespace tiller {
@@ -14,13 +18,16 @@ namespace tiller {
 struct Model {
   std::unique_ptr<Network> network;
   NamedTensors parameters;  ///< The network's tensors, in the checkpoint's order and naming.
-  std::string kind;         ///< "adm" or "unet2d_condition".
+  std::string kind;         ///< "adm", "unet2d_condition" or "text_to_image".
   nlohmann::json config;    ///< As read, guided-diffusion's flags or diffusers' keys.
   std::string file;         ///< The weights' file name, without the folder.
-  std::string hash;         ///< SHA-256 of the weights' file, hexadecimal, first 16 digits.
+  /// SHA-256 of the weights' file, hexadecimal, first 16 digits: reckoned in the background.
+  std::shared_future<std::string> hash;
 
-  int64_t image_size = 0;  ///< The default size in pixels (ADM) or latents.
-  int64_t classes = 0;     ///< 0: unconditional. Label `classes` means "no label" where null_label.
+  int64_t image_size = 0;   ///< The default height and width in pixels.
+  int64_t pixel_scale = 1;  ///< Pixels a latent's side; 1: the network works on pixels.
+  int64_t width = 128;      ///< Channels of the network's first layer.
+  int64_t classes = 0;  ///< 0: unconditional. Label `classes` means "no label" where null_label.
   bool null_label = false;  ///< The label embedding has one more row, trained by label dropout.
   std::vector<std::string> class_names;  ///< One a class where the config has them, else empty.
 
@@ -29,6 +36,12 @@ struct Model {
   std::string noise_schedule = "linear";  ///< guided-diffusion's name.
   int64_t diffusion_steps = 1000;
   bool rescale_timesteps = false;
+
+  std::shared_ptr<TextModel> text;   ///< Of a text-to-image model; else null.
+  std::shared_ptr<Autoencoder> vae;  ///< Null: the network works on pixels.
+  nlohmann::json scheduler;          ///< diffusers' scheduler_config.json; null elsewhere.
+  int64_t time_ids = 0;              ///< SDXL's numbers of micro-conditioning, 6 or 5; else 0.
+  int64_t guidance_channels = 0;     ///< Width of a distilled network's guidance embedding (LCM).
 };
 
 /// What a path holds, without loading tensors. Throws Error when it isn't a model.
@@ -39,7 +52,8 @@ struct ModelFiles {
 ModelFiles find_model(const fs::path&);
 
 /// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint),
-/// an ADM weights file with config.json beside it, or a diffusers UNet folder. Weights are cast to
+/// an ADM weights file with config.json beside it, a diffusers UNet folder, a diffusers pipeline's
+/// folder or a Stable Diffusion checkpoint in one file. Weights are cast to
 /// `dtype` on `device`. Throws Error naming missing, surplus or misshapen tensors and keys.
 Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU);
 

@@ -20,7 +20,7 @@ bool same_root(const Branch& a, const Branch& b) {
   };
   return same(&Conditioning::label) && same(&Conditioning::pooled) &&
          same(&Conditioning::time_ids) && same(&Conditioning::guidance) &&
-         time_rule(a) == time_rule(b);
+         same(&Conditioning::channels) && time_rule(a) == time_rule(b);
 }
 
 bool same_context(const Branch& a, const Branch& b) {

@@ -5,15 +5,11 @@
 namespace tiller {
 
 Tensor Resnet2D::operator()(Rows& rows, const Tensor& x, const Tensor& time_embedding) const {
-  Tensor h = conv1(rows, at::silu(norm1(x)));
-  const Tensor projected = time(rows, time_embedding).unsqueeze(-1).unsqueeze(-1);
-  if (scale_shift) {
-    const auto halves = projected.chunk(2, 1);
-    h = norm2(h) * (1 + halves[0]) + halves[1];
-  } else {
-    h = norm2(h + projected);
-  }
-  h = conv2(rows, at::dropout(at::silu(h), dropout, rows.training()));
+  Tensor h = conv1(rows, norm1.silu(x));
+  const Tensor projected = time(rows, time_embedding);
+  h = scale_shift ? norm2.silu(h, projected)
+                  : norm2.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
+  h = conv2(rows, at::dropout(h, dropout, rows.training()));
   const Tensor sum = (shortcut ? (*shortcut)(rows, x) : x) + h;
   return output_scale == 1 ? sum : sum / output_scale;
 }

@@ -43,6 +43,7 @@ class UNet2DCondition final : public Network {
 
  private:
   void check_input(const Tensor& x, const Rows& rows) const;
+  Tensor input(const Tensor& x, const Rows& rows) const;
   Tensor embed_time(const Tensor& t, Rows& rows) const;
   Tensor embed_added(Rows& rows) const;
   at::ScalarType dtype() const { return conv_in_.weight.scalar_type(); }
@@ -75,8 +76,18 @@ UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) :
   sites_ = builder.sites();
 }
 
+/// x and the channels that are read beside it.
+Tensor UNet2DCondition::input(const Tensor& x, const Rows& rows) const {
+  const Tensor beside = rows.gather(&Conditioning::channels);
+  return beside.defined() ? at::cat({rows.roots(x), beside}, 1) : rows.roots(x);
+}
+
 void UNet2DCondition::check_input(const Tensor& x, const Rows& rows) const {
-  expect_size(x, 1, config_.in_channels, "latent");
+  const Tensor beside = rows.gather(&Conditioning::channels);
+  const int64_t channels = x.size(1) + (beside.defined() ? beside.size(1) : 0);
+  if (channels != config_.in_channels)
+    throw Error("UNet2DConditionModel: got a latent of " + std::to_string(channels) +
+                " channels, expected " + std::to_string(config_.in_channels) + ".");
   if (!sites_.empty())
     expect_size(rows.gather(&Conditioning::context), 2, config_.context_channels, "context");
   if (x.size(2) % size_multiple() || x.size(3) % size_multiple())
@@ -114,14 +125,14 @@ Tensor UNet2DCondition::embed_time(const Tensor& t, Rows& rows) const {
 Tensor UNet2DCondition::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
   check_input(x, rows);
   const Tensor time = embed_time(t, rows);
-  Tensor h = rows.roots(x).to(dtype()).contiguous(at::MemoryFormat::ChannelsLast);
+  Tensor h = input(x, rows).to(dtype()).contiguous(at::MemoryFormat::ChannelsLast);
   if (config_.center_input) h = 2 * h - 1;
   h = conv_in_(rows, h);
   std::vector<Tensor> skips = {h};
   for (const auto& stage : down_) h = run_down(stage, rows, h, time, skips);
   h = run_mid(mid_, rows, h, time);
   for (const auto& stage : up_) h = run_up(stage, rows, h, time, skips);
-  return conv_out_(rows, at::silu(norm_out_(h))).to(at::kFloat);
+  return conv_out_(rows, norm_out_.silu(h)).to(at::kFloat);
 }
 
 }  // namespace

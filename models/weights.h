@@ -33,6 +33,8 @@ class Weights {
   /// shape's tail.
   Tensor take(const std::string& name, at::IntArrayRef shape, Init init = Init::uniform,
               int64_t fan_in = 0);
+  /// Leaves a tensor of the file alone: `finish` won't call it surplus.
+  void ignore(const std::string& name) { names_.insert(name); }
   /// Throws Error listing tensors that were missing, of another shape or never taken, and returns
   /// all that were taken, in order.
   NamedTensors finish();

@@ -61,6 +61,7 @@ cxxopts::Options declare(const Command& command) {
       add(flag.name, "", cxxopts::value<std::string>());
   }
   add("h,help", "", cxxopts::value<bool>());
+  add("help-all", "", cxxopts::value<bool>());
   return options;
 }
 
@@ -94,12 +95,23 @@ cxxopts::ParseResult parse_with(const Command& command, const std::vector<std::s
 
 }  // namespace
 
-std::string help(const Command& command) {
+int64_t whole_from(const std::string& flag, const std::string& text, int64_t low, int64_t high,
+                   const std::string& expected) {
+  return parse_number<int64_t>(flag, text, low, high, expected);
+}
+
+std::string help(const Command& command, bool all) {
   std::string text = "tiller " + command.name + (command.operand.empty() ? "" : " ") +
                      command.operand + " [flags]\n" + command.description + "\n\n";
-  for (const auto& flag : command.flags)
-    text += help_line("--" + flag.name + (flag.argument.empty() ? "" : " ") + flag.argument,
-                      flag.description);
+  bool left_out = false;
+  for (const auto& flag : command.flags) {
+    if (flag.use == Flag::rare && !all)
+      left_out = true;
+    else
+      text += help_line("--" + flag.name + (flag.argument.empty() ? "" : " ") + flag.argument,
+                        flag.description);
+  }
+  if (left_out) text += help_line("--help-all", "lists the flags that are rarely used too");
   text += "\nExamples:\n";
   for (const auto& example : command.examples) text += "  " + example + "\n";
   return text;
@@ -112,7 +124,7 @@ Flags Flags::parse(const Command& command, const std::vector<std::string>& argum
     flags.values_[argument.key()].push_back(argument.value());
   for (const auto& word : result.unmatched()) {
     if (word.starts_with("-")) refuse_unknown(command, word);
-    if (command.operand.empty() && !flags.has("help"))
+    if (command.operand.empty() && !flags.has("help") && !flags.has("help-all"))
       throw UsageError(command.name + ": got '" + word + "', expected only flags.");
     flags.operands_.push_back(word);
   }

@@ -9,8 +9,9 @@ namespace tiller {
 /// A flag of a subcommand, without the leading dashes.
 struct Flag {
   std::string name;
-  std::string argument;     ///< How help names its value; "": a switch.
-  std::string description;  ///< One line.
+  std::string argument;                    ///< How help names its value; "": a switch.
+  std::string description;                 ///< One line.
+  enum Use { common, rare } use = common;  ///< Rare ones stand in --help-all only.
 };
 
 class Flags;
@@ -25,8 +26,13 @@ struct Command {
   int (*run)(const Flags&);  ///< Returns the exit code.
 };
 
-/// Fits a screen: at most 40 lines of 100 columns.
-std::string help(const Command&);
+/// Fits a screen: at most 40 lines of 100 columns. `all`: with the flags that are rarely used.
+std::string help(const Command&, bool all = false);
+
+/// A whole number that a flag's text holds. Throws UsageError "--FLAG: got 'TEXT', expected
+/// EXPECTED."
+int64_t whole_from(const std::string& flag, const std::string& text, int64_t low, int64_t high,
+                   const std::string& expected);
 
 /// A command line as given. Readers throw UsageError naming the flag, what was found and what was
 /// expected.

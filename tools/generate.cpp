@@ -24,7 +24,8 @@ struct Run {
   Rows rows;                        ///< One, or one for each row of a comparison.
   std::vector<GuidanceCost> costs;  ///< One for each of the above.
   std::vector<size_t> made;         ///< Indices of the images that were made.
-  std::vector<Tensor> samples;      ///< Only where a grid or latents need them.
+  std::vector<Tensor> samples;      ///< Only where latents are written.
+  std::vector<Tensor> pixels;       ///< Only where a grid is drawn.
   double load_seconds = 0, seconds = 0;
 };
 
@@ -77,12 +78,15 @@ std::vector<ImageSpec> chosen(const std::vector<ImageSpec>& images,
 
 bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.grid; }
 
-bool keeps_samples(const Run& run) { return run.outputs.grid || !run.outputs.latents.empty(); }
+/// Keeps what is written at the end.
+void keep(Run& run, const DoneImages& done) {
+  if (!run.outputs.latents.empty()) run.samples.push_back(done.samples);
+  if (run.outputs.grid) run.pixels.push_back(done.pixels);
+}
 
 /// Writes the images of a batch. made: their indices in the run.
 void write_images(const Run& run, const std::vector<ImageSpec>& batch, std::span<const size_t> made,
-                  const Tensor& samples) {
-  const Tensor pixels = to_pixels(samples);
+                  const Tensor& pixels) {
   for (size_t row = 0; row < batch.size(); ++row)
     write_png(image_path(run.outputs, made[row]), pixels[row],
               image_text(run.generation, run.rows.front(), {batch, row}));
@@ -97,12 +101,12 @@ void make_images(Run& run) {
                     "steps");
   for (auto& guidances : run.rows)
     run.costs.push_back(run_images(
-        generation, guidances, images, batch, progress, [&](size_t first, const Tensor& samples) {
+        generation, guidances, images, batch, progress, [&](size_t first, const DoneImages& done) {
           const auto begin = images.begin() + first;
-          const std::vector<ImageSpec> specs(begin, begin + samples.size(0));
+          const std::vector<ImageSpec> specs(begin, begin + done.pixels.size(0));
           if (writes_images(run))
-            write_images(run, specs, std::span(run.made).subspan(first), samples);
-          if (keeps_samples(run)) run.samples.push_back(samples);
+            write_images(run, specs, std::span(run.made).subspan(first), done.pixels);
+          keep(run, done);
         }));
   progress.finish();
 }
@@ -112,13 +116,16 @@ void repeat_image(Run& run, const BatchOf& batch) {
   const Generation& generation = run.generation;
   Progress progress("sampling", int64_t(batch.images.size()) * generation.trajectory.steps(),
                     "steps");
-  run.costs.push_back(run_images(generation, run.rows.front(), batch.images, batch.images.size(),
-                                 progress, [&](size_t, const Tensor& samples) {
-                                   run.samples.push_back(samples.narrow(0, batch.row, 1));
-                                 }));
+  DoneImages image;
+  run.costs.push_back(run_images(
+      generation, run.rows.front(), batch.images, batch.images.size(), progress,
+      [&](size_t, const DoneImages& done) {
+        image = {done.samples.narrow(0, batch.row, 1), done.pixels.narrow(0, batch.row, 1)};
+      }));
   progress.finish();
+  keep(run, image);
   if (writes_images(run))
-    write_png(image_path(run.outputs, 0), to_pixels(run.samples.front())[0],
+    write_png(image_path(run.outputs, 0), image.pixels[0],
               image_text(generation, run.rows.front(), batch));
 }
 
@@ -131,11 +138,9 @@ void require_labels(const Generation& generation, const BatchOf& batch) {
 }
 
 void write_collected(const Run& run) {
-  if (run.samples.empty()) return;
-  const Tensor samples = at::cat(run.samples);
-  if (run.outputs.grid) write_grid(run.outputs, run.generation, samples, run.rows);
-  if (!run.outputs.latents.empty())
-    save_safetensors(run.outputs.latents, {{"latents", samples}}, {{"format", "pt"}});
+  if (!run.pixels.empty()) write_grid(run.outputs, run.generation, at::cat(run.pixels), run.rows);
+  if (!run.samples.empty())
+    save_safetensors(run.outputs.latents, {{"latents", at::cat(run.samples)}}, {{"format", "pt"}});
 }
 
 Json cost_json(const GuidanceCost& cost) {
@@ -157,6 +162,7 @@ Json images_json(const Run& run) {
       json["class"] = image.label;
       json["class_name"] = class_label(run.generation.model, image.label);
     }
+    if (run.generation.model.text) json["prompt"] = image.prompt;
     images.push_back(json);
   }
   return images;
@@ -187,12 +193,13 @@ Json report(const Run& run) {
   Json json = {{"files", files_json(run)},
                {"images", images_json(run)},
                {"skipped", generation.images.size() - run.made.size()},
-               {"model", {{"file", generation.model.file}, {"hash", generation.model.hash}}},
+               {"model", {{"file", generation.model.file}, {"hash", generation.model.hash.get()}}},
                {"sampler",
                 {{"name", generation.sampler->name},
                  {"options", generation.sampler_options.values},
                  {"steps", generation.trajectory.steps()}}},
-               {"size", request.size},
+               {"height", request.size.height},
+               {"width", request.size.width},
                {"batch", request.batch},
                {"device", request.device},
                {"dtype", request.dtype},

@@ -2,9 +2,16 @@
 #include "guidance/denoiser.h"
 #include "io/progress.h"
 #include "samplers/registry.h"
+#include "tools/init_image.h"
 #include "tools/request.h"
 
 namespace tiller {
+
+/// The states of a run's prompts.
+struct PromptTable {
+  std::map<std::string, PromptStates> positive;
+  PromptStates negative;
+};
 
 /// A request made ready: the model loaded, names resolved and everything checked.
 struct Generation {
@@ -15,11 +22,18 @@ struct Generation {
   const Sampler* sampler = nullptr;
   Options sampler_options;
   Trajectory trajectory;
-  std::vector<ImageSpec> images;  ///< Image k has seed + k and the k-th class in turn.
+  std::vector<ImageSpec> images;  ///< Image k has seed + k and the k-th class or prompt in turn.
+  InitImage init;
+  PromptTable prompts;
+
+  VaeOptions vae_options() const;
 };
 
 /// Loads the model and checks the request against it. Throws UsageError or Error.
 Generation prepare(GenerateRequest);
+
+/// Height and width of what the network works on.
+ImageSize latent_size(const Generation&);
 
 /// The model that comes with Tiller: in weights/ of the source tree, else in
 /// ../share/tiller/weights beside the program. Throws Error when there is none.
@@ -27,9 +41,16 @@ fs::path default_model();
 
 /// The class's name where the model has one, else "class 3"; "" without a class.
 std::string class_label(const Model&, int64_t label);
+/// The image's prompt or class.
+std::string subject_of(const Model&, const ImageSpec&);
 
-/// Is given the images first, first + 1, ... as they are done, (B, C, H, W) float32 on the CPU.
-using ImageSink = std::function<void(size_t first, const Tensor& samples)>;
+/// Images as they are done, on the CPU.
+struct DoneImages {
+  Tensor samples;  ///< (B, C, H, W) float32, before any decoding.
+  Tensor pixels;   ///< (B, 3, H, W) uint8.
+};
+/// Is given the images first, first + 1, ...
+using ImageSink = std::function<void(size_t first, const DoneImages&)>;
 
 /// Makes images, `batch` at a time. Throws Error when a sample isn't finite.
 GuidanceCost run_images(const Generation&, std::span<ChosenGuidance>, std::span<const ImageSpec>,

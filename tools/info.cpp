@@ -72,7 +72,7 @@ void print_model(const Model& model) {
   const std::string size = std::to_string(model.image_size);
   std::cout << table(
       {{"kind", model.kind},
-       {"weights", model.file + ", hash " + model.hash},
+       {"weights", model.file + ", hash " + model.hash.get()},
        {"parameters", text_of(contents_of(model.parameters))},
        {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
        {"classes", classes_text(model)},
@@ -100,7 +100,7 @@ Json model_json(const Model& model) {
                      {"path", site.path},
                      {"tokens", tokens_of(site, model.image_size)},
                      {"heads", site.heads}});
-  Json json = {{"kind", model.kind}, {"weights", model.file}, {"hash", model.hash}};
+  Json json = {{"kind", model.kind}, {"weights", model.file}, {"hash", model.hash.get()}};
   json.update(contents_json(contents_of(model.parameters)));
   json.update({{"size", model.image_size},
                {"channels", model.network->in_channels()},

@@ -82,7 +82,7 @@ GridLabels plain_labels(const Generation& generation, int64_t columns) {
   for (size_t column = 0; column < std::min<size_t>(columns, images.size()); ++column) {
     std::vector<std::string> names;
     for (size_t i = column; i < images.size(); i += columns)
-      names.push_back(class_label(generation.model, images[i].label));
+      names.push_back(subject_of(generation.model, images[i]));
     labels.columns.push_back(common(names));
   }
   return labels;
@@ -92,7 +92,7 @@ GridLabels comparison_labels(const Generation& generation) {
   GridLabels labels;
   labels.rows = generation.request.compare;
   for (const auto& image : generation.images) {
-    const std::string name = class_label(generation.model, image.label);
+    const std::string name = subject_of(generation.model, image);
     labels.columns.push_back(name + (name.empty() ? "seed " : " #") + std::to_string(image.seed));
   }
   return labels;
@@ -134,12 +134,7 @@ fs::path grid_path(const Outputs& outputs) {
   return outputs.folder ? outputs.path / "grid.png" : outputs.path;
 }
 
-Tensor to_pixels(const Tensor& samples) {
-  const Tensor pixels = to_bytes(samples);
-  return pixels.size(1) == 1 ? pixels.expand({-1, 3, -1, -1}) : pixels;
-}
-
-void write_grid(const Outputs& outputs, const Generation& generation, const Tensor& samples,
+void write_grid(const Outputs& outputs, const Generation& generation, const Tensor& pixels,
                 std::span<const std::vector<ChosenGuidance>> rows) {
   const GenerateRequest& request = generation.request;
   const int64_t images = static_cast<int64_t>(generation.images.size());
@@ -149,8 +144,7 @@ void write_grid(const Outputs& outputs, const Generation& generation, const Tens
   columns = std::min(columns, images);
   const GridLabels labels =
       compares ? comparison_labels(generation) : plain_labels(generation, columns);
-  write_png(grid_path(outputs), image_grid(to_pixels(samples), columns, labels),
-            grid_text(generation, rows));
+  write_png(grid_path(outputs), image_grid(pixels, columns, labels), grid_text(generation, rows));
 }
 
 }  // namespace tiller

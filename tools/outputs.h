@@ -22,12 +22,9 @@ Outputs choose_outputs(const Flags&, const GenerateRequest&, int64_t images);
 fs::path image_path(const Outputs&, size_t index);
 fs::path grid_path(const Outputs&);
 
-/// (B, C, H, W) in [-1, 1] to RGB (B, 3, H, W) uint8; one channel becomes grey.
-Tensor to_pixels(const Tensor& samples);
-
-/// Draws and writes a grid of all images of a run. samples: (rows * N, C, H, W), N images a row of
-/// a comparison.
-void write_grid(const Outputs&, const Generation&, const Tensor& samples,
+/// Draws and writes a grid of all images of a run. pixels: (rows * N, 3, H, W) uint8, N images a
+/// row of a comparison.
+void write_grid(const Outputs&, const Generation&, const Tensor& pixels,
                 std::span<const std::vector<ChosenGuidance>> rows);
 
 }  // namespace tiller

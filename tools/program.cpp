@@ -56,8 +56,8 @@ int run_command(const std::vector<std::string>& arguments) {
     names.push_back(command.name);
     if (command.name != word) continue;
     const Flags flags = Flags::parse(command, {arguments.begin() + 1, arguments.end()});
-    if (!flags.has("help")) return command.run(flags);
-    std::cout << help(command);
+    if (!flags.has("help") && !flags.has("help-all")) return command.run(flags);
+    std::cout << help(command, flags.has("help-all"));
     return 0;
   }
   throw UsageError("got '" + word + "', expected one of " + enumerate(names) + "." +

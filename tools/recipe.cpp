@@ -35,14 +35,16 @@ std::string cfg_scale(std::span<const ChosenGuidance> guidances) {
 /// "frog\nSteps: 30, Sampler: ddim, ..."
 std::string parameters(const Generation& generation, const GenerateRequest& request,
                        std::span<const ChosenGuidance> guidances, const std::string& prompt) {
-  const std::string size = std::to_string(request.size);
+  const std::string& negative = request.text.negative;
   const std::string scale = cfg_scale(guidances);
   std::string text = prompt.empty() ? "" : prompt + "\n";
+  if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
   text += "Steps: " + std::to_string(generation.trajectory.steps()) +
           ", Sampler: " + quoted(request.sampler);
   if (!scale.empty()) text += ", CFG scale: " + scale;
-  text += ", Seed: " + std::to_string(request.seed) + ", Size: " + size + "x" + size +
-          ", Model hash: " + generation.model.hash + ", Model: " + quoted(generation.model.file);
+  text += ", Seed: " + std::to_string(request.seed) + ", Size: " + to_text(request.size) +
+          ", Model hash: " + generation.model.hash.get() +
+          ", Model: " + quoted(generation.model.file);
   if (!guidances.empty()) text += ", Guidance: " + quoted(joined(guidances));
   return text + ", Version: tiller " + version();
 }
@@ -54,31 +56,35 @@ GenerateRequest request_for(GenerateRequest request, const ImageSpec& image) {
   request.columns = 0;
   request.classes.clear();
   if (image.label >= 0) request.classes = {std::to_string(image.label)};
+  if (!request.text.prompts.empty()) request.text.prompts = {image.prompt};
   return request;
 }
 
 Json own_json(const Generation& generation, const GenerateRequest& request) {
   return {{"version", version()},
-          {"model", {{"file", generation.model.file}, {"hash", generation.model.hash}}},
+          {"model", {{"file", generation.model.file}, {"hash", generation.model.hash.get()}}},
           {"request", to_json(request)}};
 }
 
 Json to_json(const BatchOf& batch) {
-  Json seeds = Json::array(), labels = Json::array();
+  Json seeds = Json::array(), labels = Json::array(), prompts = Json::array();
   for (const auto& image : batch.images) {
     seeds.push_back(image.seed);
     labels.push_back(image.label);
+    prompts.push_back(image.prompt);
   }
-  return {{"seeds", seeds}, {"labels", labels}, {"row", batch.row}};
+  return {{"seeds", seeds}, {"labels", labels}, {"prompts", prompts}, {"row", batch.row}};
 }
 
 BatchOf batch_from(const Json& json, const GenerateRequest& request, const std::string& where) {
   BatchOf batch;
   const auto& seeds = json.at("seeds");
   const auto& labels = json.at("labels");
+  const auto& prompts = json.at("prompts");
   batch.row = json.at("row").get<size_t>();
-  for (size_t i = 0; i < std::min(seeds.size(), labels.size()); ++i)
-    batch.images.push_back({seeds[i].get<uint64_t>(), labels[i].get<int64_t>()});
+  for (size_t i = 0; i < std::min({seeds.size(), labels.size(), prompts.size()}); ++i)
+    batch.images.push_back(
+        {seeds[i].get<uint64_t>(), labels[i].get<int64_t>(), prompts[i].get<std::string>()});
   if (batch.row >= batch.images.size() || batch.images[batch.row].seed != request.seed)
     throw Error(where +
                 ": got a recipe whose batch doesn't hold the image, expected one that "
@@ -91,10 +97,10 @@ BatchOf batch_from(const Json& json, const GenerateRequest& request, const std::
 PngText image_text(const Generation& generation, std::span<const ChosenGuidance> guidances,
                    const BatchOf& batch) {
   const ImageSpec& image = batch.images[batch.row];
-  const std::string label = class_label(generation.model, image.label);
+  const std::string label = subject_of(generation.model, image);
   const GenerateRequest request = request_for(generation.request, image);
   Json json = own_json(generation, request);
-  json["class"] = label;
+  json[generation.model.text ? "prompt" : "class"] = label;
   json["guidance"] = describe(guidances);
   json["batch"] = to_json(batch);
   return {{"parameters", parameters(generation, request, guidances, label)},
@@ -131,10 +137,10 @@ Recipe read_recipe(const fs::path& png) {
 }
 
 void require_model(const Recipe& recipe, const Model& model, const fs::path& png) {
-  if (recipe.model_hash == model.hash) return;
-  throw Error("--from " + png.string() + ": got the model " + model.file + " (hash " + model.hash +
-              "), expected " + recipe.model_file + " (hash " + recipe.model_hash +
-              "), which the image was made with. Name it with --model.");
+  if (recipe.model_hash == model.hash.get()) return;
+  throw Error("--from " + png.string() + ": got the model " + model.file + " (hash " +
+              model.hash.get() + "), expected " + recipe.model_file + " (hash " +
+              recipe.model_hash + "), which the image was made with. Name it with --model.");
 }
 
 Json describe(std::span<const ChosenGuidance> guidances) {

@@ -10,6 +10,31 @@ using Json = nlohmann::ordered_json;
 struct ImageSpec {
   uint64_t seed = 0;
   int64_t label = -1;  ///< -1: the model knows no classes.
+  std::string prompt;  ///< Of text-to-image models.
+};
+
+/// Height and width in pixels; 0: not given.
+struct ImageSize {
+  int64_t height = 0, width = 0;
+  bool operator==(const ImageSize&) const = default;
+};
+
+/// What text-to-image models read beside the prompts.
+struct TextRequest {
+  std::vector<std::string> prompts;  ///< In turn.
+  std::string negative;
+  bool negative_given = false;  ///< SDXL zeroes one that isn't.
+  bool plain = false;           ///< No weights, no chunks: as diffusers reads prompts.
+  int64_t clip_skip = 0;        ///< Layers of the text encoder left out at its end.
+  ImageSize original, target;   ///< SDXL's; not given: the image's own size.
+  int64_t crop_top = 0, crop_left = 0;
+  double aesthetic_score = 6, negative_aesthetic_score = 2.5;  ///< SDXL's refiner.
+};
+
+/// An image to begin with.
+struct ImageRequest {
+  std::string init_image, mask;  ///< Files; empty: none.
+  double strength = 0.8;         ///< Share of the steps that are taken.
 };
 
 /// What to make: everything that decides an image's bytes, and nothing of where files go.
@@ -20,14 +45,20 @@ struct GenerateRequest {
   uint64_t seed = 0;  ///< Image k has seed + k.
   int64_t count = 0;  ///< 0: one for each class named.
   int64_t batch = 0;  ///< 0: by size and device.
-  int64_t size = 0;   ///< 0: the model's.
+  ImageSize size;     ///< Not given: the model's.
   int64_t steps = 30;
   std::string respacing;  ///< guided-diffusion's; replaces steps when not empty.
-  std::string sampler = "ddim";
+  std::string sampler;    ///< Empty: the model's own, or ddim.
   std::vector<std::string> guidances;
   std::vector<std::string> compare;  ///< A grid with one row for each of these guidances.
   int64_t columns = 0;               ///< Of a grid; 0: as the output asks.
+  TextRequest text;
+  ImageRequest image;
+  double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
   bool clip_denoised = false;
+  bool strict_diffusers = false;
+  bool vae_tiling = false;
+  bool low_memory = false;
   bool share = true;
   std::string device = "auto", dtype = "auto";
   int64_t threads = 0;  ///< 0: as many as there are cores.
@@ -38,6 +69,9 @@ const std::vector<Flag>& request_flags();
 
 /// Writes the flags given over `request`. Throws UsageError.
 void apply_flags(const Flags&, GenerateRequest& request);
+
+/// "768x512", width first.
+std::string to_text(const ImageSize&);
 
 /// All of a request, for recipes.
 Json to_json(const GenerateRequest&);

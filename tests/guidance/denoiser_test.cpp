@@ -253,6 +253,18 @@ TEST(Denoiser, WindowsCoverTheImage) {
   EXPECT_THROW(guided(model, "swg:window=0.5", x, batch), UsageError);
 }
 
+/// Channels that the network reads beside x are cropped with it.
+TEST(Denoiser, WindowsOfAnInpaintingModel) {
+  const at::NoGradGuard guard;
+  const Model model = text_model(5);
+  auto batch = text_batch({7});
+  batch.positive.channels = normal({1, 1, 8, 8}, 3);
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  const Tensor plain = guided(model, "nag", x, batch).epsilon;
+  EXPECT_GT(relative_error(guided(model, "nag + swg:scale=1", x, batch).epsilon, plain), 1e-2);
+  EXPECT_GT(relative_error(guided(model, "nag + sag:scale=1", x, batch).epsilon, plain), 1e-2);
+}
+
 TEST(Denoiser, AutoguidanceAsksTheOtherModel) {
   const Model model = toy_model();
   const ModelLoader load = [](const fs::path&) {

@@ -124,8 +124,8 @@ inline Model adm_model() {
 }
 
 /// A small SD1.5 with random weights and latents of any size from 8x8 on.
-inline Model text_model() {
-  const Json config = {{"in_channels", 4},
+inline Model text_model(int64_t in_channels = 4) {
+  const Json config = {{"in_channels", in_channels},
                        {"out_channels", 4},
                        {"block_out_channels", {16, 32}},
                        {"down_block_types", {"CrossAttnDownBlock2D", "DownBlock2D"}},

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "io/tensor_file.h"
@@ -55,6 +56,15 @@ inline uint32_t digest_of(const NamedTensors& tensors) {
     lines += "]\n";
   }
   return crc_of(lines);
+}
+
+/// Number of tensors, of elements, and digest in the order of the names.
+inline Json inventory_of(NamedTensors tensors) {
+  const auto by_name = [](const auto& a, const auto& b) { return a.first < b.first; };
+  std::sort(tensors.begin(), tensors.end(), by_name);
+  int64_t elements = 0;
+  for (const auto& [name, tensor] : tensors) elements += tensor.numel();
+  return {tensors.size(), elements, digest_of(tensors)};
 }
 
 /// The largest difference in units of the largest expected value.

@@ -131,7 +131,7 @@ TEST(UNet2DCondition, InputsThatDontFitAreErrors) {
   EXPECT_EQ(message([](UNet2DInput& i) {
               i.x = at::zeros({2, 9, 8, 8});
             }),
-            "UNet2DConditionModel: got a latent of width 9, expected 4.");
+            "UNet2DConditionModel: got a latent of 9 channels, expected 4.");
 }
 
 }  // namespace

@@ -43,5 +43,12 @@ def digest(module):
     return zlib.crc32(lines.encode())
 
 
+def inventory(module, prefix=""):
+    """Number of tensors, of elements, and CRC-32 of the names and shapes in the order of the names."""
+    shapes = {prefix + name: list(value.shape) for name, value in module.state_dict().items()}
+    lines = "".join(f"{name} {shape}\n" for name, shape in sorted(shapes.items()))
+    return [len(shapes), sum(int(np.prod(shape)) for shape in shapes.values()), zlib.crc32(lines.encode())]
+
+
 def numbers(values):
     return [float(f"{v:.9g}") for v in values.flatten().tolist()]

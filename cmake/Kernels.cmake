@@ -1,0 +1,20 @@
+# models/kernels/NAME.cpp is compiled once an instruction set, each into a function NAME_ISA that
+# models/NAME.cpp picks from at run time. These files have neither the precompiled header nor any other
+# that defines functions.
+set(TILLER_KERNEL_ISAS baseline)
+set(TILLER_KERNEL_FLAGS_baseline "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND TILLER_KERNEL_ISAS avx2 avx512)
+  set(TILLER_KERNEL_FLAGS_avx2 -mavx2 -mfma)
+  set(TILLER_KERNEL_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
+  target_compile_definitions(tiller_models PRIVATE TILLER_X86_KERNELS)
+endif()
+
+foreach(isa ${TILLER_KERNEL_ISAS})
+  set(library tiller_kernels_${isa})
+  add_library(${library} OBJECT models/kernels/group_norm.cpp)
+  target_include_directories(${library} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_options(${library} PRIVATE -O3 -ffp-contract=fast ${TILLER_KERNEL_FLAGS_${isa}})
+  target_compile_definitions(${library} PRIVATE TILLER_KERNEL_NAME=group_norm_${isa})
+  target_sources(tiller_models PRIVATE $<TARGET_OBJECTS:${library}>)
+endforeach()

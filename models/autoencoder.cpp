@@ -1,0 +1,55 @@
+#include "models/autoencoder.h"
+
+#include <ATen/ATen.h>
+
+#include <iostream>
+
+namespace tiller {
+namespace {
+
+constexpr int64_t kTinyDownscale = 8;
+
+/// A VAE that overflows in float16 says so in its config.
+VaeOptions widened(const AutoencoderKL& vae, VaeOptions options) {
+  if (vae.config().force_upcast && vae.dtype() == at::kHalf) options.dtype = at::kFloat;
+  return options;
+}
+
+}  // namespace
+
+int64_t Autoencoder::downscale() const {
+  const auto* kl = std::get_if<AutoencoderKL>(&network);
+  return kl ? kl->config().downscale() : kTinyDownscale;
+}
+
+int64_t Autoencoder::channels() const {
+  return std::visit([](const auto& vae) { return vae.config().latent_channels; }, network);
+}
+
+Autoencoder autoencoder(const nlohmann::json& config, Weights& weights, at::Device device) {
+  if (config.value("_class_name", "AutoencoderKL") == "AutoencoderTiny")
+    return {AutoencoderTiny(config, weights), device};
+  return {AutoencoderKL(config, weights), device};
+}
+
+Tensor encode_images(const Autoencoder& vae, const Tensor& images, const Tensor& noise,
+                     const VaeOptions& options) {
+  const Tensor input = images.to(vae.device);
+  if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->encode(input);
+  const auto& kl = std::get<AutoencoderKL>(vae.network);
+  const LatentDistribution latents = kl.encode(input, widened(kl, options));
+  return scale_latents(latents.sample(noise.to(vae.device)), kl.config());
+}
+
+Tensor decode_latents(const Autoencoder& vae, const Tensor& latents, const VaeOptions& options) {
+  const Tensor input = latents.to(vae.device);
+  if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->decode(input);
+  const auto& kl = std::get<AutoencoderKL>(vae.network);
+  const SafeDecoding decoded =
+      kl.decode_safely(unscale_latents(input, kl.config()), widened(kl, options));
+  if (decoded.retried)
+    std::cerr << "vae: values overflowed in half precision; decoded in float32.\n";
+  return decoded.images;
+}
+
+}  // namespace tiller

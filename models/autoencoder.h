@@ -1,0 +1,30 @@
+#pragma once
+#include <variant>
+
+#include "models/autoencoder_kl.h"
+#include "models/autoencoder_tiny.h"
+
+namespace tiller {
+
+/// Between pixels and the latents that a network works on, by whichever autoencoder a model has.
+struct Autoencoder {
+  std::variant<AutoencoderKL, AutoencoderTiny> network;
+  at::Device device = at::kCPU;
+
+  int64_t downscale() const;  ///< Pixels a latent's side.
+  int64_t channels() const;   ///< Of a latent.
+};
+
+/// From a diffusers VAE's config and weights, told by their `_class_name`.
+Autoencoder autoencoder(const nlohmann::json& config, Weights&, at::Device device = at::kCPU);
+
+/// images: (B, 3, H, W) in [-1, 1]; noise: (B, C, h, w), from which a distribution is sampled.
+/// Returns scaled latents, float32.
+Tensor encode_images(const Autoencoder&, const Tensor& images, const Tensor& noise,
+                     const VaeOptions& = {});
+
+/// latents: (B, C, h, w), scaled. Returns float32 images in about [-1, 1]. Where half precision
+/// overflows it says so on standard error and decodes in float32.
+Tensor decode_latents(const Autoencoder&, const Tensor& latents, const VaeOptions& = {});
+
+}  // namespace tiller

@@ -1,0 +1,30 @@
+#pragma once
+/// Configs of networks whose file has none, from the names (diffusers' ones) and shapes of their
+/// tensors. What these don't tell is taken as all published models have it, and scaled down where
+/// a network is too narrow for that:
+/// - heads: 8 everywhere, or one for every 64 channels (at least one), as the caller says;
+/// - groups of normalisations: 32, or the largest power of two that divides all widths.
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "io/tensor_file.h"
+
+namespace tiller {
+
+using TensorMap = std::map<std::string, Tensor>;
+
+/// diffusers' config.json of a UNet2DConditionModel. `heads`: of every stage; none: one for every
+/// 64 channels. `pooled`, `time_ids`: width of the pooled text and number of ids that the added
+/// embedding reads; unused where there is none.
+nlohmann::json unet_config_of(const TensorMap&, std::optional<int64_t> heads, int64_t pooled,
+                              int64_t time_ids);
+
+/// diffusers' config.json of an AutoencoderKL, without scaling_factor and sample_size.
+nlohmann::json vae_config_of(const TensorMap&);
+
+/// transformers' config.json of a CLIPTextModel, or a CLIPTextModelWithProjection where there is a
+/// projection, with one head for every 64 channels.
+nlohmann::json clip_config_of(const TensorMap&, const std::string& activation);
+
+}  // namespace tiller

@@ -1,0 +1,21 @@
+#pragma once
+#include "models/components.h"
+
+namespace tiller {
+
+/// Whether a folder is a diffusers pipeline: it has a model_index.json.
+bool is_diffusers_folder(const fs::path&);
+
+/// The parts of a diffusers pipeline's folder that a text-to-image model needs; safety checkers and
+/// the like are left out. Weights are safetensors, sharded ones by their index, else PyTorch
+/// pickles; of several variants the plain one is taken unless `half`, then fp16's. Throws Error
+/// naming the part that is missing.
+Components diffusers_components(const fs::path& folder, bool half = false);
+
+/// A model's config.json or the like: at most 16 MiB. Throws Error when it isn't an object.
+nlohmann::json read_config(const fs::path&);
+
+/// The tensors of one part's folder, such as vae/, and where they came from.
+Component component_in(const fs::path& folder, bool half = false);
+
+}  // namespace tiller

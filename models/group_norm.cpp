@@ -1,0 +1,346 @@
+#include "models/group_norm.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+
+#include "models/kernels/group_norm.h"
+
+namespace tiller {
+namespace {
+
+using kernels::Affine;
+using kernels::BFloat16Bits;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Pixels that one call of a kernel sums up in float32; their sums are added in float64.
+constexpr int64_t kChunk = 256;
+
+const kernels::GroupNormTable& table() {
+#ifdef TILLER_X86_KERNELS
+  static const std::string isa = at::get_cpu_capability();
+  if (isa == "AVX512") return kernels::group_norm_avx512();
+  if (isa == "AVX2") return kernels::group_norm_avx2();
+#endif
+  return kernels::group_norm_baseline();
+}
+
+template <class T>
+const kernels::GroupNormKernels<T>& kernels_for() {
+  if constexpr (std::is_same_v<T, float>)
+    return table().float32;
+  else
+    return table().bfloat16;
+}
+
+struct Shape {
+  int64_t rows, channels, pixels, groups;
+  int64_t chunks() const { return (pixels + kChunk - 1) / kChunk; }
+  int64_t group_channels() const { return channels / groups; }
+  int64_t padded() const {
+    return (channels + kernels::kChannelPadding - 1) / kernels::kChannelPadding *
+           kernels::kChannelPadding;
+  }
+};
+
+Shape shape_of(const Tensor& x, int64_t groups) {
+  return {x.size(0), x.size(1), x.size(2) * x.size(3), groups};
+}
+
+/// Calls f(row) for each row: in parallel where there are enough rows, else leaving the threads to
+/// `each_chunk`.
+template <class F>
+void each_row(const Shape& shape, const F& f) {
+  const int64_t grain = shape.rows >= at::get_num_threads() ? 1 : shape.rows;
+  at::parallel_for(0, shape.rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) f(row);
+  });
+}
+
+/// Calls f(chunk, first value, pixels) for each chunk of a row.
+template <class F>
+void each_chunk(const Shape& shape, int64_t row, const F& f) {
+  at::parallel_for(0, shape.chunks(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const int64_t first = chunk * kChunk;
+      f(chunk, (row * shape.pixels + first) * shape.channels,
+        std::min(kChunk, shape.pixels - first));
+    }
+  });
+}
+
+/// Arrays of a float a channel, padded with zeros.
+class Channels {
+ public:
+  Channels(const Shape& shape, int64_t arrays)
+      : padded_(shape.padded()), values_(padded_ * arrays) {}
+  float* operator[](int64_t array) { return values_.data() + array * padded_; }
+
+ private:
+  int64_t padded_;
+  std::vector<float> values_;
+};
+
+/// Sums over the chunks of two arrays a chunk: (value of the first, of the second) of a channel.
+std::pair<double, double> total(Channels& partial, const Shape& shape, int64_t channel) {
+  std::pair<double, double> sums;
+  for (int64_t chunk = 0; chunk < shape.chunks(); ++chunk) {
+    sums.first += partial[2 * chunk][channel];
+    sums.second += partial[2 * chunk + 1][channel];
+  }
+  return sums;
+}
+
+float as_float(float value) { return value; }
+float as_float(BFloat16Bits bits) { return c10::BFloat16(bits, c10::BFloat16::from_bits()); }
+
+struct Statistics {
+  float *mean, *rstd;  ///< One a group.
+};
+
+/// Mean and 1 / standard deviation of each group from sums around a value of each channel.
+void combine_moments(const Shape& shape, Channels& partial, const float* center, double eps,
+                     Statistics out) {
+  const int64_t size = shape.group_channels();
+  const auto pixels = static_cast<double>(shape.pixels);
+  std::vector<double> means(size);
+  for (int64_t group = 0; group < shape.groups; ++group) {
+    double mean = 0, deviation = 0;
+    for (int64_t i = 0; i < size; ++i) {
+      const int64_t channel = group * size + i;
+      const auto [sum, squares] = total(partial, shape, channel);
+      means[i] = center[channel] + sum / pixels;
+      mean += means[i] / size;
+      deviation += squares - sum * sum / pixels;
+    }
+    for (const double m : means) deviation += pixels * (m - mean) * (m - mean);
+    out.mean[group] = static_cast<float>(mean);
+    out.rstd[group] =
+        static_cast<float>(1 / std::sqrt(std::max(deviation, 0.0) / (pixels * size) + eps));
+  }
+}
+
+/// What the kernels read of the parameters. modulation: null, or scales and shifts of a row.
+struct Parameters {
+  const float *weight, *bias, *modulation;
+  float scale(int64_t channel) const { return modulation ? 1 + modulation[channel] : 1; }
+  float shift(int64_t channel, int64_t channels) const {
+    return modulation ? modulation[channels + channel] : 0;
+  }
+};
+
+void affine_of(const Shape& shape, Statistics statistics, const Parameters& parameters,
+               float* slope, float* intercept) {
+  for (int64_t c = 0; c < shape.channels; ++c) {
+    const int64_t group = c / shape.group_channels();
+    const float scale = parameters.scale(c);
+    slope[c] = statistics.rstd[group] * parameters.weight[c] * scale;
+    intercept[c] = parameters.bias[c] * scale + parameters.shift(c, shape.channels) -
+                   statistics.mean[group] * slope[c];
+  }
+}
+
+struct Saved {
+  Tensor x, weight, bias, modulation, mean, rstd;
+  Shape shape;
+  bool silu;
+  Statistics statistics(int64_t row) const {
+    const int64_t at = row * shape.groups;
+    return {mean.mutable_data_ptr<float>() + at, rstd.mutable_data_ptr<float>() + at};
+  }
+  Parameters parameters(int64_t row) const {
+    return {weight.const_data_ptr<float>(), bias.const_data_ptr<float>(),
+            modulation.defined() ? modulation.const_data_ptr<float>() + row * 2 * shape.channels
+                                 : nullptr};
+  }
+};
+
+template <class T>
+const T* data_of(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+template <class T>
+void forward_row(const Saved& saved, double eps, int64_t row, T* y) {
+  const Shape& shape = saved.shape;
+  const auto& kernel = kernels_for<T>();
+  const T* x = data_of<T>(saved.x);
+  Channels partial(shape, 2 * shape.chunks()), own(shape, 3);
+  float *center = own[0], *slope = own[1], *intercept = own[2];
+  for (int64_t c = 0; c < shape.channels; ++c)
+    center[c] = as_float(x[row * shape.pixels * shape.channels + c]);
+  each_chunk(shape, row, [&](int64_t chunk, int64_t first, int64_t pixels) {
+    kernel.moments(x + first, pixels, shape.channels, center, partial[2 * chunk],
+                   partial[2 * chunk + 1]);
+  });
+  combine_moments(shape, partial, center, eps, saved.statistics(row));
+  affine_of(shape, saved.statistics(row), saved.parameters(row), slope, intercept);
+  each_chunk(shape, row, [&](int64_t, int64_t first, int64_t pixels) {
+    kernel.apply(x + first, y + first, pixels, shape.channels, {slope, intercept, saved.silu});
+  });
+}
+
+/// sums: of dz and of dz * xhat over the pixels of a row, a float a channel each.
+struct GradientSums {
+  float *plain, *normalised;
+};
+
+/// dx = rstd * (dz k - mean(dz k) - xhat mean(dz k xhat)) as dz a + x b + c, k being weight *
+/// scale.
+void combine_gradients(const Shape& shape, Statistics statistics, const Parameters& parameters,
+                       GradientSums sums, Channels& own) {
+  const int64_t size = shape.group_channels();
+  const double count = static_cast<double>(shape.pixels) * size;
+  for (int64_t group = 0; group < shape.groups; ++group) {
+    const double mean = statistics.mean[group], rstd = statistics.rstd[group];
+    double plain = 0, normalised = 0;
+    for (int64_t c = group * size; c < (group + 1) * size; ++c) {
+      const double gain = parameters.weight[c] * parameters.scale(c);
+      plain += gain * sums.plain[c] / count;
+      normalised += gain * sums.normalised[c] / count;
+      own[0][c] = static_cast<float>(rstd * gain);
+    }
+    for (int64_t c = group * size; c < (group + 1) * size; ++c) {
+      own[1][c] = static_cast<float>(-rstd * rstd * normalised);
+      own[2][c] = static_cast<float>(rstd * (mean * rstd * normalised - plain));
+    }
+  }
+}
+
+template <class T>
+void backward_row(const Saved& saved, const T* dy, T* dx, int64_t row, GradientSums sums) {
+  const Shape& shape = saved.shape;
+  const auto& kernel = kernels_for<T>();
+  const T* x = data_of<T>(saved.x);
+  const Statistics statistics = saved.statistics(row);
+  Channels partial(shape, 2 * shape.chunks()), own(shape, 6);
+  const Affine affine{own[3], own[4], saved.silu};
+  affine_of(shape, statistics, saved.parameters(row), own[3], own[4]);
+  for (int64_t c = 0; c < shape.channels; ++c)
+    own[5][c] = statistics.mean[c / shape.group_channels()];
+  each_chunk(shape, row, [&](int64_t chunk, int64_t first, int64_t pixels) {
+    kernel.gradient_sums(x + first, dy + first, pixels, shape.channels, affine, own[5],
+                         partial[2 * chunk], partial[2 * chunk + 1]);
+  });
+  for (int64_t c = 0; c < shape.channels; ++c) {
+    const auto [plain, centered] = total(partial, shape, c);
+    sums.plain[c] = static_cast<float>(plain);
+    sums.normalised[c] = static_cast<float>(centered * statistics.rstd[c / shape.group_channels()]);
+  }
+  if (!dx) return;
+  combine_gradients(shape, statistics, saved.parameters(row), sums, own);
+  each_chunk(shape, row, [&](int64_t, int64_t first, int64_t pixels) {
+    kernel.gradient(x + first, dy + first, dx + first, pixels, shape.channels, affine, own[0],
+                    own[1], own[2]);
+  });
+}
+
+/// Calls f with a value of the type that the kernels read x as.
+template <class F>
+void with_type(const Tensor& x, const F& f) {
+  if (x.scalar_type() == at::kFloat)
+    f(float{});
+  else
+    f(BFloat16Bits{});
+}
+
+/// Fills saved.mean and saved.rstd too.
+Tensor forward_fused(Saved& saved, double eps) {
+  const Shape& shape = saved.shape;
+  const auto real = saved.weight.options();
+  saved.mean = at::empty({shape.rows, shape.groups}, real);
+  saved.rstd = at::empty({shape.rows, shape.groups}, real);
+  Tensor y = at::empty(saved.x.sizes(), saved.x.options(), at::MemoryFormat::ChannelsLast);
+  with_type(saved.x, [&]<class T>(T) {
+    T* out = static_cast<T*>(y.mutable_data_ptr());
+    each_row(shape, [&](int64_t row) { forward_row<T>(saved, eps, row, out); });
+  });
+  return y;
+}
+
+/// Gradients of x, weight, bias and modulation.
+variable_list backward_fused(const Saved& saved, const Tensor& dy, bool wants_dx) {
+  const Shape& shape = saved.shape;
+  const Tensor sums = at::empty({2, shape.rows, shape.channels}, saved.weight.options());
+  Tensor dx;
+  if (wants_dx) dx = at::empty(saved.x.sizes(), saved.x.options(), at::MemoryFormat::ChannelsLast);
+  with_type(saved.x, [&]<class T>(T) {
+    T* out = wants_dx ? static_cast<T*>(dx.mutable_data_ptr()) : nullptr;
+    each_row(shape, [&](int64_t row) {
+      float* own = sums.mutable_data_ptr<float>() + row * shape.channels;
+      backward_row<T>(saved, data_of<T>(dy), out, row, {own, own + sums.stride(0)});
+    });
+  });
+  const Tensor plain = sums[0], normalised = sums[1];
+  if (!saved.modulation.defined()) return {dx, normalised.sum(0), plain.sum(0), Tensor()};
+  const Tensor scale = 1 + saved.modulation.narrow(1, 0, shape.channels);
+  const Tensor dscale = normalised * saved.weight + plain * saved.bias;
+  return {dx, (normalised * scale).sum(0), (plain * scale).sum(0), at::cat({dscale, plain}, 1)};
+}
+
+struct FusedGroupNorm : torch::autograd::Function<FusedGroupNorm> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const Tensor& bias, const std::optional<Tensor>& modulation, int64_t groups,
+                        double eps, bool silu) {
+    Saved saved{x, weight, bias, modulation.value_or(Tensor()), {}, {}, shape_of(x, groups), silu};
+    Tensor y = forward_fused(saved, eps);
+    context->save_for_backward({x, weight, bias, saved.modulation, saved.mean, saved.rstd});
+    context->saved_data["groups"] = groups;
+    context->saved_data["silu"] = silu;
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    TORCH_CHECK_NOT_IMPLEMENTED(!at::GradMode::is_enabled(),
+                                "group_norm has no second derivatives");
+    const auto tensors = context->get_saved_variables();
+    const int64_t groups = context->saved_data["groups"].toInt();
+    const Saved saved{tensors[0],
+                      tensors[1],
+                      tensors[2],
+                      tensors[3],
+                      tensors[4],
+                      tensors[5],
+                      shape_of(tensors[0], groups),
+                      context->saved_data["silu"].toBool()};
+    const Tensor dy =
+        gradients[0].to(saved.x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+    variable_list result = backward_fused(saved, dy, context->needs_input_grad(0));
+    result.resize(7);
+    return result;
+  }
+};
+
+bool fusible(const Tensor& x) {
+  const bool dtype = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  return x.is_cpu() && x.dim() == 4 && dtype && x.numel() > 0 &&
+         x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+}  // namespace
+
+Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  const GroupNormOptions& options, const Tensor& modulation) {
+  if (!fusible(x)) return group_norm_reference(x, weight, bias, options, modulation);
+  const auto real = [](const Tensor& tensor) { return tensor.to(at::kFloat).contiguous(); };
+  std::optional<Tensor> modulated;
+  if (modulation.defined()) modulated = real(modulation);
+  return FusedGroupNorm::apply(x, real(weight), real(bias), modulated, options.groups, options.eps,
+                               options.silu);
+}
+
+Tensor group_norm_reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                            const GroupNormOptions& options, const Tensor& modulation) {
+  Tensor y = at::group_norm(x, options.groups, weight, bias, options.eps);
+  if (modulation.defined()) {
+    const auto parts = modulation.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
+    y = y * (1 + parts[0]) + parts[1];
+  }
+  return options.silu ? at::silu(y) : y;
+}
+
+}  // namespace tiller

@@ -1,0 +1,27 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace tiller {
+using at::Tensor;
+
+struct GroupNormOptions {
+  int64_t groups = 32;
+  double eps = 1e-5;
+  bool silu = false;
+};
+
+/// y = act(norm(x) * weight + bias), act being SiLU or the identity; with a modulation (R, 2C) of
+/// scales and shifts, y = act((norm(x) * weight + bias) * (1 + scale) + shift). x: (R, C, ...).
+///
+/// Channels-last images on the CPU in float32 or bfloat16 take one pass for the statistics and one
+/// for the rest, each computed in float32 and returned in x's dtype, under autocast too; gradients
+/// likewise, of first order. Results don't depend on the number of threads. Anything else goes
+/// through `group_norm_reference`.
+Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  const GroupNormOptions&, const Tensor& modulation = {});
+
+/// The same out of LibTorch's operations.
+Tensor group_norm_reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                            const GroupNormOptions&, const Tensor& modulation = {});
+
+}  // namespace tiller

@@ -1,0 +1,46 @@
+#pragma once
+#include <map>
+
+#include "models/clip_text.h"
+#include "models/prompt.h"
+
+namespace tiller {
+
+/// A tokenizer and the encoder that reads its tokens.
+struct TextTower {
+  ClipTokenizer tokenizer;
+  ClipText encoder;
+};
+
+/// How prompts become conditioning.
+struct PromptOptions {
+  bool plain = false;     ///< As diffusers reads them: no weights, one chunk of 77 tokens.
+  int64_t clip_skip = 0;  ///< Layers left out at the encoders' end.
+};
+
+/// What a text-to-image network reads of one prompt.
+struct PromptStates {
+  Tensor context;  ///< (1, 77 n, D) for n chunks.
+  Tensor pooled;   ///< (1, P) of the first chunk (SDXL); undefined elsewhere.
+};
+
+/// The text encoders of a text-to-image model: CLIP-L or OpenCLIP-H (SD1, SD2), both CLIP-L and
+/// OpenCLIP-bigG (SDXL) or bigG alone (SDXL's refiner).
+struct TextModel {
+  std::vector<TextTower> towers;
+  bool xl = false;            ///< Reads the last layer but one, without norm, and the pooled state.
+  bool zero_negative = true;  ///< SDXL: a negative prompt that isn't given is all zeros.
+  at::Device device = at::kCPU;
+};
+
+/// `length`: chunks to fill up to with empty ones; branches of one batch need the same number.
+PromptStates encode_prompt(const TextModel&, const std::string& prompt, const PromptOptions&,
+                           int64_t length = 1);
+
+/// Chunks that a prompt takes.
+int64_t chunks_of(const TextModel&, const std::string& prompt, const PromptOptions&);
+
+/// States of the same shape without content.
+PromptStates zeros_like(const PromptStates&);
+
+}  // namespace tiller

@@ -1,0 +1,112 @@
+#include "models/text_to_image.h"
+
+#include <ATen/ATen.h>
+
+#include "io/error.h"
+#include "models/unet2d_condition.h"
+
+namespace tiller {
+namespace {
+
+using Json = nlohmann::json;
+
+/// Builds a part and checks that its tensors are all there and no others.
+template <class Build>
+auto built(Component& component, at::ScalarType dtype, at::Device device, const Build& build) {
+  Weights weights({std::move(component.tensors), {}}, component.file, dtype, device);
+  auto part = build(component.config, weights);
+  weights.finish();
+  return part;
+}
+
+Component& part(Components& components, const std::string& name) {
+  const auto found = components.parts.find(name);
+  if (found == components.parts.end())
+    throw Error("model: got no " + name + ", expected a " + name +
+                " beside the UNet: text-to-image needs one.");
+  return found->second;
+}
+
+bool is_xl(const Json& unet) {
+  const auto type = unet.find("addition_embed_type");
+  return type != unet.end() && *type == "text_time";
+}
+
+TextTower text_tower(Component& component, const fs::path& tokenizer, at::ScalarType dtype,
+                     at::Device device) {
+  return {load_tokenizer(tokenizer),
+          built(component, dtype, device,
+                [](const Json& config, Weights& weights) { return ClipText(config, weights); })};
+}
+
+std::shared_ptr<TextModel> text_model(Components& components, at::ScalarType dtype,
+                                      at::Device device) {
+  auto text = std::make_shared<TextModel>();
+  text->device = device;
+  text->xl = is_xl(part(components, "unet").config);
+  text->zero_negative =
+      text->xl && components.index.value("force_zeros_for_empty_prompt", Json(true)) != false;
+  if (components.parts.contains("text_encoder"))
+    text->towers.push_back(
+        text_tower(part(components, "text_encoder"), components.tokenizer, dtype, device));
+  if (text->xl)
+    text->towers.push_back(
+        text_tower(part(components, "text_encoder_2"), components.tokenizer_2, dtype, device));
+  if (text->towers.empty()) part(components, "text_encoder");
+  return text;
+}
+
+/// SDXL's five (refiner) or six numbers of micro-conditioning: what the added embedding has beside
+/// the pooled state.
+int64_t time_ids_of(const Json& unet, const TextModel& text) {
+  const int64_t pooled = text.towers.back().encoder.config().projection;
+  const int64_t added = unet.value("projection_class_embeddings_input_dim", int64_t{0});
+  const int64_t each = unet.value("addition_time_embed_dim", int64_t{0});
+  const int64_t count = each > 0 ? (added - pooled) / each : 0;
+  if (count != 5 && count != 6)
+    throw Error("unet/config.json: projection_class_embeddings_input_dim: got " +
+                std::to_string(added) + ", expected the pooled text's " + std::to_string(pooled) +
+                " and 5 or 6 times addition_time_embed_dim.");
+  return count;
+}
+
+void check_text(const Json& unet, const TextModel& text) {
+  int64_t width = 0;
+  for (const auto& tower : text.towers) width += tower.encoder.config().layer.width;
+  const auto expected = unet.find("cross_attention_dim");
+  if (expected == unet.end() || !expected->is_number_integer() || *expected == width) return;
+  throw Error("model: got text encoders of width " + std::to_string(width) + ", expected " +
+              expected->dump() + " as unet/config.json has cross_attention_dim.");
+}
+
+}  // namespace
+
+Model text_to_image_model(Components components, at::ScalarType dtype, at::Device device) {
+  Model model;
+  model.kind = "text_to_image";
+  Component& unet = part(components, "unet");
+  model.config = unet.config;
+  model.file = fs::path(unet.file).filename().string();
+  model.text = text_model(components, dtype, device);
+  check_text(unet.config, *model.text);
+  if (model.text->xl) model.time_ids = time_ids_of(unet.config, *model.text);
+  if (components.parts.contains("vae"))
+    model.vae = std::make_shared<Autoencoder>(
+        built(part(components, "vae"), dtype, device, [&](const Json& config, Weights& weights) {
+          return autoencoder(config, weights, device);
+        }));
+  Weights weights({std::move(unet.tensors), {}}, unet.file, dtype, device);
+  model.network = unet2d_condition(unet.config, weights);
+  model.parameters = weights.finish();
+  model.pixel_scale = model.vae ? model.vae->downscale() : 1;
+  model.image_size = unet.config.value("sample_size", int64_t{64}) * model.pixel_scale;
+  model.width = model.parameters.front().second.size(0);
+  const auto guidance = unet.config.find("time_cond_proj_dim");
+  if (guidance != unet.config.end() && guidance->is_number_integer())
+    model.guidance_channels = guidance->get<int64_t>();
+  if (components.parts.contains("scheduler"))
+    model.scheduler = components.parts["scheduler"].config;
+  return model;
+}
+
+}  // namespace tiller

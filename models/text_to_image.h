@@ -1,0 +1,12 @@
+#pragma once
+#include "models/components.h"
+#include "models/model.h"
+
+namespace tiller {
+
+/// A model of the Stable Diffusion family from its parts: the UNet in `dtype` on `device`, text
+/// encoders and VAE beside it. Throws Error naming the part that is missing, and its missing,
+/// surplus or misshapen tensors.
+Model text_to_image_model(Components, at::ScalarType dtype, at::Device device);
+
+}  // namespace tiller

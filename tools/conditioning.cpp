@@ -1,0 +1,113 @@
+#include "tools/conditioning.h"
+
+#include <ATen/ATen.h>
+
+namespace tiller {
+namespace {
+
+Tensor labels_of(std::span<const ImageSpec> images) {
+  std::vector<int64_t> labels;
+  for (const auto& image : images) labels.push_back(image.label);
+  return at::tensor(labels, at::kLong);
+}
+
+void add_labels(const Generation& generation, std::span<const ImageSpec> images,
+                GuidedBatch& batch) {
+  const Model& model = generation.model;
+  if (model.classes == 0) return;
+  batch.positive.label = labels_of(images).to(generation.device);
+  if (!model.null_label) return;
+  batch.negative.emplace();
+  batch.negative->label = at::full_like(batch.positive.label, model.classes);
+}
+
+/// (B, 5 or 6): original height and width, crop's top and left, then the target's height and width
+/// or, of SDXL's refiner, the aesthetic score.
+Tensor time_ids(const Generation& generation, int64_t images, double score) {
+  const TextRequest& text = generation.request.text;
+  const auto chosen = [&](const ImageSize& size) {
+    return size == ImageSize{} ? generation.request.size : size;
+  };
+  const ImageSize original = chosen(text.original), target = chosen(text.target);
+  std::vector<double> ids = {double(original.height), double(original.width), double(text.crop_top),
+                             double(text.crop_left)};
+  if (generation.model.time_ids == 5)
+    ids.push_back(score);
+  else
+    ids.insert(ids.end(), {double(target.height), double(target.width)});
+  return at::tensor(ids, at::kFloat).repeat({images, 1}).to(generation.device);
+}
+
+/// sin and cos of 1000 (w - 1), as diffusers embeds the guidance scale of distilled networks.
+Tensor guidance_embedding(const Generation& generation, int64_t images) {
+  const Tensor w =
+      at::full({images}, 1000 * (generation.request.embedded_guidance - 1), at::kFloat);
+  return timestep_embedding(w, generation.model.guidance_channels, /*sin_first=*/true, 1)
+      .to(generation.device);
+}
+
+Conditioning text_conditioning(const std::vector<const PromptStates*>& states) {
+  std::vector<Tensor> contexts, pooled;
+  for (const auto* state : states) {
+    contexts.push_back(state->context);
+    if (state->pooled.defined()) pooled.push_back(state->pooled);
+  }
+  Conditioning conditioning;
+  conditioning.context = at::cat(contexts);
+  if (!pooled.empty()) conditioning.pooled = at::cat(pooled);
+  return conditioning;
+}
+
+void add_prompts(const Generation& generation, std::span<const ImageSpec> images,
+                 GuidedBatch& batch) {
+  if (!generation.model.text) return;
+  std::vector<const PromptStates*> states;
+  for (const auto& image : images) states.push_back(&generation.prompts.positive.at(image.prompt));
+  batch.positive = text_conditioning(states);
+  batch.negative = text_conditioning({images.size(), &generation.prompts.negative});
+  const TextRequest& text = generation.request.text;
+  const int64_t count = int64_t(images.size());
+  if (generation.model.time_ids) {
+    batch.positive.time_ids = time_ids(generation, count, text.aesthetic_score);
+    batch.negative->time_ids = generation.model.time_ids == 5
+                                   ? time_ids(generation, count, text.negative_aesthetic_score)
+                                   : batch.positive.time_ids;
+  }
+  if (generation.model.guidance_channels)
+    batch.positive.guidance = batch.negative->guidance = guidance_embedding(generation, count);
+}
+
+}  // namespace
+
+PromptTable encode_prompts(const Generation& generation) {
+  PromptTable table;
+  if (!generation.model.text) return table;
+  const TextModel& model = *generation.model.text;
+  const TextRequest& text = generation.request.text;
+  const PromptOptions options{.plain = text.plain, .clip_skip = text.clip_skip};
+  int64_t chunks = chunks_of(model, text.negative, options);
+  for (const auto& prompt : text.prompts)
+    chunks = std::max(chunks, chunks_of(model, prompt, options));
+  const auto encoded = [&](const std::string& prompt) {
+    PromptStates states = encode_prompt(model, prompt, options, chunks);
+    for (Tensor* part : {&states.context, &states.pooled})
+      if (part->defined()) *part = part->to(generation.device);
+    return states;
+  };
+  for (const auto& prompt : text.prompts)
+    if (!table.positive.contains(prompt)) table.positive[prompt] = encoded(prompt);
+  table.negative = encoded(text.negative);
+  if (model.zero_negative && !text.negative_given) table.negative = zeros_like(table.negative);
+  return table;
+}
+
+GuidedBatch guided_batch(const Generation& generation, std::span<const ImageSpec> images) {
+  GuidedBatch batch;
+  for (const auto& image : images) batch.seeds.push_back(image.seed);
+  batch.steps = generation.trajectory.steps();
+  add_labels(generation, images, batch);
+  add_prompts(generation, images, batch);
+  return batch;
+}
+
+}  // namespace tiller
