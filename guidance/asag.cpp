@@ -41,10 +41,10 @@ GuidanceEntry asag_guidance() {
           .description = "Adversarial Sinkhorn attention: away from attention to the unlike",
           .paper = "2511.07499",
           .options = options,
-          .make = [](const Options& options, std::vector<Site> sites) {
-            return perturbed_guidance(
-                options.number("scale"),
-                std::make_unique<AdversarialAttention>(std::move(sites), iterations_from(options)));
+          .make = [](const Options& options, GuidanceContext context) {
+            return perturbed_guidance(options.number("scale"),
+                                      std::make_unique<AdversarialAttention>(
+                                          std::move(context.sites), iterations_from(options)));
           }};
 }
 

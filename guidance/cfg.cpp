@@ -34,7 +34,8 @@ GuidanceEntry cfg_guidance() {
           .paper = "2207.12598",
           .options = {{"scale", "7.5", "guidance scale; 1: off"}},
           .needs_negative = true,
-          .make = [](const Options& options, std::vector<Site>) -> std::unique_ptr<Guidance> {
+          .family = "cfg",
+          .make = [](const Options& options, GuidanceContext) -> std::unique_ptr<Guidance> {
             return std::make_unique<ClassifierFree>(options.number("scale"));
           }};
 }

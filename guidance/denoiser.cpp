@@ -30,24 +30,24 @@ class GuidedDenoiser {
                  bool share, GuidanceCost* cost)
       : model_(model), guidances_(guidances), batch_(std::move(batch)), share_(share), cost_(cost) {
     for (const auto& chosen : guidances_) {
-      if (int(chosen.from * batch_.steps) >= int(chosen.to * batch_.steps))
-        throw UsageError("guidance " + chosen.text +
-                         ": its interval from=" + std::to_string(chosen.from).substr(0, 5) +
-                         " to=" + std::to_string(chosen.to).substr(0, 5) + " holds none of the " +
-                         std::to_string(batch_.steps) + " steps, expected a wider one.");
-      if (chosen.entry->needs_negative && !batch_.negative)
-        throw UsageError("guidance " + chosen.entry->name +
-                         ": got no negative conditioning, expected one.");
+      check(chosen);
+      chosen.guidance->begin_run();
     }
   }
 
   Prediction predict(const Tensor& x, const NoiseLevel& level) const {
-    const GuidanceStep step = step_at(x, level);
-    std::vector<Dialogue> dialogues = active_at(level.step);
+    const std::vector<bool> active = active_at(level);
+    const GuidanceStep step = step_at(x, level, active);
+    std::vector<Dialogue> dialogues;
+    for (size_t i = 0; i < guidances_.size(); ++i)
+      if (active[i]) dialogues.push_back({guidances_[i].guidance.get(), {}});
     for (auto& dialogue : dialogues) dialogue.guidance->begin_step(step);
     const Tensor raw = converse(step, dialogues);
     const Tensor guided = combined(step, dialogues, without_variance(raw));
     Prediction prediction = to_prediction(guided, x, level, model_.prediction);
+    const Tensor renoise = renoised(step, dialogues);
+    if (renoise.defined())
+      prediction.renoise = to_prediction(renoise, x, level, model_.prediction).epsilon;
     if (model_.learned_variance) {
       const int64_t channels = model_.network->out_channels();
       prediction.variance = raw.narrow(1, channels, raw.size(1) - channels);
@@ -56,7 +56,22 @@ class GuidedDenoiser {
   }
 
  private:
-  GuidanceStep step_at(const Tensor& x, const NoiseLevel& level) const {
+  void check(const ChosenGuidance& chosen) const {
+    if (int(chosen.from * batch_.steps) >= int(chosen.to * batch_.steps))
+      throw UsageError("guidance " + chosen.text +
+                       ": its interval from=" + std::to_string(chosen.from).substr(0, 5) +
+                       " to=" + std::to_string(chosen.to).substr(0, 5) + " holds none of the " +
+                       std::to_string(batch_.steps) + " steps, expected a wider one.");
+    const auto require = [&](bool needed, bool there, const std::string& what) {
+      if (needed && !there)
+        throw UsageError("guidance " + chosen.entry->name + ": got no " + what + ", expected one.");
+    };
+    require(chosen.entry->needs_negative, batch_.negative.has_value(), "negative conditioning");
+    require(chosen.entry->needs_empty, batch_.empty.has_value(), "conditioning of an empty prompt");
+  }
+
+  GuidanceStep step_at(const Tensor& x, const NoiseLevel& level,
+                       const std::vector<bool>& active) const {
     if (static_cast<int64_t>(batch_.seeds.size()) != x.size(0))
       throw Error("seeds: got " + std::to_string(batch_.seeds.size()) +
                   ", expected one for each of " + std::to_string(x.size(0)) + " images.");
@@ -67,24 +82,39 @@ class GuidedDenoiser {
     step.x = x;
     step.positive = &batch_.positive;
     step.negative = batch_.negative ? &*batch_.negative : nullptr;
+    step.empty = batch_.empty ? &*batch_.empty : nullptr;
+    for (size_t i = 0; i < guidances_.size(); ++i)
+      step.asks_negative |= active[i] && guidances_[i].entry->needs_negative;
     return step;
   }
 
-  std::vector<Dialogue> active_at(int step) const {
-    std::vector<Dialogue> active;
+  /// Which guidances act at a level. All evaluations of a step follow its first one, whose sigma
+  /// decides.
+  std::vector<bool> active_at(const NoiseLevel& level) const {
+    if (decided_step_ == level.step) return active_;
+    const double sigma = level.sigma / level.alpha;
+    active_.clear();
     for (const auto& chosen : guidances_)
-      if (int(chosen.from * batch_.steps) <= step && step < int(chosen.to * batch_.steps))
-        active.push_back({chosen.guidance.get(), {}});
-    return active;
+      active_.push_back(int(chosen.from * batch_.steps) <= level.step &&
+                        level.step < int(chosen.to * batch_.steps) && chosen.sigma_to < sigma &&
+                        sigma <= chosen.sigma_from);
+    decided_step_ = level.step;
+    return active_;
   }
 
   /// Asks in stages until no guidance has a question left. Returns the network's raw output for the
   /// conditional branch.
   Tensor converse(const GuidanceStep& step, std::vector<Dialogue>& dialogues) const {
-    std::vector<Asked> stage = {{{.branch = {step.positive, nullptr}}, nullptr}};
+    std::vector<Asked> stage = {{{.branch = {step.positive}}, nullptr}};
+    const Perturbation* cross = nullptr;
+    for (const auto& dialogue : dialogues)
+      if (const auto* own = dialogue.guidance->cross(step)) cross = own;
     Tensor conditional;
     for (;; stage.clear()) {
       for (auto& dialogue : dialogues) ask(step, dialogue, stage);
+      for (auto& asked : stage)
+        if (asked.request.branch.conditioning->context.is_same(step.positive->context))
+          asked.request.branch.cross = cross;
       if (stage.empty()) return conditional;
       const std::vector<Tensor> outputs = answer(step, stage);
       if (!conditional.defined()) {
@@ -143,6 +173,16 @@ class GuidedDenoiser {
     return output.narrow(1, 0, model_.network->out_channels());
   }
 
+  /// The raw output to noise samples with; undefined: the guided one.
+  static Tensor renoised(const GuidanceStep& step, const std::vector<Dialogue>& dialogues) {
+    Tensor renoise;
+    for (const auto& dialogue : dialogues) {
+      const Tensor own = dialogue.guidance->renoise(step, dialogue.answers);
+      if (own.defined()) renoise = own;
+    }
+    return renoise;
+  }
+
   /// D_c + sum_i delta_i, then post-processing.
   static Tensor combined(const GuidanceStep& step, const std::vector<Dialogue>& dialogues,
                          const Tensor& conditional) {
@@ -156,12 +196,13 @@ class GuidedDenoiser {
     return guided;
   }
 
- private:
   const Model& model_;
   std::span<ChosenGuidance> guidances_;
   GuidedBatch batch_;
   bool share_;
   GuidanceCost* cost_;
+  mutable int decided_step_ = -1;
+  mutable std::vector<bool> active_;
 };
 
 }  // namespace

@@ -9,8 +9,9 @@ namespace tiller {
 struct GuidedBatch {
   Conditioning positive;
   std::optional<Conditioning> negative;
-  std::vector<uint64_t> seeds;  ///< One an image.
-  int steps = 1;                ///< Of the whole run.
+  std::optional<Conditioning> empty;  ///< Of the empty prompt, where a guidance needs_empty.
+  std::vector<uint64_t> seeds;        ///< One an image.
+  int steps = 1;                      ///< Of the whole run.
 };
 
 /// What a run has cost, for --json.

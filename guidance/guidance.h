@@ -12,6 +12,8 @@ struct GuidanceStep {
   Tensor x;  ///< (B, C, H, W), not yet scaled for the network.
   const Conditioning* positive = nullptr;
   const Conditioning* negative = nullptr;  ///< nullptr: the model knows none.
+  const Conditioning* empty = nullptr;     ///< Of the empty prompt; nullptr: there is none.
+  bool asks_negative = false;  ///< Whether a guidance that acts at this step needs the negative.
 };
 
 /// An evaluation that a guidance asks for.
@@ -25,22 +27,32 @@ struct Request {
 /// conditional prediction, then post-processing in the order in which guidances were given.
 /// Answers are raw network outputs without learned variance, (B, C, H, W) float32: the conditional
 /// prediction first, then what this guidance asked for, in the order in which it asked.
-/// Outside its interval of steps none of its functions is called.
+/// Outside its interval of steps none of its functions but begin_run is called.
 class Guidance {
  public:
   virtual ~Guidance() = default;
+  /// Forgets the last run: state across steps starts afresh.
+  virtual void begin_run() {}
   /// Draws and prepares what an evaluation needs; called before `requests`. Samplers of higher
-  /// order evaluate more than once at the same step. State across steps starts afresh at step 0.
+  /// order evaluate more than once at the same step.
   virtual void begin_step(const GuidanceStep&) {}
+  /// A perturbation of cross-attention for all branches that read the positive conditioning, D_c
+  /// itself included (NAG). nullptr: none.
+  virtual const Perturbation* cross(const GuidanceStep&) const { return nullptr; }
   /// What this guidance asks for besides the conditional branch, in stages: called first without
   /// answers, then with the answers so far, until it has some and returns nothing.
-  virtual std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) = 0;
+  virtual std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) {
+    return {};
+  }
   /// Its difference, given all answers. Undefined: none.
-  virtual Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) = 0;
+  virtual Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) { return {}; }
   /// Post-processing of the sum. conditional: D_c.
   virtual Tensor finish(const GuidanceStep&, Tensor guided, const Tensor& conditional) {
     return guided;
   }
+  /// The raw output whose epsilon the sampler noises the sample with (CFG++). Undefined: the guided
+  /// one.
+  virtual Tensor renoise(const GuidanceStep&, std::span<const Tensor> answers) { return {}; }
 };
 
 }  // namespace tiller

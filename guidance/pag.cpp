@@ -23,9 +23,9 @@ GuidanceEntry pag_guidance() {
           .description = "Perturbed attention: away from the prediction without self-attention",
           .paper = "2403.17377",
           .options = perturbed_options("3", "mid"),
-          .make = [](const Options& options, std::vector<Site> sites) {
-            return perturbed_guidance(options.number("scale"),
-                                      std::make_unique<IdentityAttention>(std::move(sites)));
+          .make = [](const Options& options, GuidanceContext context) {
+            return perturbed_guidance(options.number("scale"), std::make_unique<IdentityAttention>(
+                                                                   std::move(context.sites)));
           }};
 }
 

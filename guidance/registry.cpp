@@ -1,5 +1,7 @@
 #include "guidance/registry.h"
 
+#include <ATen/ATen.h>
+
 #include "io/error.h"
 
 namespace tiller {
@@ -7,10 +9,25 @@ namespace tiller {
 /// One line a guidance: X(name) lists what `GuidanceEntry name_guidance()` in its own file returns.
 #define TILLER_GUIDANCES(X) \
   X(cfg)                    \
+  X(apg)                    \
+  X(cfg_plus_plus)          \
+  X(cfg_zero)               \
+  X(tcfg)                   \
+  X(fdg)                    \
+  X(dynthresh)              \
+  X(perp_neg)               \
+  X(icg)                    \
+  X(nag)                    \
   X(tpg)                    \
+  X(ssg)                    \
   X(asag)                   \
   X(pag)                    \
   X(seg)                    \
+  X(slg)                    \
+  X(tsg)                    \
+  X(swg)                    \
+  X(sag)                    \
+  X(autoguidance)           \
   X(rescale)
 
 #define TILLER_DECLARE(name) GuidanceEntry name##_guidance();
@@ -19,21 +36,25 @@ TILLER_GUIDANCES(TILLER_DECLARE)
 
 namespace {
 
+bool has_option(const GuidanceEntry& entry, const std::string& name) {
+  return std::any_of(entry.options.begin(), entry.options.end(),
+                     [&](const Option& option) { return option.name == name; });
+}
+
 std::vector<GuidanceEntry> all_guidances() {
 #define TILLER_ENTRY(name) name##_guidance(),
   std::vector<GuidanceEntry> all = {TILLER_GUIDANCES(TILLER_ENTRY)};
 #undef TILLER_ENTRY
-  for (auto& entry : all) {
-    entry.options.push_back({"from", "0", "share of the steps before it starts"});
-    entry.options.push_back({"to", "1", "share of the steps after which it stops"});
-  }
+  const std::vector<Option> interval = {
+      {"from", "0", "share of the steps before it starts"},
+      {"to", "1", "share of the steps after which it stops"},
+      {"sigma_from", "inf", "starts at sigmas up to this one"},
+      {"sigma_to", "0", "stops at sigmas down to this one"},
+  };
+  for (auto& entry : all)
+    for (const auto& option : interval)
+      if (!has_option(entry, option.name)) entry.options.push_back(option);
   return all;
-}
-
-bool has_layers(const GuidanceEntry& entry) {
-  for (const auto& option : entry.options)
-    if (option.name == "layers") return true;
-  return false;
 }
 
 /// For a sum that was written without spaces, or with commas.
@@ -60,11 +81,16 @@ void require_negative(const Model& model) {
   if (model.kind != "adm" || model.null_label) return;
   std::vector<std::string> others;
   for (const auto& entry : guidances())
-    if (has_layers(entry)) others.push_back(entry.name);
+    if (has_option(entry, "layers")) others.push_back(entry.name);
   throw UsageError(std::string("got a model that ") +
                    (model.classes ? "was trained without label dropout" : "knows no labels") +
                    ", expected one with an unconditional branch. Without one there are " +
                    enumerate(others) + ".");
+}
+
+void require_text(const Model& model) {
+  if (model.kind == "adm")
+    throw UsageError("got a model that reads no text, expected a text-to-image model.");
 }
 
 std::vector<Site> chosen_sites(const GuidanceEntry& entry, const Options& options,
@@ -78,34 +104,66 @@ std::vector<Site> chosen_sites(const GuidanceEntry& entry, const Options& option
   return chosen;
 }
 
-ChosenGuidance configure(const GuidanceEntry& entry, const std::string& text,
-                         const std::string& written, const Model& model) {
-  const Options options = parse_options("options", written, entry.options);
-  if (entry.needs_negative) require_negative(model);
-  std::vector<Site> sites;
-  if (has_layers(entry)) sites = chosen_sites(entry, options, model.network->sites());
-  ChosenGuidance chosen;
-  chosen.text = text;
-  chosen.entry = &entry;
+void read_interval(const Options& options, ChosenGuidance& chosen) {
+  const double infinity = std::numeric_limits<double>::infinity();
   chosen.from = options.number("from", 0, 1);
   chosen.to = options.number("to", 0, 1);
   if (chosen.from >= chosen.to)
     throw UsageError("from: got '" + options.text("from") + "', expected less than to (" +
                      options.text("to") + ").");
+  chosen.sigma_from = options.number("sigma_from", 0, infinity);
+  chosen.sigma_to = options.number("sigma_to", 0, infinity);
+  if (chosen.sigma_from <= chosen.sigma_to)
+    throw UsageError("sigma_from: got '" + options.text("sigma_from") +
+                     "', expected more than sigma_to (" + options.text("sigma_to") + ").");
+}
+
+ChosenGuidance configure(const GuidanceEntry& entry, const std::string& text,
+                         const std::string& written, const Model& model, const ModelLoader& load) {
+  const Options options = parse_options("options", written, entry.options);
+  if (entry.needs_text) require_text(model);
+  if (entry.needs_negative) require_negative(model);
+  std::vector<Site> sites;
+  if (has_option(entry, "layers")) sites = chosen_sites(entry, options, model.network->sites());
+  ChosenGuidance chosen;
+  chosen.text = text;
+  chosen.entry = &entry;
+  read_interval(options, chosen);
   for (const Site& site : sites) chosen.sites.push_back(site.path);
-  chosen.guidance = entry.make(options, std::move(sites));
+  chosen.guidance = entry.make(options, {model, load, std::move(sites)});
   return chosen;
 }
 
-ChosenGuidance choose(const std::string& text, const Model& model) {
+ChosenGuidance choose(const std::string& text, const Model& model, const ModelLoader& load) {
   const size_t colon = text.find(':');
   const GuidanceEntry& entry = find_guidance(text.substr(0, colon));
   const std::string options = colon == std::string::npos ? "" : text.substr(colon + 1);
   try {
-    return configure(entry, text, options, model);
+    return configure(entry, text, options, model, load);
   } catch (const UsageError& error) {
     throw UsageError("guidance " + entry.name + ": " + error.what() + sum_hint(text));
   }
+}
+
+bool overlap(const ChosenGuidance& a, const ChosenGuidance& b) {
+  return a.from < b.to && b.from < a.to && a.sigma_to < b.sigma_from && b.sigma_to < a.sigma_from;
+}
+
+void refuse_rivals(const std::vector<ChosenGuidance>& chosen) {
+  for (size_t i = 0; i < chosen.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      const GuidanceEntry &a = *chosen[j].entry, &b = *chosen[i].entry;
+      const bool namesakes = a.name == a.family && b.name == b.family;
+      if (a.family.empty() || a.family != b.family || namesakes || !overlap(chosen[i], chosen[j]))
+        continue;
+      std::vector<std::string> names;
+      for (const auto& entry : guidances())
+        if (entry.family == a.family) names.push_back(entry.name);
+      throw UsageError("guidance " + b.name + ": got it at the same steps as " + a.name +
+                       ", expected one at a time" +
+                       (names.size() > 1 ? " of " + enumerate(names, 20) : "") +
+                       ". Drop one or part them by from and to.");
+    }
 }
 
 std::vector<std::string> split_sum(const std::string& text) {
@@ -126,11 +184,16 @@ const std::vector<GuidanceEntry>& guidances() {
 }
 
 std::vector<ChosenGuidance> choose_guidances(const std::vector<std::string>& texts,
-                                             const Model& model) {
+                                             const Model& model, const ModelLoader& load) {
+  const ModelLoader like_the_first = [&model](const fs::path& path) {
+    const Tensor& tensor = model.parameters.front().second;
+    return load_model(path, tensor.scalar_type(), tensor.device());
+  };
   std::vector<ChosenGuidance> chosen;
   for (const auto& text : texts)
     for (const auto& part : split_sum(text))
-      if (part != "none") chosen.push_back(choose(part, model));
+      if (part != "none") chosen.push_back(choose(part, model, load ? load : like_the_first));
+  refuse_rivals(chosen);
   return chosen;
 }
 

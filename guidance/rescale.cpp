@@ -37,7 +37,7 @@ GuidanceEntry rescale_guidance() {
           .description = "Gives the sum of the others the conditional prediction's contrast back",
           .paper = "2305.08891",
           .options = {{"phi", "0.7", "share of the rescaled prediction, 0 to 1"}},
-          .make = [](const Options& options, std::vector<Site>) -> std::unique_ptr<Guidance> {
+          .make = [](const Options& options, GuidanceContext) -> std::unique_ptr<Guidance> {
             return std::make_unique<Rescale>(options.number("phi", 0, 1));
           }};
 }

@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 
+#include "guidance/filter.h"
 #include "guidance/perturbed.h"
 #include "guidance/seg.h"
 
@@ -48,12 +49,7 @@ Tensor blur_matrix(int64_t size, double sigma) {
   const auto odd = [](int64_t n) { return n + 1 - n % 2; };
   const double wanted = std::min(std::ceil(6 * sigma), double(size));
   const int64_t radius = std::min(odd(int64_t(wanted)), odd(size)) / 2;
-  const Tensor offsets = at::arange(-radius, radius + 1, at::kDouble);
-  Tensor taps = (-0.5 * (offsets / sigma).square()).exp();
-  taps = (taps / taps.sum()).to(at::kFloat);
-  const Tensor position = (at::arange(size, at::kDouble).unsqueeze(1) + offsets).abs();
-  const Tensor source = (size - 1 - (size - 1 - position).abs()).to(at::kLong);
-  return at::zeros({size, size}).scatter_add_(1, source, taps.expand(source.sizes()).contiguous());
+  return line_filter(size, gaussian_taps(2 * radius + 1, sigma));
 }
 
 Tensor blur_tokens(const Tensor& x, const Tensor& rows, const Tensor& columns) {
@@ -70,11 +66,12 @@ GuidanceEntry seg_guidance() {
           .description = "Smoothed energy: away from the prediction with blurred queries",
           .paper = "2408.00760",
           .options = options,
-          .make = [](const Options& options, std::vector<Site> sites) {
+          .make = [](const Options& options, GuidanceContext context) {
             const double infinity = std::numeric_limits<double>::infinity();
             const double sigma = options.number("sigma", 0.01, infinity);
-            return perturbed_guidance(options.number("scale"),
-                                      std::make_unique<SmoothedQueries>(std::move(sites), sigma));
+            return perturbed_guidance(
+                options.number("scale"),
+                std::make_unique<SmoothedQueries>(std::move(context.sites), sigma));
           }};
 }
 

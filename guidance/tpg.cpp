@@ -62,9 +62,9 @@ GuidanceEntry tpg_guidance() {
           .paper = "2506.10036",
           .options = perturbed_options("3", ""),
           .default_layers = tpg_layers,
-          .make = [](const Options& options, std::vector<Site> sites) {
+          .make = [](const Options& options, GuidanceContext context) {
             return perturbed_guidance(options.number("scale"),
-                                      std::make_unique<TokenShuffle>(std::move(sites)));
+                                      std::make_unique<TokenShuffle>(std::move(context.sites)));
           }};
 }
 

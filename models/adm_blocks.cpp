@@ -44,7 +44,7 @@ Tensor AttentionBlock::operator()(Rows& rows, const Tensor& x) const {
   const Tensor parts = new_order ? joined.unflatten(2, {3, heads, -1}).permute({2, 0, 3, 1, 4})
                                  : joined.unflatten(2, {heads, 3, -1}).permute({3, 0, 2, 1, 4});
   const Tensor attended = merge_heads(rows.attention(site, parts[0], parts[1], parts[2]));
-  const Tensor result = rows.expand(tokens) + proj_out(rows, attended);
+  const Tensor result = rows.resume(rows.expand(tokens) + proj_out(rows, attended));
   return from_tokens(rows.leave_stack(result), height, width);
 }
 

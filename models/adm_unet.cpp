@@ -18,6 +18,7 @@ class AdmUNet final : public Network {
   int64_t in_channels() const override { return config_.in_channels; }
   int64_t out_channels() const override { return config_.in_channels; }
   int64_t size_multiple() const override { return int64_t{1} << (config_.channel_mult.size() - 1); }
+  int64_t time_channels() const override { return 4 * config_.num_channels; }
   Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const override;
 
  private:
@@ -159,7 +160,7 @@ Tensor AdmUNet::embed(const Tensor& t, Rows& rows) const {
   const Tensor& weight = time_embed0_.weight;
   const Tensor waves =
       timestep_embedding(rows.roots(t), config_.num_channels).to(weight.scalar_type());
-  Tensor embedded = time_embed2_(rows, at::silu(time_embed0_(rows, waves)));
+  Tensor embedded = rows.time(time_embed2_(rows, at::silu(time_embed0_(rows, waves))));
   if (label_embedding_.defined())
     embedded = embedded + at::embedding(label_embedding_, rows.gather(&Conditioning::label));
   return at::silu(embedded);

@@ -2,6 +2,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "models/perturbation.h"
 
@@ -22,6 +23,7 @@ struct Conditioning {
 struct Branch {
   const Conditioning* conditioning = nullptr;
   const Perturbation* perturbation = nullptr;
+  const Perturbation* cross = nullptr;  ///< One of kind cross, besides the other.
 };
 
 struct RowOptions {
@@ -34,6 +36,8 @@ struct FlopCount {
   double spent = 0;     ///< As evaluated.
   double unshared = 0;  ///< Had each branch been evaluated alone.
 };
+
+using ContextProjection = std::function<std::pair<Tensor, Tensor>(const Tensor& contexts)>;
 
 /// The rows of one batched evaluation. Branches that so far had the same input, conditioning and no
 /// perturbation share a group of B rows; the group forks at the first site where they differ. New
@@ -54,6 +58,8 @@ class Rows {
 
   /// x of B rows, repeated for each group that exists at the start.
   Tensor roots(const Tensor& x) const;
+  /// The time embedding (R, E) of the groups at the start, perturbed where branches ask for it.
+  Tensor time(Tensor embedding) const;
   /// A conditioning's tensor for each group, concatenated. Undefined when the branches have none.
   Tensor gather(Tensor Conditioning::*part) const;
   /// Brings a tensor made when there were fewer groups up to the present ones.
@@ -65,6 +71,11 @@ class Rows {
   Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v);
   /// Before cross-attention: forks groups whose branches read different contexts.
   Tensor split_contexts(Tensor tokens);
+  /// Cross-attention of all groups to their contexts. q: (R, heads, N, d); project: keys and values
+  /// of contexts (R', L, D), each (R', heads, L, d).
+  Tensor cross_attention(const Site&, const Tensor& q, const ContextProjection& project);
+  /// After a stack's last block, before any other layer: rows of branches that skipped blocks.
+  Tensor resume(Tensor tokens);
   /// After a stack's last site: shuffles that were put off are done here, as one permutation.
   /// tokens: (R, N, C).
   Tensor leave_stack(Tensor tokens);
@@ -79,6 +90,10 @@ class Rows {
   Tensor replace(const Tensor& x, int64_t group, const Tensor& rows) const;
   Tensor slice(const Tensor& x, int64_t group) const;
   bool acts(int64_t branch, const Site&, Perturbation::Kind) const;
+  Tensor resume_before(const Site* next, Tensor tokens);
+  void observe(const Site&, const Tensor& q, const Tensor& k) const;
+  Tensor attend_to_second(const Tensor& q, const std::vector<int64_t>& groups,
+                          const ContextProjection&);
 
   std::vector<Branch> branches_;
   int64_t images_;
@@ -87,6 +102,8 @@ class Rows {
   std::vector<std::vector<int64_t>> members_;  // branches of each group
   std::vector<int64_t> parents_;               // the group that each group forked from; -1: a root
   std::map<int64_t, Tensor> pending_;          // permutations put off, by branch
+  std::map<int64_t, Tensor> skipping_;         // tokens that blocks are skipped with, by branch
+  std::optional<int64_t> doing_;               // branches that an operation is for; empty: all
 };
 
 }  // namespace tiller

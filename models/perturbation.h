@@ -15,14 +15,18 @@ struct StepContext {
   at::Device device = at::kCPU;
 };
 
-/// A rule that changes tokens or attention at chosen sites, for the rows of one branch.
+/// A rule that changes what a network does at chosen sites, for the rows of one branch.
 /// Networks call it; guidance/ implements it. B counts images.
 class Perturbation {
  public:
   enum class Kind {
     permutation,  ///< Shuffles the tokens that enter a site.
     tokens,       ///< Changes the tokens that enter a site in any other way.
-    attention     ///< Replaces the self-attention of a site.
+    attention,    ///< Replaces the self-attention of a site.
+    skip,         ///< A site's block returns what enters it.
+    cross,        ///< Blends a site's cross-attention with that to a second context.
+    time,         ///< Changes the time embedding; has no sites.
+    observe       ///< Changes nothing: reads the queries and keys of a site's self-attention.
   };
   virtual ~Perturbation() = default;
   virtual Kind kind() const = 0;
@@ -35,6 +39,15 @@ class Perturbation {
   virtual Tensor tokens(const Site&, const Tensor& x) const { return x; }
   /// kind attention: q, k, v of (B, heads, N, d) to (B, heads, N, d).
   virtual Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v) const;
+  /// kind cross: the second context, (B, L, D).
+  virtual Tensor context() const { return {}; }
+  /// kind cross: cross-attention to the branch's own context and to the second one, with the same
+  /// queries, (B, heads, N, d) each, to one of that shape.
+  virtual Tensor blend(const Tensor& own, const Tensor& second) const { return own; }
+  /// kind time: the time embedding, (B, E), as its layers give it, to the same shape.
+  virtual Tensor time(const Tensor& embedding) const { return embedding; }
+  /// kind observe: q, k of (B, heads, N, d).
+  virtual void observe(const Site&, const Tensor& q, const Tensor& k) const {}
 };
 
 }  // namespace tiller

@@ -9,6 +9,12 @@
 namespace tiller {
 namespace {
 
+/// The branch's perturbation of the time embedding; nullptr: none.
+const Perturbation* time_rule(const Branch& branch) {
+  const Perturbation* rule = branch.perturbation;
+  return rule && rule->kind() == Perturbation::Kind::time ? rule : nullptr;
+}
+
 /// Whether two branches read the same from the start of the network on. Contexts come in later.
 bool same_root(const Branch& a, const Branch& b) {
   const auto same = [&](Tensor Conditioning::*part) {
@@ -16,11 +22,11 @@ bool same_root(const Branch& a, const Branch& b) {
   };
   return same(&Conditioning::label) && same(&Conditioning::pooled) &&
          same(&Conditioning::time_ids) && same(&Conditioning::guidance) &&
-         same(&Conditioning::channels);
+         same(&Conditioning::channels) && time_rule(a) == time_rule(b);
 }
 
 bool same_context(const Branch& a, const Branch& b) {
-  return a.conditioning->context.is_same(b.conditioning->context);
+  return a.conditioning->context.is_same(b.conditioning->context) && a.cross == b.cross;
 }
 
 Tensor shuffled(const Tensor& tokens, const Tensor& permutation) {
@@ -57,7 +63,7 @@ Rows::Rows(std::span<const Branch> branches, int64_t images, RowOptions options)
 
 void Rows::count(double operations, int64_t rows) {
   flops_.spent += operations;
-  flops_.unshared += operations / rows * images_ * branches();
+  flops_.unshared += operations / rows * images_ * doing_.value_or(branches());
 }
 
 Tensor Rows::slice(const Tensor& x, int64_t group) const {
@@ -67,6 +73,13 @@ Tensor Rows::slice(const Tensor& x, int64_t group) const {
 Tensor Rows::roots(const Tensor& x) const {
   const auto copies = std::count(parents_.begin(), parents_.end(), -1);
   return copies == 1 ? x : at::cat(std::vector<Tensor>(copies, x));
+}
+
+Tensor Rows::time(Tensor embedding) const {
+  for (int64_t g = 0; g < groups(); ++g)
+    if (const Perturbation* rule = time_rule(branches_[members_[g].front()]))
+      embedding = replace(embedding, g, rule->time(slice(embedding, g)));
+  return embedding;
 }
 
 Tensor Rows::gather(Tensor Conditioning::*part) const {
@@ -126,7 +139,25 @@ Tensor Rows::replace(const Tensor& x, int64_t group, const Tensor& rows) const {
   return parts.size() == 1 ? rows : at::cat(parts);
 }
 
+/// Gives rows of their own to branches that skipped blocks and don't skip `next`.
+Tensor Rows::resume_before(const Site* next, Tensor tokens) {
+  for (auto it = skipping_.begin(); it != skipping_.end();) {
+    const auto& [branch, held] = *it;
+    if (next && acts(branch, *next, Perturbation::Kind::skip)) {
+      ++it;
+      continue;
+    }
+    const int64_t group = isolate(branch);
+    tokens = replace(expand(tokens), group, held);
+    it = skipping_.erase(it);
+  }
+  return tokens;
+}
+
+Tensor Rows::resume(Tensor tokens) { return resume_before(nullptr, std::move(tokens)); }
+
 Tensor Rows::enter(const Site& site, Tensor tokens) {
+  tokens = resume_before(&site, std::move(tokens));
   std::set<int64_t> done;
   for (int64_t b = 0; b < branches(); ++b) {
     const Perturbation* perturbation = branches_[b].perturbation;
@@ -144,12 +175,21 @@ Tensor Rows::enter(const Site& site, Tensor tokens) {
       tokens = expand(tokens);
       if (done.insert(group).second)
         tokens = replace(tokens, group, perturbation->tokens(site, slice(tokens, group)));
+    } else if (acts(b, site, Perturbation::Kind::skip) && !skipping_.contains(b)) {
+      skipping_[b] = slice(tokens, group_of(b));
     }
   }
   return tokens;
 }
 
+void Rows::observe(const Site& site, const Tensor& q, const Tensor& k) const {
+  for (int64_t b = 0; b < branches(); ++b)
+    if (acts(b, site, Perturbation::Kind::observe))
+      branches_[b].perturbation->observe(site, slice(q, group_of(b)), slice(k, group_of(b)));
+}
+
 Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v) {
+  observe(site, q, k);
   std::map<int64_t, const Perturbation*> perturbed;
   for (int64_t b = 0; b < branches(); ++b)
     if (acts(b, site, Perturbation::Kind::attention))
@@ -175,6 +215,41 @@ Tensor Rows::split_contexts(Tensor tokens) {
     split_off(g, [&](const Branch& other) { return !same_context(other, first); });
   }
   return expand(tokens);
+}
+
+/// (groups * B, heads, N, d) for the groups given.
+Tensor Rows::attend_to_second(const Tensor& q, const std::vector<int64_t>& groups,
+                              const ContextProjection& project) {
+  std::vector<Tensor> contexts, queries;
+  int64_t doing = 0;
+  for (const int64_t g : groups) {
+    contexts.push_back(branches_[members_[g].front()].cross->context());
+    queries.push_back(slice(q, g));
+    doing += static_cast<int64_t>(members_[g].size());
+  }
+  doing_ = doing;
+  const auto [k, v] = project(at::cat(contexts));
+  const Tensor own = at::cat(queries);
+  count(4.0 * own.numel() * k.size(2), own.size(0));
+  doing_.reset();
+  return at::scaled_dot_product_attention(own, k, v);
+}
+
+Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextProjection& project) {
+  const auto [k, v] = project(gather(&Conditioning::context));
+  count(4.0 * q.numel() * k.size(2), q.size(0));
+  Tensor attended = at::scaled_dot_product_attention(q, k, v);
+  const auto rule = [&](int64_t group) { return branches_[members_[group].front()].cross; };
+  std::vector<int64_t> blended;
+  for (int64_t g = 0; g < groups(); ++g)
+    if (rule(g) && rule(g)->acts_at(site)) blended.push_back(g);
+  if (blended.empty()) return attended;
+  const Tensor second = attend_to_second(q, blended, project);
+  for (size_t i = 0; i < blended.size(); ++i) {
+    const int64_t g = blended[i];
+    attended = replace(attended, g, rule(g)->blend(slice(attended, g), slice(second, i)));
+  }
+  return attended;
 }
 
 Tensor Rows::leave_stack(Tensor tokens) {

@@ -8,13 +8,15 @@ namespace {
 constexpr int64_t kFeedForwardFactor = 4;
 constexpr double kStackNormEps = 1e-6;
 
-Tensor attend(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
-              const Tensor& context) {
+Tensor attend_to_text(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
+                      const Site& site) {
   const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
-  const Tensor k = split_heads(layer.k(rows, context), layer.heads);
-  const Tensor v = split_heads(layer.v(rows, context), layer.heads);
-  rows.count(4.0 * q.numel() * k.size(2), q.size(0));
-  return layer.out(rows, merge_heads(at::scaled_dot_product_attention(q, k, v)));
+  const auto project = [&](const Tensor& contexts) {
+    const Tensor text = contexts.to(tokens.scalar_type());
+    return std::pair(split_heads(layer.k(rows, text), layer.heads),
+                     split_heads(layer.v(rows, text), layer.heads));
+  };
+  return layer.out(rows, merge_heads(rows.cross_attention(site, q, project)));
 }
 
 Tensor attend_to_self(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
@@ -61,14 +63,14 @@ Tensor TransformerBlock::operator()(Rows& rows, const Tensor& entering) const {
   Tensor tokens = rows.enter(site, entering);
   const Tensor attended = attend_to_self(rows, self, norm1(tokens), site);
   tokens = rows.split_contexts(rows.expand(tokens) + attended);
-  const Tensor context = rows.gather(&Conditioning::context).to(tokens.scalar_type());
-  tokens = tokens + attend(rows, cross, norm2(tokens), context);
+  tokens = tokens + attend_to_text(rows, cross, norm2(tokens), site);
   return tokens + feed_forward(rows, norm3(tokens));
 }
 
 Tensor Transformer2D::operator()(Rows& rows, const Tensor& x) const {
   Tensor tokens = proj_in(rows, to_tokens(norm(x)));
   for (const auto& block : blocks) tokens = block(rows, tokens);
+  tokens = rows.resume(std::move(tokens));
   tokens = rows.leave_stack(proj_out(rows, tokens));
   return rows.expand(x) + from_tokens(tokens, x.size(2), x.size(3));
 }

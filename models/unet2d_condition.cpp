@@ -38,6 +38,7 @@ class UNet2DCondition final : public Network {
   int64_t size_multiple() const override {
     return config_.pad_before_downsampling ? 1 : int64_t{1} << (down_.size() - 1);
   }
+  int64_t time_channels() const override { return config_.time_channels; }
   Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const override;
 
  private:
@@ -117,7 +118,7 @@ Tensor UNet2DCondition::embed_time(const Tensor& t, Rows& rows) const {
     expect_size(guidance, 1, config_.guidance_channels, "guidance embedding");
     features = features + guidance_(rows, guidance.to(dtype()));
   }
-  const Tensor embedding = time_(rows, features);
+  const Tensor embedding = rows.time(time_(rows, features));
   return at::silu(config_.added_channels ? embedding + embed_added(rows) : embedding);
 }
 

@@ -5,68 +5,123 @@
 namespace tiller::test {
 namespace {
 
-const std::vector<std::string> kTexts = {"none",
-                                         "cfg",
-                                         "tpg",
-                                         "tpg:layers=all",
-                                         "tpg:layers=d0+u0",
-                                         "asag",
-                                         "pag",
-                                         "seg",
-                                         "seg:sigma=1",
-                                         "asag:layers=all",
-                                         "cfg:scale=2 + tpg",
-                                         "cfg:scale=2 + tpg + tpg:layers=m0",
-                                         "tpg + asag + pag + seg",
-                                         "cfg:scale=3 + asag + rescale",
-                                         "cfg:scale=2 + cfg:scale=1.5"};
+/// What a test asks of every network: a guidance, and whether its branches share layers.
+struct Case {
+  std::string text;
+  bool shares = true;
+  int evaluations = 1;
+};
 
-std::vector<Model> models() {
-  std::vector<Model> all;
-  all.push_back(toy_model());
-  all.push_back(adm_model());
+const std::vector<Case> kCases = {{"none", false},
+                                  {"cfg", false},
+                                  {"tpg"},
+                                  {"tpg:layers=all"},
+                                  {"tpg:layers=d0+u0"},
+                                  {"asag"},
+                                  {"pag"},
+                                  {"seg"},
+                                  {"seg:sigma=1"},
+                                  {"asag:layers=all"},
+                                  {"slg"},
+                                  {"slg:layers=all"},
+                                  {"slg:layers=d0+u0"},
+                                  {"slg:layers=u0"},
+                                  {"ssg"},
+                                  {"ssg:layers=m0+u0,ratio=0.5"},
+                                  {"cfg:scale=2 + tpg"},
+                                  {"cfg:scale=2 + tpg + tpg:layers=m0"},
+                                  {"tpg + asag + pag + seg + slg + ssg"},
+                                  {"slg:layers=mid + slg:layers=all"},
+                                  {"cfg:scale=3 + asag + rescale"},
+                                  {"apg + pag + rescale"},
+                                  {"cfg:scale=2 + cfg:scale=1.5"},
+                                  {"apg", false},
+                                  {"cfg-zero", false},
+                                  {"tcfg", false},
+                                  {"fdg", false},
+                                  {"dynthresh", false},
+                                  {"cfg++", false},
+                                  {"icg", false},
+                                  {"tsg", false},
+                                  {"tsg + pag + cfg"},
+                                  {"sag", true, 2},
+                                  {"cfg + sag + pag", true, 2},
+                                  {"swg:masked=false", false, 5},
+                                  {"cfg + swg:scale=1", false, 5},
+                                  {"sag + swg + slg", true, 6}};
+
+const std::vector<Case> kTextCases = {
+    {"nag", false},           {"nag + cfg:scale=3"},  {"cfg + nag + slg + tpg"},
+    {"nag + pag:layers=all"}, {"nag + sag", true, 2}, {"perp-neg"},
+    {"perp-neg + nag + icg"}};
+
+/// A network, the guidances to try on it, and images.
+struct Bench {
+  Model model;
+  std::vector<Case> cases;
+  GuidedBatch both, second;  ///< Two images, and the second of them alone.
+
+  Tensor noise() const { return normal({2, model.network->in_channels(), 8, 8}, 1); }
+};
+
+std::vector<Bench> benches() {
+  std::vector<Bench> all;
+  all.push_back({toy_model(), kCases, toy_batch({0, 2}, {7, 8}), toy_batch({2}, {8})});
+  all.push_back({adm_model(), kCases, toy_batch({0, 2}, {7, 8}), toy_batch({2}, {8})});
+  all.push_back({text_model(), kCases, text_batch({7, 8}), text_batch({8})});
+  all.push_back({text_model(), kTextCases, text_batch({7, 8}), text_batch({8})});
   return all;
 }
 
 TEST(Denoiser, SharedEqualsUnshared) {
-  for (const Model& model : models())
-    for (const auto& text : kTexts) {
-      const Tensor x = normal({2, model.network->in_channels(), 4, 4}, 1);
-      const auto batch = toy_batch({0, 2}, {7, 8});
+  const at::NoGradGuard guard;
+  for (const Bench& bench : benches())
+    for (const auto& [text, shares, evaluations] : bench.cases) {
+      SCOPED_TRACE(bench.model.kind + " " + text);
       GuidanceCost shared, apart;
-      const auto a = guided(model, text, x, batch, true, &shared);
-      const auto b = guided(model, text, x, batch, false, &apart);
-      EXPECT_LT(relative_error(a.epsilon, b.epsilon), 1e-5) << text;
-      EXPECT_LT(relative_error(a.sample, b.sample), 1e-5) << text;
-      EXPECT_NEAR(apart.flops.spent, apart.flops.unshared, 1e-9 * apart.flops.spent) << text;
-      EXPECT_NEAR(shared.flops.unshared, apart.flops.unshared, 1e-9 * apart.flops.spent) << text;
-      EXPECT_EQ(shared.evaluations, 1) << text;
-      EXPECT_EQ(shared.branches, apart.branches) << text;
-      if (text == "none" || text == "cfg") {
-        EXPECT_NEAR(shared.flops.spent, apart.flops.spent, 1e-9 * apart.flops.spent) << text;
-      } else {
-        EXPECT_LT(shared.flops.spent, 0.99 * apart.flops.spent) << text;
-      }
+      const auto a = guided(bench.model, text, bench.noise(), bench.both, true, &shared);
+      const auto b = guided(bench.model, text, bench.noise(), bench.both, false, &apart);
+      EXPECT_LT(relative_error(a.epsilon, b.epsilon), 1e-5);
+      EXPECT_LT(relative_error(a.sample, b.sample), 1e-5);
+      EXPECT_NEAR(apart.flops.spent, apart.flops.unshared, 1e-9 * apart.flops.spent);
+      EXPECT_NEAR(shared.flops.unshared, apart.flops.unshared, 1e-9 * apart.flops.spent);
+      EXPECT_EQ(shared.evaluations, evaluations);
+      EXPECT_EQ(shared.branches, apart.branches);
+      if (shares)
+        EXPECT_LT(shared.flops.spent, 0.99 * apart.flops.spent);
+      else if (bench.model.kind == "adm")
+        EXPECT_NEAR(shared.flops.spent, apart.flops.spent, 1e-9 * apart.flops.spent);
+      else
+        EXPECT_LE(shared.flops.spent, apart.flops.spent);
     }
 }
 
 TEST(Denoiser, AnImageDoesNotDependOnItsBatch) {
-  for (const Model& model : models())
-    for (const auto& text : kTexts) {
-      const Tensor x = normal({2, model.network->in_channels(), 4, 4}, 1);
-      const Tensor batch = guided(model, text, x, toy_batch({0, 2}, {7, 8})).epsilon;
-      const Tensor alone = guided(model, text, x.narrow(0, 1, 1), toy_batch({2}, {8})).epsilon;
-      EXPECT_LT(relative_error(batch.narrow(0, 1, 1), alone), 1e-5) << text;
+  const at::NoGradGuard guard;
+  for (const Bench& bench : benches())
+    for (const auto& [text, shares, evaluations] : bench.cases) {
+      const Tensor both = guided(bench.model, text, bench.noise(), bench.both).epsilon;
+      const Tensor alone =
+          guided(bench.model, text, bench.noise().narrow(0, 1, 1), bench.second).epsilon;
+      EXPECT_LT(relative_error(both.narrow(0, 1, 1), alone), 2e-5)
+          << bench.model.kind << " " << text;
     }
 }
 
 TEST(Denoiser, EveryGuidanceGuides) {
   const Model model = toy_model();
-  const Tensor x = normal({1, 4, 4, 4}, 1);
-  const auto batch = toy_batch({1}, {7});
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  const auto batch = toy_batch({1}, {5});
   const Tensor plain = guided(model, "none", x, batch).epsilon;
-  for (const std::string text : {"cfg", "tpg", "asag", "pag", "seg", "seg:sigma=1"})
+  for (const std::string text :
+       {"cfg", "tpg", "asag", "pag", "seg", "seg:sigma=1", "slg", "ssg", "apg", "cfg-zero", "tcfg",
+        "fdg", "dynthresh", "cfg++", "icg", "tsg", "sag", "swg"})
     EXPECT_GT(relative_error(guided(model, text, x, batch).epsilon, plain), 1e-2) << text;
+  const Model reader = text_model();
+  const Tensor unguided = guided(reader, "none", x, text_batch({7})).epsilon;
+  for (const std::string text : {"nag", "perp-neg", "icg"})
+    EXPECT_GT(relative_error(guided(reader, text, x, text_batch({7})).epsilon, unguided), 1e-2)
+        << text;
 }
 
 TEST(Denoiser, WithoutStrengthNothingIsEvaluated) {
@@ -75,7 +130,9 @@ TEST(Denoiser, WithoutStrengthNothingIsEvaluated) {
   const auto batch = toy_batch({1}, {7});
   const Tensor plain = guided(model, "none", x, batch).epsilon;
   for (const std::string text :
-       {"cfg:scale=1", "tpg:scale=0", "asag:scale=0", "pag:scale=0", "seg:scale=0"}) {
+       {"cfg:scale=1", "tpg:scale=0", "asag:scale=0", "pag:scale=0", "seg:scale=0", "slg:scale=0",
+        "ssg:scale=0", "apg:scale=1", "cfg-zero:scale=1", "tcfg:scale=1", "fdg:scales=1+1",
+        "icg:scale=1", "tsg:scale=1", "sag:scale=0", "swg:scale=0"}) {
     GuidanceCost cost;
     EXPECT_TRUE(guided(model, text, x, batch, true, &cost).epsilon.equal(plain)) << text;
     EXPECT_EQ(cost.branches, 1) << text;
@@ -103,6 +160,127 @@ TEST(Denoiser, KeepsToTheInterval) {
            true, &cost, step);
     EXPECT_EQ(cost.branches, 1 + (2 <= step && step < 6) + (5 <= step)) << step;
   }
+}
+
+TEST(Denoiser, KeepsToTheIntervalOfSigmas) {
+  const Model model = toy_model();
+  const Tensor x = normal({1, 4, 4, 4}, 1);
+  auto chosen = choose_guidances({"cfg:sigma_from=5,sigma_to=1,from=0.2"}, model);
+  GuidanceCost cost;
+  const auto denoise = guided_denoiser(model, chosen, toy_batch({1}, {7}), true, &cost);
+  const auto guides = [&](const NoiseLevel& level) {
+    const int64_t before = cost.branches;
+    denoise(x, level);
+    return cost.branches - before == 2;
+  };
+  EXPECT_FALSE(guides({1, 4, 500, 1}));
+  EXPECT_FALSE(guides({1, 5.1, 500, 2}));
+  EXPECT_TRUE(guides({1, 5, 500, 3}));
+  EXPECT_TRUE(guides({0.5, 2, 500, 4}));  // sigma in units of alpha
+  EXPECT_TRUE(guides({1, 0.5, 500, 4}));  // a corrector goes with its step
+  EXPECT_FALSE(guides({1, 1, 500, 5}));
+}
+
+/// A skipped block returns what enters it: without any, the network is what lies between.
+TEST(Denoiser, SkippingSharesUpToTheNextBlockThatRuns) {
+  const at::NoGradGuard guard;
+  const Model model = text_model();
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  const auto spent = [&](const std::string& text) {
+    GuidanceCost cost;
+    guided(model, text, x, text_batch({7}), true, &cost);
+    return cost.flops.spent;
+  };
+  EXPECT_LT(spent("slg:layers=u0"), spent("pag:layers=u0"));
+  EXPECT_LT(spent("slg:layers=m0"), spent("pag:layers=m0"));
+}
+
+TEST(Denoiser, PlusPlusNoisesWithTheNegative) {
+  const Model model = toy_model();
+  const Tensor x = normal({1, 4, 4, 4}, 1);
+  auto batch = toy_batch({1}, {7});
+  const Prediction plus = guided(model, "cfg++:scale=1", x, batch);
+  EXPECT_LT(relative_error(plus.epsilon, guided(model, "none", x, batch).epsilon), 1e-6);
+  EXPECT_FALSE(guided(model, "cfg", x, batch).renoise.defined());
+  batch.positive = *batch.negative;
+  EXPECT_LT(relative_error(plus.renoise, guided(model, "none", x, batch).epsilon), 1e-5);
+}
+
+/// Beside CFG, NAG replaces the conditional prediction: D_u + s (D_nag - D_u).
+TEST(Denoiser, NormalizedAttentionIsTheConditionalBranch) {
+  const at::NoGradGuard guard;
+  const Model model = text_model();
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  auto batch = text_batch({7});
+  const Tensor nag = guided(model, "nag", x, batch).epsilon;
+  const Tensor both = guided(model, "nag + cfg:scale=3", x, batch).epsilon;
+  EXPECT_TRUE(guided(model, "nag:scale=1", x, batch)
+                  .epsilon.equal(guided(model, "none", x, batch).epsilon));
+  batch.positive = *batch.negative;
+  const Tensor negative = guided(model, "none", x, batch).epsilon;
+  EXPECT_LT(relative_error(both, negative + 3 * (nag - negative)), 1e-5);
+}
+
+TEST(Denoiser, SelfAttentionGuidanceReadsTheNegativeBesideCfg) {
+  const Model model = toy_model();
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  const auto batch = toy_batch({1}, {7});
+  auto negative = batch;
+  negative.positive = *batch.negative;
+  const auto made = [&](const std::string& text, const GuidedBatch& of) {
+    return guided(model, text, x, of).epsilon;
+  };
+  const Tensor added = made("cfg + sag", batch) - made("cfg", batch);
+  EXPECT_LT(relative_error(added, made("sag", negative) - made("none", negative)), 1e-4);
+  GuidanceCost cost;
+  guided(model, "cfg + sag", x, batch, true, &cost);
+  EXPECT_EQ(cost.branches, 4);
+  EXPECT_EQ(cost.evaluations, 2);
+}
+
+TEST(Denoiser, WindowsCoverTheImage) {
+  const Model model = toy_model();
+  const Tensor x = normal({1, 4, 8, 12}, 1);
+  const auto batch = toy_batch({1}, {7});
+  const Tensor plain = guided(model, "none", x, batch).epsilon;
+  const Tensor masked = guided(model, "swg:scale=1", x, batch).epsilon - plain;
+  const Tensor all = guided(model, "swg:scale=1,masked=false", x, batch).epsilon - plain;
+  const Tensor overlap = at::zeros({8, 12});  // windows of 6 and 8 begin at 0 and 2, 0 and 4
+  overlap.narrow(0, 2, 4).fill_(1);
+  overlap.narrow(1, 4, 4).fill_(1);
+  EXPECT_LT(relative_error(masked, all * overlap), 1e-5);
+  EXPECT_GT(largest(all * (1 - overlap)), 1e-2);
+  EXPECT_THROW(guided(model, "swg:window=0.5", x, batch), UsageError);
+}
+
+/// Channels that the network reads beside x are cropped with it.
+TEST(Denoiser, WindowsOfAnInpaintingModel) {
+  const at::NoGradGuard guard;
+  const Model model = text_model(5);
+  auto batch = text_batch({7});
+  batch.positive.channels = normal({1, 1, 8, 8}, 3);
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  const Tensor plain = guided(model, "nag", x, batch).epsilon;
+  EXPECT_GT(relative_error(guided(model, "nag + swg:scale=1", x, batch).epsilon, plain), 1e-2);
+  EXPECT_GT(relative_error(guided(model, "nag + sag:scale=1", x, batch).epsilon, plain), 1e-2);
+}
+
+TEST(Denoiser, AutoguidanceAsksTheOtherModel) {
+  const Model model = toy_model();
+  const ModelLoader load = [](const fs::path&) {
+    Model worse = toy_model();
+    worse.network = std::make_unique<ToyNetwork>(4, 2);
+    return worse;
+  };
+  const Tensor x = normal({1, 4, 4, 4}, 1);
+  const auto batch = toy_batch({1}, {7});
+  auto chosen = choose_guidances({"autoguidance:model=worse,scale=3"}, model, load);
+  GuidanceCost cost;
+  const Tensor got = guided_denoiser(model, chosen, batch, true, &cost)(x, level_at(3)).epsilon;
+  const Tensor good = guided(model, "none", x, batch).epsilon;
+  const Tensor bad = guided(load(""), "none", x, batch).epsilon;
+  EXPECT_LT(relative_error(got, bad + 3 * (good - bad)), 1e-5);
+  EXPECT_EQ(cost.evaluations, 2);
 }
 
 TEST(Denoiser, SplitsOffTheLearnedVariance) {

@@ -19,11 +19,15 @@ TEST(Registry, EntriesAreComplete) {
       EXPECT_TRUE(options.emplace(option.name, option.value).second) << option.name;
       EXPECT_FALSE(option.description.empty()) << option.name;
     }
-    EXPECT_TRUE(options.count("from") && options.count("to")) << entry.name;
+    for (const char* name : {"from", "to", "sigma_from", "sigma_to"})
+      EXPECT_TRUE(options.count(name)) << entry.name << name;
     const bool undecided = options.count("layers") && options["layers"].empty();
     EXPECT_EQ(undecided, entry.default_layers != nullptr) << entry.name;
   }
-  for (const std::string name : {"cfg", "tpg", "asag", "pag", "seg", "rescale"})
+  for (const std::string name :
+       {"cfg", "tpg",       "asag",         "pag", "seg",   "rescale",  "slg",
+        "ssg", "sag",       "autoguidance", "apg", "cfg++", "cfg-zero", "tcfg",
+        "fdg", "dynthresh", "perp-neg",     "nag", "icg",   "tsg",      "swg"})
     EXPECT_EQ(names.count(name), 1u) << name;
 }
 
@@ -49,12 +53,26 @@ TEST(Registry, RefusesWhatItDoesNotKnow) {
       {"", "got ''"},
       {"cfg + ", "got ''"},
       {"cfg:scal=3",
-       "guidance cfg: options: got 'scal', expected scale, from and to. Did you mean 'scale'?"},
+       "guidance cfg: options: got 'scal', expected scale, from, to, sigma_from and sigma_to. Did "
+       "you mean 'scale'?"},
       {"cfg:scale=x", "guidance cfg: scale: got 'x', expected a number."},
       {"cfg:scale=2,scale=3", "twice"},
       {"tpg:layers=d7", "guidance tpg: layers: 'd7'"},
       {"tpg:from=0.5,to=0.5", "guidance tpg: from: got '0.5', expected less than to (0.5)."},
       {"tpg:to=1.5", "from 0 to 1"},
+      {"tpg:sigma_from=1,sigma_to=2", "sigma_from: got '1', expected more than sigma_to (2)."},
+      {"apg:form=x", "form: got 'x', expected one of paper"},
+      {"cfg-zero:zero_init_steps=-1", "from 0 on"},
+      {"fdg:scales=1+", "scales: got ''"},
+      {"fdg:scales=3+2,parallel=1+1+1", "parallel: got 3 bands, expected 2"},
+      {"dynthresh:mimic_mode=cosine", "mimic_mode: got 'cosine'"},
+      {"cfg++:scale=2", "from 0 to 1"},
+      {"sag:layers=all", "layers: got 4 blocks, expected one"},
+      {"swg:windows=1", "windows: got '1', expected a whole number from 2 to 16"},
+      {"ssg:ratio=2", "from 0 to 1"},
+      {"nag", "guidance nag: got a model that reads no text"},
+      {"perp-neg", "guidance perp-neg: got a model that reads no text"},
+      {"autoguidance", "guidance autoguidance: model: got none"},
       {"rescale:phi=2", "from 0 to 1"},
       {"rescale:layers=mid", "got 'layers'"},
       {"asag:iterations=-1", "from 0 to 1000"},
@@ -65,6 +83,44 @@ TEST(Registry, RefusesWhatItDoesNotKnow) {
     EXPECT_TRUE(contains(message_of(text, model), part)) << text << ": " << message_of(text, model);
 }
 
+TEST(Registry, OneOfAFamilyAtATime) {
+  const Model model = toy_model(), reader = text_model();
+  EXPECT_TRUE(contains(message_of("cfg + apg", model),
+                       "guidance apg: got it at the same steps as cfg, expected one at a time of "
+                       "cfg, apg, cfg++"));
+  EXPECT_TRUE(contains(message_of("apg + pag + apg:from=0.5", model), "same steps as apg"));
+  EXPECT_TRUE(contains(message_of("nag + nag", reader), "same steps as nag"));
+  EXPECT_EQ(message_of("cfg + cfg", model), "");
+  EXPECT_EQ(message_of("cfg:to=0.2 + apg:from=0.2", model), "");
+  EXPECT_EQ(message_of("cfg:sigma_from=3 + apg:sigma_to=3", model), "");
+  EXPECT_EQ(message_of("tcfg + nag + slg + sag + icg + swg + tsg + rescale", reader), "");
+}
+
+TEST(Registry, AutoguidanceWantsAModelOfTheSameKind) {
+  const Model model = toy_model();
+  const ModelLoader other = [](const fs::path&) {
+    Model worse = toy_model();
+    worse.prediction = PredictionType::v;
+    return worse;
+  };
+  try {
+    choose_guidances({"autoguidance:model=a"}, model, other);
+    FAIL();
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(),
+                 "guidance autoguidance: model: got a with prediction_type v, expected epsilon as "
+                 "the guided model has.");
+  }
+}
+
+TEST(Registry, IcgNeedsACondition) {
+  Model model = toy_model();
+  model.null_label = false;
+  EXPECT_EQ(message_of("icg", model), "");
+  model.classes = 0;
+  EXPECT_TRUE(contains(message_of("icg", model), "guidance icg: got a model that knows no labels"));
+}
+
 TEST(Registry, CfgNeedsAnUnconditionalBranch) {
   Model model = toy_model();
   model.null_label = false;
@@ -72,7 +128,7 @@ TEST(Registry, CfgNeedsAnUnconditionalBranch) {
   EXPECT_EQ(message_of("tpg + asag + pag + seg", model), "");
   model.classes = 0;
   EXPECT_TRUE(contains(message_of("cfg", model), "knows no labels"));
-  EXPECT_TRUE(contains(message_of("cfg", model), "tpg, asag, pag and seg"));
+  EXPECT_TRUE(contains(message_of("cfg", model), "tpg, ssg, asag, pag, seg, slg and sag"));
   model.kind = "unet2d_condition";
   EXPECT_EQ(message_of("cfg", model), "");
 }

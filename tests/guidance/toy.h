@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +10,7 @@
 #include "io/error.h"
 #include "models/adm_unet.h"
 #include "models/layers.h"
+#include "models/unet2d_condition.h"
 #include "tests/fixture.h"
 
 namespace tiller::test {
@@ -39,21 +41,23 @@ class ToyNetwork final : public Network {
   int64_t in_channels() const override { return 4; }
   int64_t out_channels() const override { return 4; }
   int64_t size_multiple() const override { return 2; }
+  int64_t time_channels() const override { return kWidth; }
 
   Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const override {
     const int64_t height = x.size(2), width = x.size(3);
-    const Tensor wave = (t * 0.01).sin().reshape({-1, 1, 1, 1});
+    const Tensor channel = at::arange(kWidth, at::kFloat).unsqueeze(0);
+    const Tensor time = rows.time(rows.roots((t.unsqueeze(1) * 0.01 + channel).sin()));
     Tensor label = rows.gather(&Conditioning::label);
-    Tensor h = linear(rows, to_tokens(rows.roots(x + wave)), kWidth, 0);
+    Tensor h = linear(rows, to_tokens(rows.roots(x)), kWidth, 0) + time.unsqueeze(1);
     if (label.defined()) h = h + (label.reshape({-1, 1, 1}) * 0.7).sin();
     const Tensor entered = h;
     h = block(rows, sites_[1], block(rows, sites_[0], h));
-    h = located(rows.leave_stack(h));
+    h = located(rows.leave_stack(rows.resume(h)));
     const Tensor skip = h + rows.expand(entered);
     h = to_tokens(at::avg_pool2d(from_tokens(skip, height, width), 2));
-    h = located(rows.leave_stack(block(rows, sites_[2], h)));
+    h = located(rows.leave_stack(rows.resume(block(rows, sites_[2], h))));
     h = to_tokens(at::upsample_nearest2d(from_tokens(h, height / 2, width / 2), {height, width}));
-    h = located(rows.leave_stack(block(rows, sites_[3], h + rows.expand(skip))));
+    h = located(rows.leave_stack(rows.resume(block(rows, sites_[3], h + rows.expand(skip)))));
     return from_tokens(linear(rows, h, out_, 9), height, width);
   }
 
@@ -117,6 +121,44 @@ inline Model adm_model() {
   for (const auto& [name, tensor] : weights.finish())
     tensor.copy_(tensor * 0.5 + 0.05 * normal(tensor.sizes(), ++seed));
   return model;
+}
+
+/// A small SD1.5 with random weights and latents of any size from 8x8 on.
+inline Model text_model(int64_t in_channels = 4) {
+  const Json config = {{"in_channels", in_channels},
+                       {"out_channels", 4},
+                       {"block_out_channels", {16, 32}},
+                       {"down_block_types", {"CrossAttnDownBlock2D", "DownBlock2D"}},
+                       {"up_block_types", {"UpBlock2D", "CrossAttnUpBlock2D"}},
+                       {"layers_per_block", 1},
+                       {"norm_num_groups", 8},
+                       {"attention_head_dim", 2},
+                       {"cross_attention_dim", 12}};
+  Weights weights(5);
+  Model model;
+  model.kind = "unet2d_condition";
+  model.network = unet2d_condition(config, weights);
+  model.parameters = weights.finish();
+  uint64_t seed = 70;
+  for (const auto& [name, tensor] : model.parameters)
+    tensor.copy_(tensor + 0.1 * normal(tensor.sizes(), ++seed));
+  return model;
+}
+
+/// Prompts of the images with these seeds.
+inline GuidedBatch text_batch(std::vector<uint64_t> seeds, int steps = 10) {
+  GuidedBatch batch;
+  const auto prompts = [&](uint64_t offset) {
+    std::vector<Tensor> images;
+    for (const uint64_t seed : seeds) images.push_back(normal({5, 12}, 100 * seed + offset));
+    return at::stack(images);
+  };
+  batch.positive.context = prompts(1);
+  batch.negative.emplace().context = prompts(2);
+  batch.empty.emplace().context = prompts(3);
+  batch.seeds = std::move(seeds);
+  batch.steps = steps;
+  return batch;
 }
 
 inline GuidedBatch toy_batch(std::vector<int64_t> labels, std::vector<uint64_t> seeds,
