@@ -40,7 +40,7 @@ Sampler tcd_sampler() {
           .description = "Trajectory consistency distillation: few steps, eta sets their noise",
           .paper = "2402.19159",
           .scheduler = "TCDScheduler",
-          .options = {{"eta", "0.3", "0: deterministic, 1: as lcm"},
+          .options = {{"eta", "0", "0: deterministic, as diffusers' pipelines; 0.3: the authors'; 1: as lcm"},
                       {"original_steps", "50", "the timesteps that the model was distilled on"}},
           .trajectory = tcd_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,

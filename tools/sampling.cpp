@@ -82,6 +82,7 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
   Denoiser denoise =
       guided_denoiser(generation.model, guidances, std::move(batch), request.share, &cost);
   if (request.clip_denoised) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
+  denoise = limited(std::move(denoise), generation.sampler_options);
   return generation.sampler
       ->run(masked(std::move(denoise), start), start.x, generation.trajectory,
             generation.sampler_options, noise, observer)
