@@ -157,7 +157,7 @@ CASES = [
     ("lcm", 8, "", {}, V, ZERO_SNR),
     ("lcm", 3, "original_steps=100", {}, SD, CLIP, dict(original_inference_steps=100, timestep_scaling=5.0)),
     ("lcm", 4, "", {}, THRESHOLD),
-    ("tcd", 4, "", {}, SD),
+    ("tcd", 4, "eta=0.3", dict(eta=0.3), SD),
     ("tcd", 8, "eta=0", dict(eta=0.0), SD, V, ZERO_SNR),
     ("tcd", 3, "eta=1", dict(eta=1.0), SD, CLIP),
 ]
