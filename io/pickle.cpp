@@ -343,15 +343,24 @@ class Reader {
         push(Kind::call, pop_last(2));
         return true;
       case BUILD:
-        pop();
-        top();
-        return true;  // an object's attributes
+        build(pop_last(1).front());
+        return true;
       case BINPERSID:
         push(Kind::persistent, pop_last(1));
         return true;
       default:
         return false;
     }
+  }
+
+  /// An object's attributes are dropped, but of a ParameterDict, which is nothing else, it's the
+  /// object that is.
+  void build(Id attributes) {
+    const Value& object = top();
+    const bool is_parameters =
+        object.kind == Kind::call && !object.items.empty() &&
+        document_[object.items[0]].text == "torch.nn.modules.container.ParameterDict";
+    if (is_parameters) stack_.back() = attributes;
   }
 
   std::span<const std::byte>& bytes_;

@@ -182,8 +182,7 @@ class TensorReader {
   }
 
   bool is_dict(const Value& value) const {
-    return value.kind == Kind::dict || callee(value) == "collections.OrderedDict" ||
-           callee(value) == "torch.nn.modules.container.ParameterDict";
+    return value.kind == Kind::dict || callee(value) == "collections.OrderedDict";
   }
 
   /// The call that makes the tensor, within those that make it a parameter; null for another value.

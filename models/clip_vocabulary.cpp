@@ -289,8 +289,8 @@ fs::path find_clip_vocabulary() {
                                         fs::path(TILLER_SOURCE_DIR) / "share" / name};
   for (const auto& place : places)
     if (fs::is_regular_file(place, error)) return place;
-  throw Error("CLIP's vocabulary: got none at " + places[0].string() + " or " + places[1].string() +
-              ", expected the file that scripts/clip_vocabulary.sh fetches.");
+  throw Error("CLIP's vocabulary: got no " + places[0].string() + " and no " + places[1].string() +
+              ", expected one. Run scripts/clip_vocabulary.sh in the sources.");
 }
 
 }  // namespace tiller

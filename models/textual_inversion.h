@@ -1,7 +1,6 @@
 #pragma once
-#include "models/clip_tokenizer.h"
-
 #include "io/tensor_file.h"
+#include "models/clip_tokenizer.h"
 
 namespace tiller {
 

@@ -3,6 +3,7 @@
 Needs Python's standard library only.
 """
 
+import json
 import pathlib
 import shutil
 import struct
@@ -17,7 +18,7 @@ def safetensors(header, data=b""):
 
 def main():
     fixtures, folder = map(pathlib.Path, sys.argv[1:3])
-    for name in ["safetensors", "options", "png_text", "pickle"]:
+    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer"]:
         (folder / f"corpus_{name}").mkdir(parents=True, exist_ok=True)
 
     def write(name, data):
@@ -35,6 +36,17 @@ def main():
     write("png_text/compressed", b"\x01key\x00\x00" + deflated)
     write("png_text/international", b"\x02key\x00\x00\x00el\x00k\x00" + "αβ".encode())
     write("png_text/both", b"\x02key\x00\x01\x00el\x00k\x00" + deflated)
+    for i, entry in enumerate(json.loads((fixtures / "prompts.json").read_text())["parsed"]):
+        write(f"clip_tokenizer/{i}", entry["prompt"].encode())
+    for path in (fixtures / "clip_tokenizer").glob("*/*_*.json"):
+        shutil.copy(path, folder / "corpus_clip_tokenizer" / f"{path.parent.name}_{path.name}")
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: i for i, token in enumerate(["a", "b</w>", "ab</w>", *special])}
+    added = [{"id": 4, "content": special[1], "normalized": True}]
+    write("clip_tokenizer/vocab", json.dumps(vocab).encode())
+    write("clip_tokenizer/merges", b"#version: 0.2\na b</w>\n")
+    write("clip_tokenizer/tokenizer", json.dumps({"added_tokens": added, "model": {
+        "end_of_word_suffix": "</w>", "vocab": vocab, "merges": ["a b</w>"]}}).encode())
     for path in (fixtures / "tensor_files").glob("*.pt"):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -40,10 +40,23 @@ void compare(const fs::path& file) {
             << seconds.count() << " s\n";
 }
 
+const char* const kSkipped = "TILLER_CLIP_TOKENS names no folder of compare_clip_tokens.py";
+
 TEST(ClipTokensReal, EqualTransformers) {
   const char* folder = std::getenv("TILLER_CLIP_TOKENS");
-  if (!folder) GTEST_SKIP() << "TILLER_CLIP_TOKENS names no folder of compare_clip_tokens.py";
+  if (!folder) GTEST_SKIP() << kSkipped;
   for (const auto& entry : fs::directory_iterator(folder)) compare(entry.path());
+}
+
+TEST(ClipTokensReal, ClipsOwnFileIsTheSameVocabulary) {
+  const char* folder = std::getenv("TILLER_CLIP_TOKENS");
+  if (!folder) GTEST_SKIP() << kSkipped;
+  std::ifstream stream(fs::path(folder) / "0.json");
+  const Json reference = Json::parse(stream);
+  const auto diffusers = read_clip_vocabulary(reference["tokenizer"].get<std::string>());
+  const auto own = read_clip_vocabulary(find_clip_vocabulary());
+  EXPECT_EQ(own.ids, diffusers.ids);
+  EXPECT_EQ(own.merges, diffusers.merges);
 }
 
 }  // namespace
