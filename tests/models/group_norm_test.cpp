@@ -1,9 +1,11 @@
 #include "models/group_norm.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "tests/models/formula.h"
 
@@ -165,6 +167,20 @@ TEST(GroupNorm, RowsDontTouchEachOther) {
                                                     options, a.modulation.narrow(0, row, 1))));
 }
 
+TEST(GroupNorm, IsTheSameWithAnyNumberOfThreads) {
+  const Case c{2, 24, 30, 30, 8, true, true};
+  const Arguments a = arguments_of(c);
+  const int threads = at::get_num_threads();
+  std::vector<std::vector<Tensor>> results;
+  for (const int n : {1, 2, 3}) {
+    at::set_num_threads(n);
+    results.push_back(run(group_norm, a, c, at::kFloat));
+  }
+  at::set_num_threads(threads);
+  for (const auto& result : results)
+    for (size_t i = 0; i < result.size(); ++i) EXPECT_TRUE(at::equal(result[i], results[0][i]));
+}
+
 /// A group far from zero keeps its variance: the sums are taken around one of its values.
 TEST(GroupNorm, KeepsSmallVariancesAroundLargeMeans) {
   const Tensor x = channels_last(formula_tensor("x", {2, 16, 24, 24}) + 4096);
@@ -185,7 +201,7 @@ TEST(GroupNorm, LetsNonFiniteValuesThrough) {
 TEST(GroupNorm, RefusesSecondDerivatives) {
   const Tensor x = channels_last(formula_tensor("x", {1, 4, 2, 2})).requires_grad_();
   const Tensor y = group_norm(x, at::ones({4}), at::zeros({4}), {2, 1e-5, true});
-  EXPECT_ANY_THROW(y.sum().backward({}, true, /*create_graph=*/true));
+  EXPECT_ANY_THROW(torch::autograd::grad({y.sum()}, {x}, {}, true, /*create_graph=*/true));
 }
 
 }  // namespace
