@@ -290,8 +290,8 @@ TEST(AutoencoderTiny, EqualsDiffusersOnPhotographs) {
     const std::string number = "." + std::to_string(i);
     SCOPED_TRACE("photo" + number);
     const Tensor photo = expected.at("photo" + number).to(at::kFloat).unsqueeze(0) / 127.5 - 1;
-    const Tensor latent = vae.encode(photo);
-    EXPECT_LT(relative_error(latent, expected.at("latent" + number)), 1e-4);
+    const Tensor latent = expected.at("latent" + number).unsqueeze(0);
+    EXPECT_LT(relative_error(vae.encode(photo), latent), 1e-4);
     EXPECT_LT(relative_error(vae.decode(latent), expected.at("decoded" + number)), 1e-4);
   }
 }

