@@ -162,13 +162,15 @@ CASES = [
     ("tcd", 3, "eta=1", dict(eta=1.0), SD, CLIP),
 ]
 # Every class on the two published configs, as a pipeline's `from_config` makes it.
+# DDPMScheduler draws at the last step, too; TCDScheduler's step() has another default than diffusers' pipelines and Tiller.
+OPTIONS = {"ddpm": "strict=true", "tcd": "eta=0.3"}
 for name in CLASSES:
-    options = "strict=true" if name == "ddpm" else ""  # it draws at the last step, too
+    options = OPTIONS.get(name, "")
     CASES += [(name, 10, options, {}, SD15), (name, 10, options, {}, SDXL), (name, 7, options, {}, SDXL, V)]
     if name not in ("pndm", "dpm++sde", "euler-a"):  # which refuse it
         CASES.append((name, 9, options, {}, SD15, SAMPLE))
 # Image to image; at 20 steps the last half isn't a short run to DPM-Solver++.
-IMAGE_CASES = [(name, 10, "", {}, SD15, 0.6) for name in CLASSES if name not in ("ddpm", "pndm", "lms")]
+IMAGE_CASES = [(name, 10, OPTIONS.get(name, ""), {}, SD15, 0.6) for name in CLASSES if name not in ("ddpm", "pndm", "lms")]
 IMAGE_CASES += [("ddim", 7, "", {}, SDXL, 0.35), ("heun", 10, "", {}, SDXL, 0.7), ("euler", 10, "", {}, SDXL, 0.99),
                 ("dpm++2m", 20, "", {}, dict(SD15, **SIGMA_MIN), 0.5)]
 
