@@ -147,9 +147,9 @@ void read_added_tokens(const std::string& text, ClipVocabulary& vocabulary,
   const std::string file = vocabulary.file + "/added_tokens.json";
   const Json json = parse_object(text, file);
   for (const auto& [content, id] : json.items()) {
-    const bool is_special = std::any_of(special.begin(), special.end(), [&](const auto& token) {
-      return token.content == content;
-    });
+    const bool is_special =
+        std::any_of(special.begin(), special.end(),
+                    [&name = content](const auto& token) { return token.content == name; });
     vocabulary.added.push_back({content, added_id(id, file), !is_special});
   }
 }
