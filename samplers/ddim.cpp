@@ -36,6 +36,7 @@ Sampler ddim_sampler() {
           .paper = "2010.02502",
           .options = {{"eta", "0", "share of DDPM's noise, 0 to 1"}},
           .trajectory = table_trajectory,
+          .renoises = true,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
             const DdimOptions ddim{options.number("eta", 0, 1)};
