@@ -20,6 +20,7 @@ all: configure
 setup:
 	@scripts/packages.sh build $(if $(Torch_DIR),,python)
 	@scripts/torch.sh
+	@scripts/clip_vocabulary.sh
 
 configure: setup
 	@scripts/configure.sh $(BUILD) -DTILLER_WERROR=$(WERROR) $(CMAKE_FLAGS)

@@ -36,4 +36,5 @@ add_library(tiller_archive INTERFACE)
 target_link_libraries(tiller_archive INTERFACE LibArchive::LibArchive)
 add_library(tiller::archive ALIAS tiller_archive)
 
+find_package(ICU 66 REQUIRED COMPONENTS uc)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "io/error.h"
+#include "io/impostor.h"
 #include "io/safetensors.h"
 #include "io/torch_pickle.h"
 
@@ -172,6 +173,10 @@ NamedTensors load_pickle(const Mapping& file, const std::string& name) {
                                                     : load_legacy(file, name);
   } catch (const c10::Error& error) {
     const std::string what = error.what_without_backtrace();
+    for (const char* missing : {"\"version\"", "not in a subdirectory"})
+      if (what.find(missing) != std::string::npos)
+        throw Error(name +
+                    ": got a zip archive of other things, expected one that torch.save wrote.");
     throw Error(name + ": can't be read: " + printable(what.substr(0, what.find('\n')), 300));
   }
 }
@@ -183,6 +188,7 @@ bool looks_like_safetensors(std::string_view text) { return text.size() > 8 && t
 TensorFile load_tensors(const fs::path& path) {
   const auto file = std::make_shared<MappedFile>(path);
   const std::string_view text = text_of(file->bytes());
+  refuse_impostor(file->bytes(), path);
   TensorFile result;
   if (text.starts_with("PK\x03\x04") || text.starts_with(legacy_magic))
     result.tensors = load_pickle(file, path.string());

@@ -86,6 +86,7 @@ bool is_known_global(const std::string& name) {
                                               "torch.Size",
                                               "torch.Tensor",
                                               "torch.device",
+                                              "torch.nn.modules.container.ParameterDict",
                                               "torch.nn.parameter.Parameter",
                                               "torch.nn.parameter.Buffer",
                                               "torch.storage.UntypedStorage",
@@ -181,7 +182,8 @@ class TensorReader {
   }
 
   bool is_dict(const Value& value) const {
-    return value.kind == Kind::dict || callee(value) == "collections.OrderedDict";
+    return value.kind == Kind::dict || callee(value) == "collections.OrderedDict" ||
+           callee(value) == "torch.nn.modules.container.ParameterDict";
   }
 
   /// The call that makes the tensor, within those that make it a parameter; null for another value.
@@ -284,7 +286,8 @@ NamedTensors read_dict(const TensorReader& reader, const Value& dict, const Stor
 /// The dict under the first of the usual names, else the only one there is; null if there is none.
 const Value* nested_state(const TensorReader& reader, const Value& dict) {
   const auto entries = entries_of(reader, dict);
-  for (const std::string wanted : {"state_dict", "model_state_dict", "model", "module", "net"})
+  for (const std::string wanted : {"state_dict", "model_state_dict", "model", "module", "net",
+                                   "string_to_param", "_parameters"})
     for (const auto& [name, value] : entries)
       if (name == wanted && reader.is_dict(*value)) return value;
   const Value* only = nullptr;

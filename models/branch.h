@@ -14,7 +14,7 @@ struct Conditioning {
   Tensor label;          ///< (B) int64 class indices.
   Tensor context;        ///< (B, L, D) text states for cross-attention.
   Tensor pooled;         ///< (B, P) pooled text states (SDXL).
-  Tensor time_ids;       ///< (B, 6) sizes and crops (SDXL).
+  Tensor time_ids;       ///< (B, 6) sizes and crops (SDXL); (B, 5) in its refiner.
   Tensor guidance = {};  ///< (B, G) embedded guidance scale of a distilled network (LCM).
   Tensor channels = {};  ///< (B, C', H, W) read beside x: an inpainting mask and masked latents.
 };

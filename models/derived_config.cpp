@@ -9,7 +9,6 @@ using Json = nlohmann::json;
 using Integers = std::vector<int64_t>;
 
 constexpr int64_t kHeadChannels = 64;
-constexpr int64_t kMaxCount = 256;
 
 bool has(const TensorMap& tensors, const std::string& name) { return tensors.count(name) > 0; }
 
@@ -17,13 +16,6 @@ bool has(const TensorMap& tensors, const std::string& name) { return tensors.cou
 int64_t size_of(const TensorMap& tensors, const std::string& name, int64_t dim) {
   const auto found = tensors.find(name);
   return found != tensors.end() && dim < found->second.dim() ? found->second.size(dim) : 0;
-}
-
-/// How many of `before` + 0, 1, 2... + `after` there are.
-int64_t count_of(const TensorMap& tensors, const std::string& before, const std::string& after) {
-  int64_t count = 0;
-  while (count < kMaxCount && has(tensors, before + std::to_string(count) + after)) ++count;
-  return count;
 }
 
 int64_t heads_for(int64_t channels) {
@@ -97,13 +89,6 @@ void describe_added(Json& config, const TensorMap& tensors, int64_t pooled, int6
   config["projection_class_embeddings_input_dim"] = added;
 }
 
-/// The context's width; where there is no cross-attention, diffusers' default.
-int64_t context_of(const TensorMap& tensors) {
-  for (const auto& [name, tensor] : tensors)
-    if (name.ends_with("attn2.to_k.weight") && tensor.dim() == 2) return tensor.size(1);
-  return 1280;
-}
-
 /// Stacks' projections are linear layers, or convolutions in the oldest models.
 bool is_linear(const TensorMap& tensors) {
   for (const auto& [name, tensor] : tensors)
@@ -112,6 +97,19 @@ bool is_linear(const TensorMap& tensors) {
 }
 
 }  // namespace
+
+int64_t count_of(const TensorMap& tensors, const std::string& before, const std::string& after,
+                 int64_t limit) {
+  int64_t count = 0;
+  while (count < limit && has(tensors, before + std::to_string(count) + after)) ++count;
+  return count;
+}
+
+int64_t context_width_of(const TensorMap& tensors) {
+  for (const auto& [name, tensor] : tensors)
+    if (name.ends_with("attn2.to_k.weight") && tensor.dim() == 2) return tensor.size(1);
+  return 0;
+}
 
 Json unet_config_of(const TensorMap& tensors, std::optional<int64_t> heads, int64_t pooled,
                     int64_t time_ids) {
@@ -123,6 +121,7 @@ Json unet_config_of(const TensorMap& tensors, std::optional<int64_t> heads, int6
     layers.push_back(count_of(tensors, block, ".conv1.weight"));
     counts.push_back(heads ? *heads : heads_for(widths.back()));
   }
+  const int64_t context = context_width_of(tensors);
   Json config = {
       {"_class_name", "UNet2DConditionModel"},
       {"in_channels", size_of(tensors, "conv_in.weight", 1)},
@@ -130,7 +129,7 @@ Json unet_config_of(const TensorMap& tensors, std::optional<int64_t> heads, int6
       {"block_out_channels", widths},
       {"layers_per_block", is_uniform(layers) && stages ? Json(layers[0]) : Json(layers)},
       {"attention_head_dim", heads ? Json(*heads) : Json(counts)},
-      {"cross_attention_dim", context_of(tensors)},
+      {"cross_attention_dim", context ? context : 1280},
       {"use_linear_projection", is_linear(tensors)},
       {"norm_num_groups", groups_for(widths)}};
   const int64_t time = size_of(tensors, "time_embedding.linear_1.weight", 0);

@@ -14,6 +14,12 @@ namespace tiller {
 
 using TensorMap = std::map<std::string, Tensor>;
 
+/// How many of `before` + 0, 1, 2... + `after` there are, up to `limit`.
+int64_t count_of(const TensorMap&, const std::string& before, const std::string& after,
+                 int64_t limit = 256);
+/// The width of the text that cross-attention reads; 0 where there is none.
+int64_t context_width_of(const TensorMap&);
+
 /// diffusers' config.json of a UNet2DConditionModel. `heads`: of every stage; none: one for every
 /// 64 channels. `pooled`, `time_ids`: width of the pooled text and number of ids that the added
 /// embedding reads; unused where there is none.

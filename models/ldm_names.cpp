@@ -50,9 +50,9 @@ void add(NameMap& map, const std::string& from, const std::string& to, const Pai
 
 }  // namespace
 
-std::string renamed(const std::string& name, const NameMap& map) {
+std::string renamed(const std::string& name, const NameMap& map, char separator) {
   for (size_t end = name.size(); end != std::string::npos && end > 0;
-       end = name.rfind('.', end - 1)) {
+       end = name.rfind(separator, end - 1)) {
     const auto found = map.find(name.substr(0, end));
     if (found != map.end()) return found->second + name.substr(end);
   }

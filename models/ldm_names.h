@@ -12,7 +12,8 @@ namespace tiller {
 using NameMap = std::map<std::string, std::string>;
 
 /// The name with its longest known prefix of whole words replaced; as it is when none is known.
-std::string renamed(const std::string& name, const NameMap&);
+/// `separator` stands between words.
+std::string renamed(const std::string& name, const NameMap&, char separator = '.');
 
 /// A UNet of `stages` resolutions and `layers` resnets a stage on the way down.
 NameMap ldm_unet_names(int64_t stages, int64_t layers);

@@ -1,4 +1,6 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 
@@ -29,6 +31,17 @@ bool same_context(const Branch& a, const Branch& b) {
 
 Tensor shuffled(const Tensor& tokens, const Tensor& permutation) {
   return tokens.gather(1, permutation.unsqueeze(-1).expand(tokens.sizes()));
+}
+
+/// Scaled dot-product attention. With gradients a CPU computes bfloat16 in float32: LibTorch's
+/// bfloat16 backward calls the matrix library once a head and block, which takes longer.
+Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v) {
+  const bool gradients = at::GradMode::is_enabled() && q.requires_grad();
+  if (!gradients || !q.is_cpu() || q.scalar_type() != at::kBFloat16)
+    return at::scaled_dot_product_attention(q, k, v);
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(at::DispatchKey::AutocastCPU);
+  const auto real = [](const Tensor& x) { return x.to(at::kFloat); };
+  return at::scaled_dot_product_attention(real(q), real(k), real(v)).to(at::kBFloat16);
 }
 
 }  // namespace
@@ -183,14 +196,14 @@ Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const
       perturbed[isolate(b)] = branches_[b].perturbation;
   const int64_t rows = groups() * images_;
   count(4.0 * rows * q.size(1) * q.size(2) * k.size(2) * q.size(3), rows);
-  if (perturbed.empty()) return at::scaled_dot_product_attention(q, k, v);
+  if (perturbed.empty()) return attended(q, k, v);
 
   const Tensor queries = expand(q), keys = expand(k), values = expand(v);
   std::vector<Tensor> parts;
   for (int64_t g = 0; g < groups(); ++g) {
     const Tensor qg = slice(queries, g), kg = slice(keys, g), vg = slice(values, g);
     const auto found = perturbed.find(g);
-    parts.push_back(found == perturbed.end() ? at::scaled_dot_product_attention(qg, kg, vg)
+    parts.push_back(found == perturbed.end() ? attended(qg, kg, vg)
                                              : found->second->attention(site, qg, kg, vg));
   }
   return at::cat(parts);

@@ -65,12 +65,10 @@ Component component(TensorMap tensors, Json config, const fs::path& path) {
 
 /// A single file's family by what its UNet was trained with.
 Family family_of(const TensorMap& unet, const TensorFile& file) {
-  int64_t context = 0;
+  const int64_t context = context_width_of(unet);
   bool linear = false;
-  for (const auto& [name, tensor] : unet) {
-    if (name.ends_with("attn2.to_k.weight") && tensor.dim() == 2) context = tensor.size(1);
+  for (const auto& [name, tensor] : unet)
     if (name.ends_with(".proj_in.weight")) linear = tensor.dim() == 2;
-  }
   const auto text = [&](const std::string& prefix) { return !with_prefix(file, prefix).empty(); };
   if (has(unet, "add_embedding.linear_1.weight")) {
     const bool alone = !text("conditioner.embedders.0.transformer.");

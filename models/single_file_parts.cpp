@@ -26,14 +26,6 @@ TensorMap part_under(const TensorFile& file, std::initializer_list<const char*> 
   return {};
 }
 
-/// How many of `before` + N + `after` there are, up to `limit`.
-int64_t count_of(const TensorMap& tensors, const std::string& before, const std::string& after,
-                 int64_t limit) {
-  int64_t count = 0;
-  while (count < limit && has(tensors, before + std::to_string(count) + after)) ++count;
-  return count;
-}
-
 /// A weight of the other rank than `dims` becomes a linear layer's or a 1x1 convolution's: mergers
 /// write either.
 Tensor with_rank(const Tensor& weight, int64_t dims) {

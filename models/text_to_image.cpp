@@ -32,9 +32,18 @@ bool is_xl(const Json& unet) {
   return type != unet.end() && *type == "text_time";
 }
 
+/// A pipeline's own tokenizer, or CLIP's; OpenCLIP's encoders, of plain GELU, were trained on texts
+/// padded with "!".
+ClipTokenizer tokenizer_for(const Component& component, const fs::path& folder) {
+  if (!folder.empty()) return ClipTokenizer(read_clip_vocabulary(folder));
+  ClipVocabulary vocabulary = read_clip_vocabulary(find_clip_vocabulary());
+  if (component.config.value("hidden_act", "quick_gelu") != "quick_gelu") vocabulary.pad = "!";
+  return ClipTokenizer(std::move(vocabulary));
+}
+
 TextTower text_tower(Component& component, const fs::path& tokenizer, at::ScalarType dtype,
                      at::Device device) {
-  return {load_tokenizer(tokenizer),
+  return {tokenizer_for(component, tokenizer),
           built(component, dtype, device,
                 [](const Json& config, Weights& weights) { return ClipText(config, weights); })};
 }
@@ -72,7 +81,7 @@ int64_t time_ids_of(const Json& unet, const TextModel& text) {
 
 void check_text(const Json& unet, const TextModel& text) {
   int64_t width = 0;
-  for (const auto& tower : text.towers) width += tower.encoder.config().layer.width;
+  for (const auto& tower : text.towers) width += tower.encoder.config().layer.channels;
   const auto expected = unet.find("cross_attention_dim");
   if (expected == unet.end() || !expected->is_number_integer() || *expected == width) return;
   throw Error("model: got text encoders of width " + std::to_string(width) + ", expected " +

@@ -99,8 +99,8 @@ void UNet2DCondition::check_input(const Tensor& x, const Rows& rows) const {
 Tensor UNet2DCondition::embed_added(Rows& rows) const {
   const Tensor pooled = rows.gather(&Conditioning::pooled);
   const Tensor ids = rows.gather(&Conditioning::time_ids);
-  expect_size(ids, 1, 6, "set of time_ids");
-  expect_size(pooled, 1, config_.added_channels - 6 * config_.time_id_channels,
+  if (!ids.defined()) throw Error("UNet2DConditionModel: got no time_ids, expected some.");
+  expect_size(pooled, 1, config_.added_channels - ids.size(1) * config_.time_id_channels,
               "pooled text state");
   const Tensor embedded = timestep_embedding(ids.flatten(), config_.time_id_channels,
                                              config_.sin_first, config_.frequency_shift);

@@ -14,7 +14,7 @@ using Integers = std::vector<int64_t>;
 constexpr int64_t kMaxChannels = 1 << 14;
 constexpr int64_t kMaxStages = 8;
 constexpr int64_t kMaxLayers = 64;
-constexpr int64_t kTimeIds = 6;
+constexpr int64_t kFewestTimeIds = 5;  ///< Of the SDXL refiner; SDXL has six.
 const std::string kDepths = "transformer_layers_per_block";
 
 void refuse_unsupported(ConfigReader& reader) {
@@ -148,7 +148,7 @@ void read_stages(ConfigReader& reader, UNet2DConfig& config) {
   config.mid = read_mid(reader, config.down.back(), depths.down.back());
 }
 
-/// The embedding of pooled text and six time ids each (SDXL).
+/// The embedding of pooled text and time ids each (SDXL).
 void read_added(ConfigReader& reader, UNet2DConfig& config) {
   const std::string type = "addition_embed_type", each = "addition_time_embed_dim",
                     total = "projection_class_embeddings_input_dim";
@@ -156,7 +156,7 @@ void read_added(ConfigReader& reader, UNet2DConfig& config) {
   if (reader.at(type).is_null()) return;
   reader.word(type, {"text_time"});
   config.time_id_channels = config_integer(each, each_value, 2, kMaxChannels);
-  const int64_t ids = kTimeIds * config.time_id_channels;
+  const int64_t ids = kFewestTimeIds * config.time_id_channels;
   config.added_channels = config_integer(total, total_value, ids + 1, 8 * kMaxChannels);
 }
 

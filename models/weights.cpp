@@ -66,14 +66,15 @@ Tensor Weights::loaded(const std::string& name, at::IntArrayRef shape) {
   const auto found = file_.find(name);
   if (found == file_.end()) {
     missing_.push_back(name);
-    return at::empty(shape, at::TensorOptions(dtype_).device(at::kMeta));
+    return at::empty(shape, at::TensorOptions(at::kMeta));
   }
   if (found->second.sizes() != shape) {
     misshapen_.push_back(name + " " + text_of(found->second.sizes()) + " instead of " +
                          text_of(shape));
-    return at::empty(shape, at::TensorOptions(dtype_).device(at::kMeta));
+    return at::empty(shape, at::TensorOptions(at::kMeta));
   }
-  return found->second.to(device_, dtype_);
+  const at::ScalarType stored = found->second.scalar_type();
+  return found->second.to(device_, dtype_ == at::ScalarType::Undefined ? stored : dtype_);
 }
 
 Tensor Weights::take(const std::string& name, at::IntArrayRef shape, Init init, int64_t fan_in) {

@@ -1,4 +1,5 @@
 #pragma once
+#include "io/options.h"
 #include "models/prediction.h"
 
 namespace tiller {
@@ -11,5 +12,17 @@ enum class ClipMode {
 
 /// Clamps the estimated x_0 to [-range, range]: `clip_denoised` or `clip_sample`.
 Denoiser clipped(Denoiser, ClipMode, double range = 1);
+
+/// Dynamic thresholding, arXiv 2205.11487: clamps each image's x_0 to the `ratio` quantile of its
+/// magnitudes, between 1 and `max_value`, and divides by it.
+struct Threshold {
+  double ratio = 0.995;
+  double max_value = 1;
+};
+Denoiser thresholded(Denoiser, const Threshold&);
+
+/// Clips or thresholds as the options clip_sample, clip_sample_range, thresholding,
+/// dynamic_thresholding_ratio and sample_max_value say, thresholding first, as diffusers does.
+Denoiser limited(Denoiser, const Options&);
 
 }  // namespace tiller

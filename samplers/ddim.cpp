@@ -34,7 +34,9 @@ Sampler ddim_sampler() {
           .description =
               "Denoising diffusion implicit models: deterministic, or eta times DDPM's noise",
           .paper = "2010.02502",
-          .options = {{"eta", "0", "share of DDPM's noise, 0 to 1"}},
+          .scheduler = "DDIMScheduler",
+          .options = {{"eta", "0", "share of DDPM's noise, 0 to 1"},
+                      {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .renoises = true,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,

@@ -86,6 +86,7 @@ Sampler ddpm_sampler() {
           .description =
               "Ancestral sampling from the posterior, with the learned variance if there is one",
           .paper = "2006.11239",
+          .scheduler = "DDPMScheduler",
           .options = {{"variance", "auto", "auto, fixed_small, fixed_large or learned_range"}},
           .trajectory = ddpm_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,

@@ -23,6 +23,7 @@ Sampler euler_sampler() {
   return {.name = "euler",
           .description = "Euler's method on the probability flow ODE, with optional churn",
           .paper = "2206.00364",
+          .scheduler = "EulerDiscreteScheduler",
           .options = churn_options(),
           .trajectory = sigma_trajectory,
           .renoises = true,

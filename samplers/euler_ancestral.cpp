@@ -1,21 +1,8 @@
+#include "samplers/ancestral.h"
 #include "samplers/ode.h"
 #include "samplers/registry.h"
 
 namespace tiller {
-namespace {
-
-/// A step from one sigma to another goes down to `down`, then adds noise of `up`.
-struct AncestralStep {
-  double down, up;
-};
-
-AncestralStep ancestral_step(double from, double to, double eta) {
-  const double up = std::min(to, eta * to / from * std::sqrt(from * from - to * to));
-  return {std::sqrt(to * to - up * up), up};
-}
-
-}  // namespace
-
 Tensor sample_euler_ancestral(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                               const EulerAncestralOptions& options, NoiseSource& noise,
                               const Observer& observer) {
@@ -34,6 +21,7 @@ Sampler euler_ancestral_sampler() {
   return {.name = "euler-a",
           .description = "Euler ancestral: steps below the next level and adds noise up to it",
           .paper = "2206.00364",
+          .scheduler = "EulerAncestralDiscreteScheduler",
           .options = {{"eta", "1", "share of the noise, 0: plain Euler"},
                       {"s_noise", "1", "scale of the noise"}},
           .trajectory = sigma_trajectory,

@@ -26,6 +26,7 @@ Sampler heun_sampler() {
   return {.name = "heun",
           .description = "Heun's second-order method, two evaluations a step, with optional churn",
           .paper = "2206.00364",
+          .scheduler = "HeunDiscreteScheduler",
           .options = churn_options(),
           .trajectory = sigma_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,

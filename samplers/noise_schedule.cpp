@@ -31,6 +31,7 @@ std::vector<double> cosine_betas(int64_t timesteps) {
 
 Tensor diffusers_betas(const BetaTable& table) {
   const auto float32 = at::TensorOptions(at::kFloat);
+  if (!table.trained.empty()) return at::tensor(table.trained, at::kDouble).to(at::kFloat);
   if (table.schedule == "linear")
     return at::linspace(table.start, table.end, table.timesteps, float32);
   if (table.schedule == "scaled_linear")

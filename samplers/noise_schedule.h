@@ -22,6 +22,7 @@ struct BetaTable {
   std::string schedule = "linear";  ///< linear, scaled_linear or squaredcos_cap_v2 (also "cosine").
   double start = 1e-4, end = 0.02;
   int64_t timesteps = 1000;
+  std::vector<double> trained;     ///< `trained_betas`, one a timestep; not empty: these betas.
   bool zero_terminal_snr = false;  ///< arXiv 2305.08891, algorithm 1. Needs v or sample prediction.
 };
 

@@ -13,7 +13,16 @@ namespace tiller {
   X(euler_ancestral)       \
   X(heun)                  \
   X(dpmpp_2m)              \
-  X(dpmpp_2m_karras)
+  X(dpmpp_2m_karras)       \
+  X(dpmpp_3m)              \
+  X(dpmpp_2m_sde)          \
+  X(dpmpp_3m_sde)          \
+  X(dpmpp_sde)             \
+  X(unipc)                 \
+  X(pndm)                  \
+  X(lms)                   \
+  X(lcm)                   \
+  X(tcd)
 
 #define TILLER_DECLARE(name) Sampler name##_sampler();
 TILLER_SAMPLERS(TILLER_DECLARE)
@@ -50,26 +59,47 @@ const Sampler& find_sampler(const std::string& name) {
 
 const std::vector<Option>& trajectory_options() {
   static const std::vector<Option> options = {
-      {"spacing", "", "leading, trailing or linspace; else the model's or the sampler's own"},
-      {"sigmas", "", "none, karras or exponential, for samplers that choose their sigmas"},
+      {"spacing", "",
+       "leading, trailing, linspace or sgm-uniform; else the model's or the sampler's own"},
+      {"sigmas", "",
+       "none, karras, exponential, lu, beta, ays-sd15 or ays-sdxl, for samplers that choose their "
+       "sigmas"},
       {"offset", "", "added to leading timesteps"},
       {"final", "", "zero or sigma_min: where the sigmas end"},
-      {"sigma_min", "", "smallest sigma of karras and exponential"},
-      {"sigma_max", "", "largest sigma of karras and exponential"},
+      {"sigma_min", "", "smallest sigma of karras, exponential and beta"},
+      {"sigma_max", "", "largest sigma of karras, exponential and beta"},
       {"rho", "7", "exponent of karras"},
+      {"clip_sample", "", "true: clamp the estimate of x_0"},
+      {"clip_sample_range", "1", "to at most this"},
+      {"thresholding", "", "true: clamp it to a quantile of its own and scale that to 1"},
+      {"dynamic_thresholding_ratio", "0.995", "that quantile"},
+      {"sample_max_value", "1", "its largest value"},
       {"strict", "false", "reproduce diffusers where Tiller does better"}};
   return options;
+}
+
+int bounded_integer(const Options& options, const std::string& name, int low, int high) {
+  const int64_t value = options.integer(name);
+  if (value < low || value > high)
+    throw UsageError(name + ": got " + std::to_string(value) + ", expected an integer from " +
+                     std::to_string(low) + " to " + std::to_string(high) + ".");
+  return static_cast<int>(value);
 }
 
 TrajectoryConfig with_options(TrajectoryConfig config, const Options& options) {
   if (options.has("spacing")) config.spacing = spacing_from(options.text("spacing"));
   if (options.has("sigmas")) config.sigmas = sigma_rule_from(options.text("sigmas"));
-  if (options.has("offset")) config.steps_offset = static_cast<int>(options.integer("offset"));
+  if (options.has("offset")) config.steps_offset = bounded_integer(options, "offset", 0, 1'000'000);
   if (options.has("final"))
     config.final_sigma_zero = options.choice("final", {"zero", "sigma_min"}) == "zero";
   if (options.has("sigma_min")) config.sigma_min = options.number("sigma_min", 1e-6, 1e6);
   if (options.has("sigma_max")) config.sigma_max = options.number("sigma_max", 1e-6, 1e6);
   if (options.has("rho")) config.rho = options.number("rho", 0.1, 100);
+  if (options.has("set_alpha_to_one")) config.set_alpha_to_one = options.flag("set_alpha_to_one");
+  if (options.has("lambda_min_clipped"))
+    config.lambda_min_clipped = options.number("lambda_min_clipped");
+  if (options.has("original_steps"))
+    config.original_steps = bounded_integer(options, "original_steps", 1, 1'000'000);
   if (options.has("strict")) config.strict = options.flag("strict");
   return config;
 }

@@ -9,6 +9,7 @@ struct Sampler {
   std::string name;
   std::string description;  ///< One line.
   std::string paper;        ///< arXiv number.
+  std::string scheduler;    ///< diffusers' class, whose config keys it takes; "" where it has none.
   std::vector<Option> options;
   /// The levels of a run, from the model's noise schedule and what was asked for.
   Trajectory (*trajectory)(const NoiseSchedule&, const TrajectoryConfig&);
@@ -23,9 +24,12 @@ const std::vector<Sampler>& samplers();
 /// Throws UsageError, with a suggestion, when there is none of this name.
 const Sampler& find_sampler(const std::string& name);
 
-/// The options that every sampler understands besides its own, written over `config`: spacing,
-/// sigmas, offset, final, rho, sigma_min, sigma_max, strict.
+/// The options that every sampler understands besides its own: those of its levels, which
+/// with_options writes over `config`, and those that limit the estimate of x_0 (clip.h).
 const std::vector<Option>& trajectory_options();
 TrajectoryConfig with_options(TrajectoryConfig config, const Options&);
+
+/// An option that is an integer from `low` to `high`; throws UsageError otherwise.
+int bounded_integer(const Options&, const std::string& name, int low, int high);
 
 }  // namespace tiller

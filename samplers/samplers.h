@@ -57,15 +57,78 @@ Tensor sample_euler_ancestral(const Denoiser&, Tensor x, const Trajectory&,
 Tensor sample_heun(const Denoiser&, Tensor x, const Trajectory&, const Churn&, NoiseSource&,
                    const Observer& = {});
 
-/// DPM-Solver++(2M), arXiv 2211.01095, algorithm 2. Any alpha. Draws nothing.
-struct DpmPlusPlus2mOptions {
+/// DPM-Solver++ multistep of up to third order, arXiv 2211.01095, algorithm 2, and its SDE form
+/// (DPMSolverMultistepScheduler). Any alpha. Draws once a step, the last too, when eta > 0.
+struct DpmMultistepOptions {
   enum class Solver { midpoint, heun };
-  Solver solver = Solver::midpoint;
-  /// Take the last step at first order when there are fewer than 15 (always so when it ends at
-  /// zero).
-  bool lower_order_final = true;
+  /// The second difference's weight in the SDE form. diffusers' lacks third order: with
+  /// H = (1 + eta) h and phi = (exp(-H) - 1) / H + 1 it is -1/2 - phi / H, k-diffusion's
+  /// 1/2 - phi / H.
+  enum class ThirdOrder { diffusers, k_diffusion };
+  int order = 2;                     ///< 1 to 3.
+  Solver solver = Solver::midpoint;  ///< Of second order steps.
+  bool lower_order_final = true;     ///< Runs of fewer than 15 steps end at orders 2 and 1.
+  bool euler_at_final = false;       ///< All runs end at order 1, as those do that end at zero.
+  double eta = 0;                    ///< 0: no noise; 1: the SDE's.
+  double s_noise = 1;                ///< Scales the noise.
+  ThirdOrder third_order = ThirdOrder::diffusers;
 };
-Tensor sample_dpmpp_2m(const Denoiser&, Tensor x, const Trajectory&, const DpmPlusPlus2mOptions&,
-                       NoiseSource&, const Observer& = {});
+Tensor sample_dpmpp_multistep(const Denoiser&, Tensor x, const Trajectory&,
+                              const DpmMultistepOptions&, NoiseSource&, const Observer& = {});
+
+/// DPM-Solver++ (SDE), k-diffusion's sample_dpmpp_sde at r = 1/2: two evaluations a step, one at
+/// the step to zero. alpha = 1. Draws twice a step but for the last, for the two halves of a
+/// Brownian path in sigma. (diffusers draws from torchsde's tree by a seed of its own.)
+struct DpmSdeOptions {
+  double eta = 1;      ///< 0: no noise.
+  double s_noise = 1;  ///< Scales the noise.
+};
+Tensor sample_dpmpp_sde(const Denoiser&, Tensor x, const Trajectory&, const DpmSdeOptions&,
+                        NoiseSource&, const Observer& = {});
+
+/// UniPC, arXiv 2302.04867, data prediction. Any alpha. Draws nothing.
+struct UniPcOptions {
+  enum class Basis { bh1, bh2 };
+  int order = 2;                  ///< Of the predictor, 1 to 4; the corrector adds one.
+  Basis basis = Basis::bh2;       ///< The paper's B(h): h or exp(h) - 1.
+  bool corrector = true;          ///< false: UniP alone.
+  bool lower_order_final = true;  ///< At most as many orders as there are steps left.
+};
+Tensor sample_unipc(const Denoiser&, Tensor x, const Trajectory&, const UniPcOptions&, NoiseSource&,
+                    const Observer& = {});
+
+/// PNDM, arXiv 2202.09778: linear multistep of fourth order, which begins with one step of improved
+/// Euler or three of Runge-Kutta (which need Trajectory::level_at). Draws nothing.
+struct PndmOptions {
+  enum class History { epsilon, v };
+  bool skip_prk_steps = true;
+  /// v: as PNDMScheduler does with a model of v prediction; variance preserving levels only.
+  History history = History::epsilon;
+};
+Tensor sample_pndm(const Denoiser&, Tensor x, const Trajectory&, const PndmOptions&, NoiseSource&,
+                   const Observer& = {});
+
+/// Adams-Bashforth with the exact weights for uneven sigmas, k-diffusion's sample_lms. alpha = 1.
+/// Draws nothing.
+struct LmsOptions {
+  int order = 4;  ///< 1 to 4.
+};
+Tensor sample_lms(const Denoiser&, Tensor x, const Trajectory&, const LmsOptions&, NoiseSource&,
+                  const Observer& = {});
+
+/// Multistep consistency sampling, arXiv 2310.04378. Draws once a step but for the last.
+struct LcmOptions {
+  double timestep_scaling = 10;
+};
+Tensor sample_lcm(const Denoiser&, Tensor x, const Trajectory&, const LcmOptions&, NoiseSource&,
+                  const Observer& = {});
+
+/// Strategic stochastic sampling, arXiv 2402.19159, algorithm 4. Needs Trajectory::level_at. Draws
+/// once a step but for the last when eta > 0.
+struct TcdOptions {
+  double eta = 0.3;  ///< The paper's gamma. 0: deterministic.
+};
+Tensor sample_tcd(const Denoiser&, Tensor x, const Trajectory&, const TcdOptions&, NoiseSource&,
+                  const Observer& = {});
 
 }  // namespace tiller

@@ -13,14 +13,61 @@ double ramp(int k, int steps) { return steps > 1 ? double(k) / (steps - 1) : 0; 
 /// In float32, as diffusers has it, which decides timesteps that it truncates to whole ones.
 double log32(double sigma) { return std::log(static_cast<float>(sigma)); }
 
+/// The continued fraction of the incomplete beta function (DLMF 8.17.22), by Lentz's method.
+double beta_fraction(double x, double a, double b) {
+  const auto guarded = [](double value) { return std::abs(value) < 1e-300 ? 1e-300 : value; };
+  double c = 1, d = 1 / guarded(1 - (a + b) * x / (a + 1)), fraction = d;
+  for (int m = 1; m < 500; ++m) {
+    const double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+    const double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+    double last = 1;
+    for (const double term : {even, odd}) {
+      d = 1 / guarded(1 + term * d);
+      c = guarded(1 + term / c);
+      last = c * d;
+      fraction *= last;
+    }
+    if (std::abs(last - 1) < 1e-16) break;
+  }
+  return fraction;
+}
+
+/// I_x(a, b).
+double regularized_beta(double x, double a, double b) {
+  if (x > (a + 1) / (a + b + 2)) return 1 - regularized_beta(1 - x, b, a);
+  const double log_front =
+      std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x);
+  return x <= 0 ? 0 : std::exp(log_front) * beta_fraction(x, a, b) / a;
+}
+
 }  // namespace
 
+double beta_quantile(double p, double a, double b) {
+  if (p <= 0 || p >= 1) return p <= 0 ? 0 : 1;
+  double low = 0, high = 1;
+  for (int k = 0; k < 100 && low < high; ++k) {
+    const double middle = (low + high) / 2;
+    (regularized_beta(middle, a, b) < p ? low : high) = middle;
+  }
+  return (low + high) / 2;
+}
+
 SigmaRule sigma_rule_from(const std::string& name) {
-  if (name == "none") return SigmaRule::none;
-  if (name == "karras") return SigmaRule::karras;
-  if (name == "exponential") return SigmaRule::exponential;
-  throw UsageError("sigmas: got '" + name + "', expected none, karras or exponential." +
-                   suggestion(name, {"none", "karras", "exponential"}));
+  static const std::vector<std::pair<std::string, SigmaRule>> rules = {
+      {"none", SigmaRule::none},
+      {"karras", SigmaRule::karras},
+      {"exponential", SigmaRule::exponential},
+      {"lu", SigmaRule::lu},
+      {"beta", SigmaRule::beta},
+      {"ays-sd15", SigmaRule::ays_sd15},
+      {"ays-sdxl", SigmaRule::ays_sdxl}};
+  std::vector<std::string> names;
+  for (const auto& [known, rule] : rules) {
+    if (known == name) return rule;
+    names.push_back(known);
+  }
+  throw UsageError("sigmas: got '" + name + "', expected one of " + enumerate(names) + "." +
+                   suggestion(name, names));
 }
 
 std::vector<double> karras_sigmas(int steps, double sigma_min, double sigma_max, double rho) {
@@ -35,6 +82,25 @@ std::vector<double> exponential_sigmas(int steps, double sigma_min, double sigma
   const double first = std::log(sigma_max), last = std::log(sigma_min);
   std::vector<double> sigmas(steps);
   for (int k = 0; k < steps; ++k) sigmas[k] = std::exp(first + ramp(k, steps) * (last - first));
+  return sigmas;
+}
+
+std::vector<double> beta_sigmas(int steps, double sigma_min, double sigma_max) {
+  std::vector<double> sigmas(steps);
+  for (int k = 0; k < steps; ++k)
+    sigmas[k] = sigma_min + beta_quantile(1 - ramp(k, steps), 0.6, 0.6) * (sigma_max - sigma_min);
+  return sigmas;
+}
+
+std::vector<double> aligned_sigmas(int steps, SigmaRule rule, const std::vector<double>& table) {
+  static const std::vector<double> sd15 = {999, 850, 736, 645, 545, 455, 343, 233, 124, 24, 0},
+                                   sdxl = {999, 845, 730, 587, 443, 310, 193, 116, 53, 13, 0};
+  const auto& timesteps = rule == SigmaRule::ays_sdxl ? sdxl : sd15;
+  std::vector<double> log_sigmas, sigmas;
+  for (double t : timesteps)
+    log_sigmas.push_back(std::log(sigma_at(table, t / 999 * double(table.size() - 1))));
+  for (int k = 0; k < steps; ++k)
+    sigmas.push_back(std::exp(sigma_at(log_sigmas, k * 10.0 / steps)));
   return sigmas;
 }
 

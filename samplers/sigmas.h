@@ -7,15 +7,32 @@
 namespace tiller {
 
 /// What replaces the sigmas of the spaced timesteps.
-enum class SigmaRule { none, karras, exponential };
+enum class SigmaRule {
+  none,
+  karras,       ///< arXiv 2206.00364, equation 5.
+  exponential,  ///< Uniform in log sigma.
+  lu,           ///< Uniform in log sigma, with rounded timesteps (arXiv 2206.00927).
+  beta,         ///< arXiv 2407.12173.
+  ays_sd15,     ///< Align your steps, arXiv 2404.14507, for Stable Diffusion 1.5.
+  ays_sdxl      ///< The same for SDXL.
+};
 
-/// Parses "none", "karras" and "exponential"; throws UsageError otherwise.
+/// Parses "none", "karras", "exponential", "lu", "beta", "ays-sd15" and "ays-sdxl"; throws
+/// UsageError otherwise.
 SigmaRule sigma_rule_from(const std::string& name);
 
 /// N sigmas from sigma_max down to sigma_min, without a final zero. arXiv 2206.00364, equation 5.
 std::vector<double> karras_sigmas(int steps, double sigma_min, double sigma_max, double rho = 7);
 /// N sigmas, uniform in log sigma.
 std::vector<double> exponential_sigmas(int steps, double sigma_min, double sigma_max);
+/// N sigmas at the quantiles of Beta(0.6, 0.6), dense at both ends.
+std::vector<double> beta_sigmas(int steps, double sigma_min, double sigma_max);
+/// N sigmas of the published ten steps, given as the table's timesteps; other counts interpolate
+/// the logarithm linearly, as the paper's authors do. sigma_min, the eleventh, is left out.
+std::vector<double> aligned_sigmas(int steps, SigmaRule, const std::vector<double>& table);
+
+/// The x in [0, 1] with I_x(a, b) = p, the regularised incomplete beta function.
+double beta_quantile(double p, double a, double b);
 
 /// sigma_t = sqrt((1 - abar_t) / abar_t), one a timestep, ascending. A table of zero terminal SNR
 /// ends in 4096 (abar = 2^-24), as in diffusers.

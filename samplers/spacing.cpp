@@ -32,8 +32,8 @@ std::vector<double> trailing(int64_t timesteps, int steps) {
   return list;
 }
 
-std::vector<double> linspace(SpacingStyle style, int64_t timesteps, int steps) {
-  const int intervals = style == SpacingStyle::open ? steps : steps - 1;
+std::vector<double> linspace(SpacingStyle style, int64_t timesteps, int steps, bool open) {
+  const int intervals = open ? steps : steps - 1;
   const double stride = intervals ? static_cast<double>(timesteps - 1) / intervals : 0;
   std::vector<double> list(steps);
   for (int k = 0; k < steps; ++k) {
@@ -101,8 +101,10 @@ Spacing spacing_from(const std::string& name) {
   if (name == "leading") return Spacing::leading;
   if (name == "trailing") return Spacing::trailing;
   if (name == "linspace") return Spacing::linspace;
-  throw UsageError("spacing: got '" + name + "', expected leading, trailing or linspace." +
-                   suggestion(name, {"leading", "trailing", "linspace"}));
+  if (name == "sgm-uniform") return Spacing::sgm_uniform;
+  throw UsageError("spacing: got '" + name +
+                   "', expected leading, trailing, linspace or sgm-uniform." +
+                   suggestion(name, {"leading", "trailing", "linspace", "sgm-uniform"}));
 }
 
 std::vector<double> spaced_timesteps(Spacing spacing, SpacingStyle style, int64_t timesteps,
@@ -112,7 +114,8 @@ std::vector<double> spaced_timesteps(Spacing spacing, SpacingStyle style, int64_
                      std::to_string(timesteps) + ", as many as the model was trained with.");
   if (spacing == Spacing::leading) return leading(style, timesteps, steps, offset);
   if (spacing == Spacing::trailing) return trailing(timesteps, steps);
-  return linspace(style, timesteps, steps);
+  const bool open = style == SpacingStyle::open || spacing == Spacing::sgm_uniform;
+  return linspace(style, timesteps, steps, open);
 }
 
 std::vector<double> respaced_timesteps(const std::string& respacing, int64_t timesteps) {

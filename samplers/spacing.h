@@ -6,9 +6,14 @@
 namespace tiller {
 
 /// How the timesteps of a run are chosen among the T of training (arXiv 2305.08891, table 2).
-enum class Spacing { leading, trailing, linspace };
+enum class Spacing {
+  leading,
+  trailing,
+  linspace,
+  sgm_uniform  ///< linspace of N + 1 timesteps without the cleanest, whatever the style.
+};
 
-/// Parses "leading", "trailing" and "linspace"; throws UsageError otherwise.
+/// Parses "leading", "trailing", "linspace" and "sgm-uniform"; throws UsageError otherwise.
 Spacing spacing_from(const std::string& name);
 
 /// Which of diffusers' conventions a list follows. They differ for the same name:

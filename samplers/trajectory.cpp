@@ -18,10 +18,10 @@ NoiseLevel level_of_sigma(double sigma, double timestep, int step) {
   return {alpha, sigma * alpha, timestep, step};
 }
 
-std::vector<double> chosen_timesteps(const NoiseSchedule& schedule, const TrajectoryConfig& config,
+std::vector<double> chosen_timesteps(int64_t timesteps, const TrajectoryConfig& config,
                                      Spacing usual, SpacingStyle style) {
-  if (!config.respacing.empty()) return respaced_timesteps(config.respacing, schedule.size());
-  return spaced_timesteps(config.spacing.value_or(usual), style, schedule.size(), config.steps,
+  if (!config.respacing.empty()) return respaced_timesteps(config.respacing, timesteps);
+  return spaced_timesteps(config.spacing.value_or(usual), style, timesteps, config.steps,
                           config.steps_offset);
 }
 
@@ -31,17 +31,35 @@ std::function<double(double)> network_timestep_of(const NoiseSchedule& schedule)
   };
 }
 
-/// Karras or exponential sigmas as long as the list; the given ends unless the config names others.
+std::function<NoiseLevel(double)> level_function(const NoiseSchedule& schedule) {
+  return [schedule](double timestep) {
+    const double stride = schedule.network_timestep(1);
+    const auto t = static_cast<int64_t>(std::nearbyint(timestep / stride));
+    const int64_t last = schedule.size() - 1;
+    return level_of_abar(schedule.alphas_cumprod[std::clamp<int64_t>(t, 0, last)], timestep);
+  };
+}
+
+/// A rule's sigmas, as many as the list; the given ends unless the config names others.
 std::vector<double> ruled_sigmas(const TrajectoryConfig& config, size_t steps, double sigma_min,
-                                 double sigma_max) {
+                                 double sigma_max, const std::vector<double>& table) {
   if (config.sigma_min > 0) sigma_min = config.sigma_min;
   if (config.sigma_max > 0) sigma_max = config.sigma_max;
   if (sigma_min > sigma_max)
     throw UsageError("sigma_min: got " + std::to_string(sigma_min) + ", expected at most " +
                      std::to_string(sigma_max) + ", the largest sigma.");
   const int count = static_cast<int>(steps);
-  return config.sigmas == SigmaRule::karras ? karras_sigmas(count, sigma_min, sigma_max, config.rho)
-                                            : exponential_sigmas(count, sigma_min, sigma_max);
+  switch (config.sigmas) {
+    case SigmaRule::karras:
+      return karras_sigmas(count, sigma_min, sigma_max, config.rho);
+    case SigmaRule::beta:
+      return beta_sigmas(count, sigma_min, sigma_max);
+    case SigmaRule::ays_sd15:
+    case SigmaRule::ays_sdxl:
+      return aligned_sigmas(count, config.sigmas, table);
+    default:
+      return exponential_sigmas(count, sigma_min, sigma_max);
+  }
 }
 
 /// Where DDIMScheduler's steps land: T / N below each timestep.
@@ -51,14 +69,41 @@ std::vector<NoiseLevel> fixed_stride_landings(const NoiseSchedule& schedule,
   std::vector<NoiseLevel> landings;
   for (double t : timesteps) {
     const int64_t landing = static_cast<int64_t>(t) - schedule.size() / steps;
-    landings.push_back(level_of_abar(landing >= 0 ? schedule.alphas_cumprod[landing] : final_abar));
+    landings.push_back(level_of_abar(landing >= 0 ? schedule.alphas_cumprod[landing] : final_abar,
+                                     schedule.network_timestep(double(landing))));
   }
   return landings;
 }
 
-/// DPMSolverMultistepScheduler rounds the timesteps of Karras sigmas unless the betas are cosine.
+/// DPMSolverMultistepScheduler rounds the timesteps of Karras' and Lu's sigmas unless the betas are
+/// cosine, and truncates others.
 double whole_timestep(double t, const NoiseSchedule& schedule, SigmaRule rule) {
-  return rule == SigmaRule::karras && !schedule.cosine ? std::nearbyint(t) : std::trunc(t);
+  const bool truncated =
+      rule == SigmaRule::exponential || rule == SigmaRule::beta || schedule.cosine;
+  return truncated ? std::trunc(t) : std::nearbyint(t);
+}
+
+/// How many of the table's timesteps lambda_min_clipped leaves.
+int64_t usable_timesteps(const std::vector<double>& table, const TrajectoryConfig& config) {
+  const auto total = static_cast<int64_t>(table.size());
+  if (!config.lambda_min_clipped) return total;
+  const double highest = std::exp(-*config.lambda_min_clipped);
+  return std::max<int64_t>(1,
+                           std::upper_bound(table.begin(), table.end(), highest) - table.begin());
+}
+
+/// Variance preserving levels at the table's timesteps, then one of final_abar.
+Trajectory through_timesteps(const NoiseSchedule& schedule, const std::vector<double>& timesteps,
+                             double final_abar) {
+  Trajectory trajectory;
+  for (double t : timesteps)
+    trajectory.levels.push_back(level_of_abar(schedule.alphas_cumprod[static_cast<size_t>(t)],
+                                              schedule.network_timestep(t),
+                                              static_cast<int>(trajectory.levels.size())));
+  trajectory.levels.push_back(level_of_abar(final_abar, 0, static_cast<int>(timesteps.size())));
+  trajectory.timestep_of = network_timestep_of(schedule);
+  trajectory.level_at = level_function(schedule);
+  return trajectory;
 }
 
 void refuse_sigma_rule(const TrajectoryConfig& config) {
@@ -73,15 +118,9 @@ void refuse_sigma_rule(const TrajectoryConfig& config) {
 Trajectory table_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   refuse_sigma_rule(config);
   const auto timesteps =
-      chosen_timesteps(schedule, config, Spacing::leading, SpacingStyle::integer);
+      chosen_timesteps(schedule.size(), config, Spacing::leading, SpacingStyle::integer);
   const double final_abar = config.set_alpha_to_one ? 1 : schedule.alphas_cumprod.front();
-  Trajectory trajectory;
-  for (double t : timesteps)
-    trajectory.levels.push_back(level_of_abar(schedule.alphas_cumprod[static_cast<size_t>(t)],
-                                              schedule.network_timestep(t),
-                                              static_cast<int>(trajectory.levels.size())));
-  trajectory.levels.push_back(level_of_abar(final_abar, 0, static_cast<int>(timesteps.size())));
-  trajectory.timestep_of = network_timestep_of(schedule);
+  Trajectory trajectory = through_timesteps(schedule, timesteps, final_abar);
   if (config.strict && config.respacing.empty())
     trajectory.landings = fixed_stride_landings(schedule, timesteps, config.steps, final_abar);
   return trajectory;
@@ -89,11 +128,12 @@ Trajectory table_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
 
 Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   const auto table = sigma_table(schedule);
-  auto timesteps = chosen_timesteps(schedule, config, Spacing::linspace, SpacingStyle::fractional);
+  auto timesteps =
+      chosen_timesteps(schedule.size(), config, Spacing::linspace, SpacingStyle::fractional);
   std::vector<double> sigmas;
   for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
   if (config.sigmas != SigmaRule::none) {
-    sigmas = ruled_sigmas(config, sigmas.size(), sigmas.back(), sigmas.front());
+    sigmas = ruled_sigmas(config, sigmas.size(), sigmas.back(), sigmas.front(), table);
     for (size_t i = 0; i < sigmas.size(); ++i) timesteps[i] = timestep_at(table, sigmas[i]);
   }
   sigmas.push_back(config.final_sigma_zero ? 0 : table.front());
@@ -107,11 +147,12 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
 
 Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   const auto table = sigma_table(schedule);
-  auto timesteps = chosen_timesteps(schedule, config, Spacing::linspace, SpacingStyle::open);
+  auto timesteps = chosen_timesteps(usable_timesteps(table, config), config, Spacing::linspace,
+                                    SpacingStyle::open);
   std::vector<double> sigmas;
   for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
   if (config.sigmas != SigmaRule::none) {
-    sigmas = ruled_sigmas(config, sigmas.size(), table.front(), table.back());
+    sigmas = ruled_sigmas(config, sigmas.size(), table.front(), table.back(), table);
     for (size_t i = 0; i < sigmas.size(); ++i)
       timesteps[i] = whole_timestep(timestep_at(table, sigmas[i]), schedule, config.sigmas);
   }
@@ -122,7 +163,23 @@ Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig
   trajectory.levels.push_back(level_of_sigma(config.final_sigma_zero ? 0 : table.front(), 0,
                                              static_cast<int>(sigmas.size())));
   trajectory.timestep_of = network_timestep_of(schedule);
+  trajectory.level_at = level_function(schedule);
   return trajectory;
+}
+
+Trajectory consistency_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  refuse_sigma_rule(config);
+  const int64_t original = std::min<int64_t>(config.original_steps, schedule.size());
+  if (config.steps < 1 || config.steps > original)
+    throw UsageError("steps: got " + std::to_string(config.steps) + ", expected 1 to " +
+                     std::to_string(original) + ", the steps that the model was distilled on.");
+  const int64_t stride = schedule.size() / original;
+  const double skip = static_cast<double>(original) / config.steps;
+  std::vector<double> timesteps;
+  for (int k = 0; k < config.steps; ++k)
+    timesteps.push_back(
+        static_cast<double>((original - static_cast<int64_t>(k * skip)) * stride - 1));
+  return through_timesteps(schedule, timesteps, 1);
 }
 
 Trajectory custom_trajectory(const std::vector<double>& sigmas,

@@ -16,9 +16,14 @@ struct Trajectory {
   double initial_scale = 1;        ///< What unit noise is multiplied with to start at levels[0].
   /// The network's timestep at any sigma / alpha, for evaluations between levels.
   std::function<double(double sigma)> timestep_of;
+  /// The variance preserving level at a timestep of the network; empty without a model's table.
+  std::function<NoiseLevel(double timestep)> level_at;
   /// Where each step lands, for schedulers in which this is not the next level; empty: the next
   /// level.
   std::vector<NoiseLevel> landings;
+  /// Steps left out at the start (from_strength): solvers that lower their order in short runs
+  /// count them, as diffusers does.
+  int skipped_steps = 0;
 
   int steps() const { return static_cast<int>(levels.size()) - 1; }
   const NoiseLevel& landing(int step) const {
@@ -37,8 +42,11 @@ struct TrajectoryConfig {
   bool set_alpha_to_one = true;  ///< DDIM: end at x_0, not at abar_0.
   bool final_sigma_zero = true;  ///< false: end at the table's smallest sigma.
   bool strict = false;           ///< Reproduce diffusers where Tiller by default does better.
-  double sigma_min = 0, sigma_max = 0;  ///< Karras and exponential sigmas; 0: as diffusers' class.
+  double sigma_min = 0, sigma_max = 0;  ///< Ends of a sigma rule; 0: as diffusers' class has them.
   double rho = 7;                       ///< Karras.
+  /// Open spacing: no timesteps of a smaller log(alpha / sigma), as for cosine schedules.
+  std::optional<double> lambda_min_clipped;
+  int original_steps = 50;  ///< Consistency models: how many timesteps they were distilled on.
 };
 
 /// Variance preserving, at whole timesteps: DDIM and DDPM. Default spacing: leading.
@@ -47,11 +55,26 @@ Trajectory table_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// alpha = 1, at fractional timesteps: Euler, Heun and their like. Default spacing: linspace.
 Trajectory sigma_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// Variance preserving, with the open spacing and whole timesteps: DPM++ and UniPC. Default:
-/// linspace.
+/// linspace. Sigmas of a rule span the model's whole table.
 Trajectory open_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// Variance preserving, at `steps` of the `original_steps` timesteps that a consistency model was
+/// distilled on (arXiv 2310.04378), by the same rule for TCD. Throws UsageError when asked for
+/// more.
+Trajectory consistency_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// alpha = 1, any descending sigmas (the last may be 0) and any rule for the network's timestep.
 Trajectory custom_trajectory(const std::vector<double>& sigmas,
                              std::function<double(double sigma)> timestep_of);
+
+/// Image to image: leaves out the first steps so that about `strength` of them remain, as
+/// diffusers' get_timesteps does; the image, at level 0, is to be noised with noised() first.
+/// Throws UsageError unless strength is in (0, 1] and leaves a step.
+Trajectory from_strength(Trajectory, double strength);
+/// x_0 with noise, as it is where the trajectory begins. Shapes (B, C, H, W).
+Tensor noised(const Tensor& sample, const Tensor& noise, const NoiseLevel&);
+
+/// Throws Error where a run begins at pure noise (zero terminal SNR), of which an epsilon says
+/// nothing.
+void require_signal(const Trajectory&, PredictionType);
 
 /// What an observer is told after each step.
 struct StepReport {

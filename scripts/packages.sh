@@ -49,6 +49,7 @@ check() {
 check_build() {
   check needed "a C++20 compiler" g++ have_command c++ g++ clang++
   check needed "CMake 3.22 or newer" cmake have_command cmake
+  check needed "ICU's headers" libicu-dev have_header unicode/normalizer2.h
   check needed "libarchive's headers" libarchive-dev have_header archive.h
   check needed "OpenSSL's headers" libssl-dev have_header openssl/evp.h
   check needed "zlib's headers" zlib1g-dev have_header zlib.h

@@ -67,6 +67,30 @@ std::string classes_text(const Model& model) {
   return text + (model.null_label ? "; knows \"no label\" (cfg works)" : "; no null label");
 }
 
+std::string towers_text(const TextModel& text) {
+  std::string all;
+  for (const auto& tower : text.towers) {
+    const ClipTextConfig& config = tower.encoder.config();
+    all += (all.empty() ? "" : "; ") + std::to_string(config.layers) + " layers of width " +
+           std::to_string(config.layer.channels);
+  }
+  return all;
+}
+
+std::string vae_text(const Model& model) {
+  return model.vae ? std::to_string(model.vae->channels()) + " channels, " +
+                         std::to_string(model.vae->downscale()) + " pixels a latent"
+                   : "none: works on pixels";
+}
+
+std::string schedule_text(const Model& model) {
+  if (model.scheduler.is_object())
+    return model.scheduler.value("_class_name", "?") + ", " +
+           model.scheduler.value("beta_schedule", "?");
+  return model.noise_schedule + ", " + std::to_string(model.diffusion_steps) + " timesteps" +
+         (model.rescale_timesteps ? ", rescaled" : "");
+}
+
 void print_model(const Model& model) {
   const Network& network = *model.network;
   const std::string size = std::to_string(model.image_size);
@@ -75,15 +99,16 @@ void print_model(const Model& model) {
        {"weights", model.file + ", hash " + model.hash.get()},
        {"parameters", text_of(contents_of(model.parameters))},
        {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
-       {"classes", classes_text(model)},
+       model.text ? std::vector<std::string>{"text", towers_text(*model.text)}
+                  : std::vector<std::string>{"classes", classes_text(model)},
        {"predicts",
         prediction_name(model.prediction) + (model.learned_variance ? " and the variance" : "")},
-       {"noise schedule", model.noise_schedule + ", " + std::to_string(model.diffusion_steps) +
-                              " timesteps" + (model.rescale_timesteps ? ", rescaled" : "")},
+       {"vae", vae_text(model)},
+       {"noise schedule", schedule_text(model)},
        {"sites", std::to_string(network.sites().size()) + ", for layers= of a guidance"}});
   std::vector<std::vector<std::string>> rows;
   for (const auto& site : network.sites())
-    rows.push_back({short_name(site), tokens_of(site, model.image_size) + " tokens",
+    rows.push_back({short_name(site), tokens_of(site, model.image_size / model.pixel_scale) + " tokens",
                     std::to_string(site.heads) + " heads", site.path});
   std::cout << table(rows, 2);
 }
@@ -98,7 +123,7 @@ Json model_json(const Model& model) {
   for (const auto& site : model.network->sites())
     sites.push_back({{"name", short_name(site)},
                      {"path", site.path},
-                     {"tokens", tokens_of(site, model.image_size)},
+                     {"tokens", tokens_of(site, model.image_size / model.pixel_scale)},
                      {"heads", site.heads}});
   Json json = {{"kind", model.kind}, {"weights", model.file}, {"hash", model.hash.get()}};
   json.update(contents_json(contents_of(model.parameters)));
@@ -118,8 +143,7 @@ Json model_json(const Model& model) {
 }
 
 int show_model(const fs::path& path, bool as_json) {
-  const TensorFile file = load_tensors(find_model(path).weights);
-  const Model model = load_model(path, file.tensors.front().second.scalar_type());
+  const Model model = load_model(path, at::ScalarType::Undefined);
   if (as_json)
     std::cout << model_json(model).dump(2) << "\n";
   else

@@ -49,7 +49,7 @@ Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
     conditioning.channels = at::cat({start.mask.expand({images, -1, -1, -1}),
                                      encoded(generation, masked, images, noise, shape)},
                                     1);
-    start.mask = {};
+    start.mask = Tensor();
   }
   return start;
 }

@@ -1,4 +1,6 @@
+#include <cstdlib>
 #include <functional>
+#include <map>
 
 #include "io/error.h"
 #include "models/autoencoder_kl.h"
@@ -270,6 +272,28 @@ TEST(AutoencoderTiny, ReadsTheOriginalNames) {
   EXPECT_TRUE(vae.decode(latents).equal(built.model.decode(latents)));
   EXPECT_THROW(taesd_tensors({}, {{"0.weight", latents}}), Error);
   EXPECT_THROW(taesd_tensors({{"layers.0.weight", latents}}, {}), Error);
+}
+
+/// Needs TAESD's weights and photographs: tests/reference/make_taesd_photos.py.
+TEST(AutoencoderTiny, EqualsDiffusersOnPhotographs) {
+  const char *file = std::getenv("TILLER_TAESD_WEIGHTS"),
+             *photos = std::getenv("TILLER_TAESD_PHOTOS");
+  if (!file || !photos) GTEST_SKIP() << "TILLER_TAESD_WEIGHTS and TILLER_TAESD_PHOTOS aren't set";
+  at::NoGradGuard guard;
+  Weights weights(load_tensors(file), file);
+  const AutoencoderTiny vae(Json::object(), weights);
+  weights.finish();
+  std::map<std::string, Tensor> expected;
+  for (auto& [name, tensor] : load_tensors(photos).tensors) expected[name] = tensor;
+  ASSERT_GT(expected.size(), 0u);
+  for (size_t i = 0; i < expected.size() / 3; ++i) {
+    const std::string number = "." + std::to_string(i);
+    SCOPED_TRACE("photo" + number);
+    const Tensor photo = expected.at("photo" + number).to(at::kFloat).unsqueeze(0) / 127.5 - 1;
+    const Tensor latent = vae.encode(photo);
+    EXPECT_LT(relative_error(latent, expected.at("latent" + number)), 1e-4);
+    EXPECT_LT(relative_error(vae.decode(latent), expected.at("decoded" + number)), 1e-4);
+  }
 }
 
 TEST(LatentRgb, MapsEachPositionLinearly) {

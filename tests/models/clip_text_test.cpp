@@ -158,7 +158,7 @@ TEST(ClipText, InputsThatDontFitAreErrors) {
   EXPECT_EQ(message(at::zeros({1, 13}, at::kLong)),
             "text encoder: got 13 tokens, expected at most 12.");
   EXPECT_EQ(message(ids + 60),
-            "text encoder: got the token id 63, expected 0 to 59. Does the tokenizer belong to "
+            "text encoder: got the token id 60, expected 0 to 59. Does the tokenizer belong to "
             "another model?");
   EXPECT_EQ(message(ids + 59, 0, at::zeros({3, 16})), "none");
   EXPECT_EQ(message(ids, 0, at::zeros({3, 24})),

@@ -40,6 +40,14 @@ at::Tensor softmax_shape(const at::Tensor& x, int64_t, std::optional<at::ScalarT
   return at::empty(x.sizes(), x.options());
 }
 
+at::Tensor relu_shape(const at::Tensor& x) { return at::empty(x.sizes(), x.options()); }
+
+at::Tensor index_select_shape(const at::Tensor& x, int64_t dim, const at::Tensor& index) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape[static_cast<size_t>(dim)] = index.numel();
+  return at::empty(shape, x.options());
+}
+
 }  // namespace
 }  // namespace tiller::test
 
@@ -48,4 +56,6 @@ TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("native_group_norm", tiller::test::group_norm_shape);
   library.impl("native_layer_norm", tiller::test::layer_norm_shape);
   library.impl("_safe_softmax", tiller::test::softmax_shape);
+  library.impl("relu", tiller::test::relu_shape);
+  library.impl("index_select", tiller::test::index_select_shape);
 }

@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -187,6 +188,60 @@ TEST(SingleFile, TakesAVaeAlone) {
     EXPECT_EQ(alone.parts.size(), 1u);
     EXPECT_EQ(digest(alone.parts.at("vae").tensors, true), test.at("parts").at("vae"));
   }
+}
+
+TEST(SingleFile, TakesAPickle) {
+  const fs::path path = fs::path(TILLER_FIXTURES) / "tensor_files" / "ldm_vae.ckpt";
+  const Components alone = single_file_components(path);
+  const Component& vae = alone.parts.at("vae");
+  EXPECT_EQ(vae.config.at("block_out_channels"), Json({4, 4}));
+  EXPECT_EQ(vae.config.at("norm_num_groups"), 4);
+  const std::map<std::string, Tensor> tensors(vae.tensors.begin(), vae.tensors.end());
+  const Tensor q = test::formula_weight("encoder.mid.attn_1.q.weight", {4, 4, 1, 1});
+  EXPECT_TRUE(
+      tensors.at("encoder.mid_block.attentions.0.to_q.weight").equal(q.to(at::kHalf).flatten(1)));
+}
+
+/// Files of strangers: whatever shapes their tensors have, the answer is a network or one line.
+TEST(SingleFile, SurvivesAnyShapes) {
+  for (const char* name : {"tiny_sd1", "tiny_sd2", "tiny_sdxl"}) {
+    const NamedTensors good = test::ldm_tensors(test::ldm_case(name));
+    const auto survives = [&](size_t begin, size_t step, at::IntArrayRef shape) {
+      NamedTensors tensors = good;
+      for (size_t i = begin; i < tensors.size(); i += step) tensors[i].second = at::zeros(shape);
+      try {
+        const Components components = components_of(tensors);
+        const Component& unet = components.parts.at("unet");
+        Weights weights({unet.tensors, {}}, unet.file, at::kFloat, at::kMeta);
+        unet2d_condition(unet.config, weights);
+        weights.finish();
+      } catch (const Error& error) {
+        EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+      }
+    };
+    for (const std::vector<int64_t>& shape :
+         {std::vector<int64_t>{}, {0}, {3}, {2, 3}, {0, 5, 1}, {1, 1, 1, 1}, {2, 2, 2, 2, 2}}) {
+      survives(0, 1, shape);
+      for (size_t i = 0; i < 40; i += 13) survives(i, 40, shape);
+    }
+  }
+}
+
+TEST(SingleFile, RefinerReadsFiveTimeIds) {
+  const Component unet = components_of(test::ldm_case("tiny_refiner")).parts.at("unet");
+  Weights weights({unet.tensors, {}}, unet.file);
+  const auto network = unet2d_condition(unet.config, weights);
+  Conditioning conditioning;
+  conditioning.context = at::randn({1, 5, 24});
+  conditioning.pooled = at::randn({1, 24});
+  conditioning.time_ids = at::randn({1, 5});
+  const Branch branch{&conditioning, nullptr};
+  const at::NoGradGuard guard;
+  const Tensor x = at::randn({1, 4, 8, 8}), t = at::tensor({500.f});
+  const auto answers = evaluate(*network, x, t, {&branch, 1});
+  EXPECT_TRUE(answers.outputs.front().isfinite().all().item<bool>());
+  conditioning.time_ids = at::randn({1, 6});
+  EXPECT_THROW(evaluate(*network, x, t, {&branch, 1}), Error);
 }
 
 TEST(SingleFile, TakesProjectionsOfEitherRank) {

@@ -4,7 +4,7 @@ The denoiser is D(x, s) = x - s (0.3 xi + 0.2 sin(xi + 0.002 t)), xi = x / sqrt(
 Noise and base input as in make_samplers.py; the start is the base times the largest sigma.
 
 Usage: python make_k_diffusion.py K_DIFFUSION EDM > ../fixtures/k_diffusion.json, with the paths of checkouts of
-github.com/crowsonkb/k-diffusion and github.com/NVlabs/edm (of the latter only edm_sampler is run). Needs torch.
+github.com/crowsonkb/k-diffusion and github.com/NVlabs/edm (of the latter only edm_sampler is run). Needs torch and scipy.
 """
 
 import ast
@@ -29,6 +29,14 @@ CASES = [  # Tiller's name and options, k-diffusion's function and arguments
     ("heun", "", "sample_heun", {}),
     ("heun", "s_churn=2,s_tmax=10", "sample_heun", dict(s_churn=2.0, s_tmax=10.0)),
     ("dpm++2m", "", "sample_dpmpp_2m", {}),
+    ("lms", "", "sample_lms", {}),
+    ("dpm++sde", "", "sample_dpmpp_sde", {}),
+    ("dpm++sde", "eta=0.6,s_noise=1.1", "sample_dpmpp_sde", dict(eta=0.6, s_noise=1.1)),
+    ("dpm++2m-sde", "", "sample_dpmpp_2m_sde", {}),
+    ("dpm++2m-sde", "eta=0.5,solver=heun", "sample_dpmpp_2m_sde", dict(eta=0.5, solver_type="heun")),
+    ("dpm++3m-sde", "third_order=k-diffusion,solver=heun,lower_order_final=false", "sample_dpmpp_3m_sde", {}),
+    ("dpm++3m-sde", "eta=0,third_order=k-diffusion,solver=heun,lower_order_final=false", "sample_dpmpp_3m_sde",
+     dict(eta=0.0)),
 ]
 EDM_CASES = [  # Tiller's options, steps, edm_sampler's arguments
     ("", 8, {}),
@@ -47,6 +55,21 @@ class Noise:
         return (1.2 * wave).reshape(like.shape).to(like)
 
 
+class PathNoise:
+    """A step's two queries of sample_dpmpp_sde as increments of one path, from two draws."""
+
+    def __init__(self, draw):
+        self.draw, self.middle = draw, None
+
+    def __call__(self, start, end):
+        draw = self.draw()
+        if self.middle is None:
+            self.middle, self.first = end, draw
+            return draw
+        share, self.middle = (start - self.middle) / (start - end), None
+        return share**0.5 * self.first + (1 - share) ** 0.5 * draw
+
+
 class Denoiser:
     sigma_min, sigma_max = 0, float("inf")
     round_sigma = staticmethod(torch.as_tensor)
@@ -62,7 +85,7 @@ def load_k_diffusion(folder):
     utils = types.ModuleType("k_diffusion.utils")
     utils.append_dims = lambda x, dims: x[(...,) + (None,) * (dims - x.ndim)]
     package.utils = utils
-    absent = {name: mock.MagicMock() for name in ("torchsde", "torchdiffeq", "tqdm", "scipy")}
+    absent = {name: mock.MagicMock() for name in ("torchsde", "torchdiffeq", "tqdm")}
     absent["tqdm.auto"] = types.SimpleNamespace(trange=lambda n, **_: range(n), tqdm=None)
     sys.modules.update(absent, **{"k_diffusion": package, "k_diffusion.utils": utils})
     spec = importlib.util.spec_from_file_location("k_diffusion.sampling", folder / "k_diffusion/sampling.py")
@@ -87,7 +110,11 @@ def main(k_folder, edm_folder):
     k, cases = load_k_diffusion(k_folder), []
     sigmas = k.get_sigmas_karras(8, SIGMA_MIN, SIGMA_MAX)
     for sampler, options, function, arguments in CASES:
-        with mock.patch("torch.randn_like", Noise()):
+        noise = Noise()
+        if function.endswith("sde"):
+            draw = lambda *_: noise(BASE)
+            arguments = dict(arguments, noise_sampler=PathNoise(draw) if function == "sample_dpmpp_sde" else draw)
+        with mock.patch("torch.randn_like", noise):
             x = getattr(k, function)(Denoiser(), BASE * sigmas[0], sigmas, disable=True, **arguments)
         cases.append(dict(sampler=sampler, options=options, steps=8, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX,
                           float64=False, final=numbers(x)))

@@ -1,4 +1,4 @@
-"""Writes fixtures/ldm.json.gz: checkpoints in the original layouts, as lists of names and shapes, and what diffusers'
+"""Writes fixtures/tensor_files/ldm_vae.ckpt and fixtures/ldm.json.gz: checkpoints in the original layouts, as lists of names and shapes, and what diffusers'
 single-file loader makes of them.
 
 The names come from reading how the original UNet, autoencoder and text encoders are constructed; the rest is diffusers'
@@ -10,6 +10,7 @@ Usage: python make_ldm.py > ../fixtures/ldm.json.gz. Needs torch and diffusers (
 
 import gzip
 import json
+import pathlib
 import sys
 import types
 import zlib
@@ -305,8 +306,16 @@ def run(name, values, unet_params, vae_params, texts, others):
     }
 
 
+def write_checkpoint(path):
+    """A small autoencoder alone, in float16, as torch.save wrote checkpoints."""
+    shapes = vae({**TINY_VAE, "ch": 4, "ch_mult": [1, 1]})
+    state = {name: formula.weight(name, tuple(shape)).half() for name, shape in shapes.items()}
+    torch.save({"state_dict": state, "global_step": 1}, path)
+
+
 def main():
     torch.set_num_threads(1)
+    write_checkpoint(pathlib.Path(__file__).parent.parent / "fixtures" / "tensor_files" / "ldm_vae.ckpt")
     text = "[" + ",\n".join(json.dumps(run(*case)) for case in CASES) + "]\n"
     sys.stdout.buffer.write(gzip.compress(text.encode(), 9, mtime=0))
 

@@ -26,6 +26,21 @@ CLASSES = {
     "euler-a": schedulers.EulerAncestralDiscreteScheduler,
     "heun": schedulers.HeunDiscreteScheduler,
     "dpm++2m": schedulers.DPMSolverMultistepScheduler,
+    "dpm++3m": schedulers.DPMSolverMultistepScheduler,
+    "dpm++2m-sde": schedulers.DPMSolverMultistepScheduler,
+    "dpm++3m-sde": schedulers.DPMSolverMultistepScheduler,
+    "dpm++sde": schedulers.DPMSolverSDEScheduler,
+    "unipc": schedulers.UniPCMultistepScheduler,
+    "pndm": schedulers.PNDMScheduler,
+    "lms": schedulers.LMSDiscreteScheduler,
+    "lcm": schedulers.LCMScheduler,
+    "tcd": schedulers.TCDScheduler,
+}
+# What the name of a sampler says of its class's config.
+NAMED = {
+    "dpm++3m": dict(solver_order=3),
+    "dpm++2m-sde": dict(algorithm_type="sde-dpmsolver++"),
+    "dpm++3m-sde": dict(algorithm_type="sde-dpmsolver++", solver_order=3),
 }
 
 
@@ -38,6 +53,18 @@ NO_CLIP, CLIP = dict(clip_sample=False), dict(clip_sample=True)
 AT_ABAR0 = dict(set_alpha_to_one=False)
 KARRAS, EXPONENTIAL = dict(use_karras_sigmas=True), dict(use_exponential_sigmas=True)
 SIGMA_MIN = dict(final_sigmas_type="sigma_min")
+BETA, LU = dict(use_beta_sigmas=True), dict(use_lu_lambdas=True)
+THRESHOLD = dict(thresholding=True, sample_max_value=1.5, dynamic_thresholding_ratio=0.9)
+# scheduler_config.json of Stable Diffusion 1.5 and SDXL, as published.
+SD15 = dict(_class_name="PNDMScheduler", _diffusers_version="0.6.0", num_train_timesteps=1000, skip_prk_steps=True,
+            set_alpha_to_one=False, steps_offset=1, trained_betas=None, clip_sample=False, **SD)
+SDXL = dict(_class_name="EulerDiscreteScheduler", _diffusers_version="0.19.0.dev0", clip_sample=False,
+            interpolation_type="linear", num_train_timesteps=1000, prediction_type="epsilon", sample_max_value=1.0,
+            set_alpha_to_one=False, skip_prk_steps=True, steps_offset=1, timestep_spacing="leading",
+            trained_betas=None, use_karras_sigmas=False, **SD)
+SHORT_TABLE = dict(num_train_timesteps=20, trained_betas=[round(0.01 + 0.012 * k, 3) for k in range(20)])
+AYS = {"ays-sd15": [999, 850, 736, 645, 545, 455, 343, 233, 124, 24],
+       "ays-sdxl": [999, 845, 730, 587, 443, 310, 193, 116, 53, 13]}
 
 # sampler, steps, Tiller's options, arguments of step(), then the scheduler's config in parts
 CASES = [
@@ -87,7 +114,63 @@ CASES = [
     ("dpm++2m", 8, "lower_order_final=false", {}, SD, LEADING, SIGMA_MIN, dict(lower_order_final=False)),
     ("dpm++2m", 8, "", {}, SD, LEADING, V),
     ("dpm++2m", 8, "", {}, SD, TRAILING, V, ZERO_SNR),
+    ("dpm++2m", 8, "", {}, SD, THRESHOLD),
+    ("dpm++2m", 9, "", {}, SD, BETA),
+    ("dpm++2m", 8, "", {}, SD, LU),
+    ("dpm++2m", 10, "", {}, COSINE, dict(lambda_min_clipped=-5.1)),
+    ("dpm++2m", 20, "", {}, SD, SIGMA_MIN, dict(euler_at_final=True)),
+    ("dpm++2m", 10, "sigmas=ays-sd15", {}, SD),
+    ("dpm++2m", 7, "order=1", {}, SD, dict(solver_order=1)),
+    ("dpm++2m", 6, "", {}, SHORT_TABLE),
+    ("euler", 10, "sigmas=ays-sdxl", {}, SD),
+    ("euler", 9, "", {}, SD, BETA),
+    ("euler", 8, "", {}, SD, KARRAS, dict(sigma_min=0.1, sigma_max=10.0)),
+    ("heun", 7, "", {}, SD, BETA),
+    ("ddim", 8, "", {}, SD, LEADING, dict(clip_sample_range=0.7)),
+    ("ddim", 8, "", {}, SD, LEADING, THRESHOLD),
+    ("dpm++3m", 10, "", {}, SD),
+    ("dpm++3m", 20, "", {}, SD, LEADING, SIGMA_MIN, V),
+    ("dpm++2m-sde", 8, "solver=heun", {}, SD, LEADING, dict(solver_type="heun")),
+    ("dpm++2m-sde", 20, "", {}, SD, SIGMA_MIN),
+    ("dpm++2m-sde", 8, "", {}, SD, TRAILING, V, ZERO_SNR),
+    ("dpm++3m-sde", 20, "", {}, SD, SIGMA_MIN),
+    ("dpm++3m-sde", 20, "", {}, SD),
+    ("dpm++sde", 8, "", {}, SD, KARRAS),
+    ("dpm++sde", 7, "", {}, LINEAR, TRAILING, V),
+    ("dpm++sde", 8, "s_noise=0", dict(s_noise=0.0), SD, EXPONENTIAL),
+    ("unipc", 8, "", {}, SD, KARRAS),
+    ("unipc", 8, "", {}, SD, EXPONENTIAL, V),
+    ("unipc", 7, "", {}, SD, BETA),
+    ("unipc", 8, "solver=bh1,final=sigma_min", {}, SD, SIGMA_MIN, dict(solver_type="bh1")),
+    ("unipc", 12, "order=3", {}, SD, dict(solver_order=3)),
+    ("unipc", 12, "", {}, SD, SIGMA_MIN, dict(solver_order=3, lower_order_final=False)),
+    ("unipc", 8, "", {}, LINEAR, TRAILING, V, ZERO_SNR),
+    ("unipc", 8, "", {}, SD, THRESHOLD),
+    ("pndm", 10, "", {}, SD, LEADING),
+    ("pndm", 7, "", {}, SD, LEADING, V),
+    ("pndm", 8, "strict=true", {}, SD, LINSPACE, dict(skip_prk_steps=True)),
+    ("pndm", 9, "strict=true", {}, SD, TRAILING, dict(skip_prk_steps=True, set_alpha_to_one=True)),
+    ("lms", 8, "", {}, SD, KARRAS),
+    ("lms", 7, "order=2", dict(order=2), SD, TRAILING),
+    ("lms", 8, "", {}, SD, BETA, V),
+    ("lcm", 4, "", {}, SD),
+    ("lcm", 8, "", {}, V, ZERO_SNR),
+    ("lcm", 3, "original_steps=100", {}, SD, CLIP, dict(original_inference_steps=100, timestep_scaling=5.0)),
+    ("lcm", 4, "", {}, THRESHOLD),
+    ("tcd", 4, "", {}, SD),
+    ("tcd", 8, "eta=0", dict(eta=0.0), SD, V, ZERO_SNR),
+    ("tcd", 3, "eta=1", dict(eta=1.0), SD, CLIP),
 ]
+# Every class on the two published configs, as a pipeline's `from_config` makes it.
+for name in CLASSES:
+    options = "strict=true" if name == "ddpm" else ""  # it draws at the last step, too
+    CASES += [(name, 10, options, {}, SD15), (name, 10, options, {}, SDXL), (name, 7, options, {}, SDXL, V)]
+    if name not in ("pndm", "dpm++sde", "euler-a"):  # which refuse it
+        CASES.append((name, 9, options, {}, SD15, SAMPLE))
+# Image to image; at 20 steps the last half isn't a short run to DPM-Solver++.
+IMAGE_CASES = [(name, 10, "", {}, SD15, 0.6) for name in CLASSES if name not in ("ddpm", "pndm", "lms")]
+IMAGE_CASES += [("ddim", 7, "", {}, SDXL, 0.35), ("heun", 10, "", {}, SDXL, 0.7), ("euler", 10, "", {}, SDXL, 0.99),
+                ("dpm++2m", 20, "", {}, dict(SD15, **SIGMA_MIN), 0.5)]
 
 
 class Noise:
@@ -101,32 +184,73 @@ class Noise:
         return (1.2 * torch.sin(1.3 * self.draws + 0.7 * torch.arange(BASE.numel()))).reshape(shape)
 
 
+class PathNoise:
+    """Stands in for BrownianTreeNoiseSampler: a step's two queries as one path through two draws."""
+
+    def __init__(self, noise):
+        self.noise, self.middle = noise, None
+
+    def __call__(self, start, end):
+        draw = self.noise(BASE.shape)
+        if self.middle is None:
+            self.middle, self.first = end, draw
+            return draw
+        share, self.middle = (start - self.middle) / (start - end), None
+        return share**0.5 * self.first + (1 - share) ** 0.5 * draw
+
+
+def ends_step(scheduler, calls, all_calls):
+    """Whether this many evaluations complete a step."""
+    if calls == all_calls:
+        return True
+    if isinstance(scheduler, schedulers.PNDMScheduler):
+        prk = len(scheduler.prk_timesteps)
+        return calls % 4 == 0 if calls < prk else calls > 1
+    return getattr(scheduler, "state_in_first_order", True)
+
+
 def network(x, t, learned_variance):
     out = 0.3 * x + 0.2 * torch.sin(x + 0.002 * t)
     return torch.cat([out, torch.sin(1.7 * x + 0.003 * t)], dim=1) if learned_variance else out
 
 
-def run(name, steps, options, arguments, *parts):
+def start(scheduler, steps, strength, noise):
+    """The first sample and the timesteps that follow, as StableDiffusionImg2ImgPipeline's get_timesteps has them."""
+    if strength == 1:
+        return BASE * scheduler.init_noise_sigma, scheduler.timesteps
+    begin = (steps - min(int(steps * strength), steps)) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
+    timesteps = scheduler.timesteps[begin:]
+    return scheduler.add_noise(0.4 * BASE, noise(BASE.shape), timesteps[:1]), timesteps
+
+
+def run(name, steps, options, arguments, *parts, strength=1):
     config = {k: v for part in parts for k, v in part.items()}
     noise = Noise()
-    scheduler = CLASSES[name](**config)
+    scheduler = CLASSES[name].from_config(dict(config, **NAMED.get(name, {})))
     __import__(CLASSES[name].__module__, fromlist=["_"]).randn_tensor = noise
-    scheduler.set_timesteps(steps)
+    aligned = [timesteps for rule, timesteps in AYS.items() if rule in options]
+    scheduler.set_timesteps(**dict(timesteps=aligned[0]) if aligned else dict(num_inference_steps=steps))
+    scheduler.noise_sampler = PathNoise(noise)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # else equal timesteps at the start count as one
-    x, states, timesteps = BASE * scheduler.init_noise_sigma, [], []
-    for t in scheduler.timesteps:
+    states, timesteps = [], []
+    x, remaining = start(scheduler, steps, strength, noise)
+    for t in remaining:
         timesteps.append(float(t))
         out = network(scheduler.scale_model_input(x, t), t, config.get("variance_type") == "learned_range")
         x = scheduler.step(out, t, x, **arguments).prev_sample
-        if name != "heun" or scheduler.state_in_first_order or len(timesteps) == len(scheduler.timesteps):
+        if ends_step(scheduler, len(timesteps), len(remaining)):
             states.append(x)
+    assert len(states) == min(int(steps * strength), steps), (name, len(states))
     numbers = lambda tensor: [float(f"{v:.9g}") for v in tensor.flatten()]
-    return dict(sampler=name, steps=steps, options=options, config=config, timesteps=timesteps,
+    return dict(sampler=name, steps=steps, options=options, config=config, timesteps=timesteps, strength=strength,
                 initial_scale=float(scheduler.init_noise_sigma), draws=noise.draws, first=numbers(states[0]),
-                mid=numbers(states[steps // 2]), final=numbers(states[-1]))
+                mid=numbers(states[len(states) // 2]), final=numbers(states[-1]))
 
 
 if __name__ == "__main__":
     cases = [json.dumps(run(*case)) for case in CASES]
+    cases += [json.dumps(run(*case, strength=strength)) for *case, strength in IMAGE_CASES]
     print('{"diffusers": "%s", "cases": [\n%s\n]}' % (diffusers.__version__, ",\n".join(cases)))

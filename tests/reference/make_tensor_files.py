@@ -96,6 +96,10 @@ def main():
 
     zip_with_pickle(FOLDER / "malicious.pt", pickle.dumps({"a": Run()}, protocol=2))
     save("malicious_legacy.pt", {"a": Run()}, _use_new_zipfile_serialization=False)
+    for name, members in {"document": ["word/document.xml", "word/styles.xml"], "flat": ["a.txt", "b.txt"]}.items():
+        with zipfile.ZipFile(FOLDER / f"{name}.zip", "w") as archive:
+            for member in members:
+                archive.writestr(zipfile.ZipInfo(member), "text")
     storage = [("0", values(4).numpy().tobytes())]
     zip_with_pickle(FOLDER / "honest.pt", tensor_pickle([2, 2], [2, 1]), storage)
     for name, numbers in {

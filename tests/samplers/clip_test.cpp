@@ -24,5 +24,29 @@ TEST(Clip, RecomputedEpsilonLeadsToTheClippedSample) {
   EXPECT_TRUE(at::allclose(0.6 * p.sample + 0.8 * p.epsilon, x, 1e-6, 1e-6));
 }
 
+/// The quantile, between 1 and the largest value allowed, is each image's own.
+TEST(Clip, ThresholdsAreEachImagesOwn) {
+  const Tensor samples = at::cat({toy_base(), 4 * toy_base()});  // quantiles 1.75 and 7
+  const Denoiser fixed = [&](const Tensor&, const NoiseLevel&) {
+    return Prediction{samples, samples};
+  };
+  const Tensor got = thresholded(fixed, {1.0, 5.0})(samples, kLevel).sample;
+  EXPECT_TRUE(at::allclose(got[0], samples[0] / 1.75));
+  EXPECT_TRUE(at::allclose(got[1], samples[1].clamp(-5, 5) / 5));
+  const Tensor small = thresholded(fixed, {0.0, 5.0})(samples, kLevel).sample;
+  EXPECT_TRUE(at::allclose(small[0], samples[0].clamp(-1, 1)));
+}
+
+TEST(Clip, OptionsChooseTheLimit) {
+  const auto plain = toy_denoiser(PredictionType::epsilon);
+  const Tensor x = toy_base();
+  const auto limit = [&](const std::string& text) {
+    return limited(plain, Configured("ddim", text).options)(x, kLevel).sample;
+  };
+  EXPECT_TRUE(limit("").equal(plain(x, kLevel).sample));
+  EXPECT_LE(limit("clip_sample=true,clip_sample_range=0.5").abs().max().item<float>(), 0.5);
+  EXPECT_TRUE(limit("clip_sample=true,thresholding=true").equal(limit("thresholding=true")));
+}
+
 }  // namespace
 }  // namespace tiller::test

@@ -1,37 +1,9 @@
 #include "samplers/clip.h"
+#include "samplers/scheduler_config.h"
 #include "tests/samplers/toy.h"
 
 namespace tiller::test {
 namespace {
-
-BetaTable table_from(const Json& config) {
-  BetaTable table;
-  table.schedule = config.at("beta_schedule");
-  table.start = config.value("beta_start", table.start);
-  table.end = config.value("beta_end", table.end);
-  table.zero_terminal_snr = config.value("rescale_betas_zero_snr", false);
-  return table;
-}
-
-TrajectoryConfig trajectory_config_from(const Json& test) {
-  const Json& config = test.at("config");
-  TrajectoryConfig result;
-  result.steps = test.at("steps");
-  result.spacing = spacing_from(config.at("timestep_spacing"));
-  result.steps_offset = config.at("steps_offset");
-  result.set_alpha_to_one = config.value("set_alpha_to_one", true);
-  result.final_sigma_zero = config.value("final_sigmas_type", "zero") == "zero";
-  if (config.value("use_karras_sigmas", false)) result.sigmas = SigmaRule::karras;
-  if (config.value("use_exponential_sigmas", false)) result.sigmas = SigmaRule::exponential;
-  return result;
-}
-
-Denoiser denoiser_from(const Json& config) {
-  const auto type = prediction_type_from(config.value("prediction_type", "epsilon"));
-  const bool learned = config.value("variance_type", "") == "learned_range";
-  Denoiser denoise = toy_denoiser(type, learned);
-  return config.value("clip_sample", false) ? clipped(denoise, ClipMode::sample_only) : denoise;
-}
 
 /// Each network evaluation's timestep, in order.
 Denoiser recording(Denoiser denoise, std::vector<double>& timesteps) {
@@ -54,36 +26,49 @@ double tolerance_of(const Json& test) {
   return cancels ? 2e-5 : 1e-5;
 }
 
+void expect_states(const std::vector<Tensor>& states, const Json& test) {
+  const double tolerance = tolerance_of(test);
+  EXPECT_LT(relative_error(states.front(), tensor_from(test.at("first"))), tolerance);
+  EXPECT_LT(relative_error(states[states.size() / 2], tensor_from(test.at("mid"))), tolerance);
+  EXPECT_LT(relative_error(states.back(), tensor_from(test.at("final"))), tolerance);
+}
+
+/// Text to image, or image to image where the strength is below 1.
 void expect_trajectory(const Json& test) {
-  const Configured chosen(test.at("sampler"), test.at("options"));
-  const auto schedule = diffusers_schedule(table_from(test.at("config")));
-  const auto trajectory = chosen.sampler.trajectory(
-      schedule, with_options(trajectory_config_from(test), chosen.options));
+  const auto setup = read_scheduler_config(test.at("config"));
+  const Sampler& sampler = find_sampler(test.at("sampler"));
+  const auto options =
+      parse_options("sampler", test.at("options"), configured_options(setup, sampler));
+  auto trajectory = sampler.trajectory(configured_schedule(setup, sampler),
+                                       with_options({test.at("steps")}, options));
   EXPECT_NEAR(trajectory.initial_scale / test.at("initial_scale").get<double>(), 1, 1e-6);
 
   SineNoise noise;
-  Recorder recorder;
+  const double strength = test.at("strength");
+  trajectory = from_strength(std::move(trajectory), strength);
+  const Tensor start = strength < 1
+                           ? noised(0.4 * toy_base(), noise.draw(toy_base()), trajectory.levels[0])
+                           : toy_base() * trajectory.initial_scale;
+  const bool learned = test.at("config").value("variance_type", "") == "learned_range";
   std::vector<double> timesteps;
-  const Tensor start = toy_base() * test.at("initial_scale").get<double>();
-  const auto denoise = recording(denoiser_from(test.at("config")), timesteps);
-  const Tensor final = chosen.run(denoise, start, trajectory, noise, recorder.observer());
+  const auto denoise =
+      limited(recording(toy_denoiser(setup.prediction, learned), timesteps), options);
+  Recorder recorder;
+  sampler.run(denoise, start, trajectory, options, noise, recorder.observer());
 
   expect_timesteps(timesteps, test.at("timesteps"));
   ASSERT_EQ(recorder.samples.size(), static_cast<size_t>(trajectory.steps()));
-  const Tensor &first = recorder.samples.front(), &mid = recorder.samples[trajectory.steps() / 2];
-  const double tolerance = tolerance_of(test);
-  EXPECT_LT(relative_error(first, tensor_from(test.at("first"))), tolerance);
-  EXPECT_LT(relative_error(mid, tensor_from(test.at("mid"))), tolerance);
-  EXPECT_LT(relative_error(final, tensor_from(test.at("final"))), tolerance);
+  expect_states(recorder.samples, test);
   EXPECT_EQ(noise.draws, test.at("draws").get<int>());
 }
 
 TEST(Diffusers, TrajectoriesAreTheSame) {
   const Json cases = fixture("samplers.json").at("cases");
-  ASSERT_GT(cases.size(), 40u);
+  ASSERT_GT(cases.size(), 140u);
   for (const Json& test : cases) {
     SCOPED_TRACE(test.at("sampler").get<std::string>() + ":" +
-                 test.at("options").get<std::string>() + " " + test.at("config").dump());
+                 test.at("options").get<std::string>() + " " + test.at("config").dump() + " " +
+                 test.at("strength").dump());
     expect_trajectory(test);
   }
 }

@@ -58,13 +58,31 @@ TEST(Order, SecondOrder) {
   expect_order(2, "dpm++2m", "", true);
   expect_order(2, "dpm++2m", "solver=heun", true);
   expect_order(2, "dpm++2m");
+  expect_order(2, "dpm++2m-sde", "eta=0,s_noise=0", true);
+  expect_order(2, "dpm++sde", "eta=0");
+  expect_order(2, "lms", "order=2");
+  expect_order(2, "pndm", "", true);
+}
+
+TEST(Order, HigherOrders) {
+  expect_order(3, "lms", "order=3");
+  expect_order(3, "unipc", "lower_order_final=false", true);  // order 2, and one by the corrector
+  expect_order(4, "unipc", "order=3,lower_order_final=false", true);
+}
+
+/// In long runs the error of its first step is left, of which second order has as much.
+TEST(Order, ThreeStepsAreCloserThanTwo) {
+  const double second = error_of("dpm++2m", "", 80, true);
+  EXPECT_LT(error_of("dpm++3m", "", 80, true), second / 2);
+  EXPECT_LT(error_of("dpm++3m-sde", "eta=0", 80, true), second / 2);
 }
 
 /// Ancestral samplers must end with the data's own mean and spread.
 TEST(Ancestral, KeepTheDistribution) {
-  for (const std::string name : {"ddpm", "ddim", "euler-a"}) {
+  for (const std::string name :
+       {"ddpm", "ddim", "euler-a", "dpm++sde", "dpm++2m-sde", "dpm++3m-sde"}) {
     const Configured chosen(name, name == "ddim" ? "eta=1" : "");
-    const auto trajectory = log_uniform(200, name != "euler-a");
+    const auto trajectory = log_uniform(200, name != "euler-a" && name != "dpm++sde");
     SeededNoise noise({5, 6});
     const auto& first = trajectory.levels.front();
     const Tensor unit = noise.draw(at::empty({2, 1, 100, 100}));

@@ -1,0 +1,139 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <set>
+
+#include "io/error.h"
+#include "models/derived_config.h"
+#include "models/family.h"
+#include "models/ldm_names.h"
+#include "models/lora.h"
+#include "models/lora_names.h"
+
+namespace tiller {
+namespace {
+
+/// A parameter and all that is added to it.
+struct Change {
+  Tensor parameter;
+  std::vector<std::pair<const LoraDelta*, double>> deltas;
+};
+
+/// The change in the shape of the weight, in float32.
+Tensor product(const LoraDelta& delta, at::IntArrayRef shape) {
+  const Tensor up = delta.up.to(at::kFloat).flatten(1), down = delta.down.to(at::kFloat);
+  if (!delta.mid.defined()) return at::mm(up, down.flatten(1)).view(shape);
+  const Tensor mid = delta.mid.to(at::kFloat);
+  return at::einsum("oi,ijkl,jc->ockl", {up, mid, down.flatten(1)}).reshape(shape);
+}
+
+bool fits(const LoraDelta& delta, const Tensor& parameter) {
+  const auto inner = [](const Tensor& x, int64_t from) { return x.numel() / x.size(from); };
+  if (parameter.dim() < 2 || delta.up.size(0) != parameter.size(0)) return false;
+  const int64_t kernel = delta.mid.defined() ? delta.mid.size(2) * delta.mid.size(3) : 1;
+  return inner(delta.down, 0) * kernel == inner(parameter, 0);
+}
+
+/// Module names in the original layout, with '_' between words, and diffusers' ones.
+NameMap underscored_ldm_names(const TensorMap& unet) {
+  const int64_t stages = count_of(unet, "down_blocks.", ".resnets.0.conv1.weight");
+  const int64_t layers = count_of(unet, "down_blocks.0.resnets.", ".conv1.weight");
+  NameMap names;
+  for (const auto& [ldm, diffusers] : ldm_unet_names(stages, layers))
+    names[with_underscores(ldm)] = with_underscores(diffusers);
+  return names;
+}
+
+/// Parameters by module, as LoRAs spell it.
+std::map<std::string, Tensor> by_module(const NamedTensors& parameters, bool is_text) {
+  const std::string weight = ".weight", outer = "text_model.";
+  std::map<std::string, Tensor> modules;
+  for (const auto& [name, tensor] : parameters) {
+    if (!name.ends_with(weight)) continue;
+    std::string module = name.substr(0, name.size() - weight.size());
+    if (is_text && module.starts_with(outer)) module.erase(0, outer.size());
+    modules[with_underscores(module)] = tensor;
+  }
+  return modules;
+}
+
+std::string family_or_width(int64_t width) {
+  const std::string family = family_of_context(width);
+  return family.empty() ? "for text of width " + std::to_string(width) : family;
+}
+
+/// A LoRA of another family fits nowhere: say so rather than list its shapes.
+void check_family(const Lora& lora, const TensorMap& unet) {
+  const int64_t expected = context_width_of(unet);
+  for (const auto& [module, delta] : lora.parts.at("unet")) {
+    const int64_t width = delta.down.size(1);
+    if (module.ends_with("attn2_to_k") && expected && width != expected)
+      throw Error(lora.file + ": this LoRA is " + family_or_width(width) + ", the model is " +
+                  family_or_width(expected) + ".");
+  }
+}
+
+/// Adds the LoRA's changes of the part to those of the parameters.
+void collect(const WeightedLora& item, const std::string& part, const NameMap& ldm,
+             const std::map<std::string, Tensor>& modules, std::map<std::string, Change>& changes) {
+  const Lora& lora = *item.lora;
+  const auto& deltas = lora.parts.at(part);
+  std::vector<std::string> unknown, misshapen;
+  for (const auto& [name, delta] : deltas) {
+    const std::string module = renamed(name, ldm, '_');
+    if (module != name && deltas.count(module)) continue;  // the file has it in both layouts
+    const auto found = modules.find(module);
+    if (found == modules.end()) {
+      unknown.push_back(name);
+    } else if (!fits(delta, found->second)) {
+      misshapen.push_back(name);
+    } else {
+      changes[module].parameter = found->second;
+      changes[module].deltas.emplace_back(&delta, item.weight * delta.scale);
+    }
+  }
+  std::string text;
+  if (!unknown.empty()) text = "for unknown modules: " + enumerate(unknown, 4);
+  if (!misshapen.empty())
+    text += (text.empty() ? "" : "; ") +
+            ("of other shapes than the model's: " + enumerate(misshapen, 4));
+  if (!text.empty())
+    throw Error(lora.file + ": got changes of the " + part + " that don't fit the model, " + text +
+                ".");
+}
+
+void merge(const Change& change) {
+  Tensor sum = change.parameter.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  for (const auto& [delta, weight] : change.deltas)
+    sum.add_(product(*delta, sum.sizes()).to(sum.device()), weight);
+  change.parameter.copy_(sum);
+}
+
+}  // namespace
+
+Originals merge_loras(const NamedTensors& parameters, const std::string& part,
+                      const std::vector<WeightedLora>& loras) {
+  const at::NoGradGuard no_grad;
+  const bool is_unet = part == "unet";
+  const TensorMap all(parameters.begin(), parameters.end());
+  const auto modules = by_module(parameters, !is_unet);
+  const NameMap ldm = is_unet ? underscored_ldm_names(all) : NameMap{};
+  std::map<std::string, Change> changes;
+  for (const auto& item : loras) {
+    if (!item.lora->parts.count(part)) continue;
+    if (is_unet) check_family(*item.lora, all);
+    collect(item, part, ldm, modules, changes);
+  }
+  Originals originals;
+  for (const auto& [module, change] : changes)
+    originals.emplace_back(change.parameter, change.parameter.clone());
+  for (const auto& [module, change] : changes) merge(change);
+  return originals;
+}
+
+void remove_loras(const Originals& originals) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [parameter, original] : originals) parameter.copy_(original);
+}
+
+}  // namespace tiller

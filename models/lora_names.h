@@ -1,0 +1,20 @@
+#pragma once
+#include <string>
+
+namespace tiller {
+
+enum class LoraRole { down, up, mid, alpha };
+
+struct LoraName {
+  std::string part, module;  ///< As in Lora.
+  LoraRole role = LoraRole::down;
+};
+
+/// What the name of a tensor in a LoRA file says. Throws Error naming `file` when it is of another
+/// adapter or unknown.
+LoraName parse_lora_name(const std::string& name, const std::string& file);
+
+/// The name with '_' for each '.'.
+std::string with_underscores(std::string name);
+
+}  // namespace tiller

@@ -1,0 +1,57 @@
+#include "models/text_model.h"
+
+#include <ATen/ATen.h>
+
+#include <iostream>
+
+namespace tiller {
+namespace {
+
+TokenizedPrompt tokenized(const TextTower& tower, const std::string& prompt,
+                          const PromptOptions& options) {
+  return options.plain ? tokenize_plain(tower.tokenizer, prompt)
+                       : tokenize_weighted(tower.tokenizer, prompt);
+}
+
+/// Of one tower: states (1, 77 n, D), and the pooled state of the first chunk.
+PromptStates encode_with(const TextModel& model, const TextTower& tower, const std::string& prompt,
+                         const PromptOptions& options, int64_t length) {
+  TokenizedPrompt text = tokenized(tower, prompt, options);
+  if (!text.truncated.empty())
+    std::cerr << "prompt: longer than " << tower.tokenizer.max_length()
+              << " tokens; left out: " << text.truncated << "\n";
+  pad_chunks(tower.tokenizer, text.chunks, size_t(length));
+  const Tensor ids = chunk_ids(text.chunks).to(model.device);
+  const TextStates states = tower.encoder.encode(ids, options.clip_skip);
+  const Tensor context = model.xl ? states.raw : states.context;
+  const Tensor scaled = weighted(context, chunk_weights(text.chunks).to(model.device));
+  return {scaled.flatten(0, 1).unsqueeze(0), states.pooled.narrow(0, 0, 1)};
+}
+
+}  // namespace
+
+int64_t chunks_of(const TextModel& model, const std::string& prompt, const PromptOptions& options) {
+  size_t chunks = 1;
+  for (const auto& tower : model.towers)
+    chunks = std::max(chunks, tokenized(tower, prompt, options).chunks.size());
+  return int64_t(chunks);
+}
+
+PromptStates encode_prompt(const TextModel& model, const std::string& prompt,
+                           const PromptOptions& options, int64_t length) {
+  std::vector<Tensor> contexts;
+  PromptStates last;
+  for (const auto& tower : model.towers) {
+    last = encode_with(model, tower, prompt, options, length);
+    contexts.push_back(last.context);
+  }
+  return {contexts.size() == 1 ? contexts.front() : at::cat(contexts, -1),
+          model.xl ? last.pooled : Tensor()};
+}
+
+PromptStates zeros_like(const PromptStates& states) {
+  return {at::zeros_like(states.context),
+          states.pooled.defined() ? at::zeros_like(states.pooled) : Tensor()};
+}
+
+}  // namespace tiller

@@ -1,0 +1,135 @@
+#include <algorithm>
+#include <cmath>
+#include <deque>
+
+#include "samplers/registry.h"
+#include "samplers/step.h"
+
+namespace tiller {
+namespace {
+
+using History = PndmOptions::History;
+
+/// What the multistep rules combine: epsilon, or v in units of the level's scale.
+Tensor output_of(const Prediction& p, const NoiseLevel& level, History history) {
+  if (history == History::epsilon) return p.epsilon;
+  return level.alpha * p.epsilon - level.sigma * p.sample;
+}
+
+/// Equation 9: the deterministic DDIM step from one level to another by what was combined.
+Tensor transferred(const Tensor& x, const Tensor& output, const NoiseLevel& from,
+                   const NoiseLevel& to, History history) {
+  const Tensor epsilon =
+      history == History::epsilon ? output : from.alpha * output + from.sigma * x;
+  const double scale = to.alpha / from.alpha;
+  return scale * x + (to.sigma - scale * from.sigma) * epsilon;
+}
+
+/// Adams-Bashforth's combination of the outputs, the latest first.
+Tensor extrapolated(const std::deque<Tensor>& past) {
+  switch (past.size()) {
+    case 1:
+      return past[0];
+    case 2:
+      return (3 * past[0] - past[1]) / 2;
+    case 3:
+      return (23 * past[0] - 16 * past[1] + 5 * past[2]) / 12;
+    default:
+      return (55 * past[0] - 59 * past[1] + 37 * past[2] - 9 * past[3]) / 24;
+  }
+}
+
+/// One step's surroundings.
+struct Stage {
+  const Denoiser& denoise;
+  const Trajectory& trajectory;
+  History history;
+
+  Tensor evaluate(const Tensor& x, const NoiseLevel& level, Prediction& p) const {
+    p = denoise(x, level);
+    return output_of(p, level, history);
+  }
+
+  /// Where PRK's middle evaluations take place: half the step's whole timesteps below its start.
+  /// The network is told that many above its end, as PNDMScheduler does.
+  NoiseLevel middle(int i) const {
+    const double start = trajectory.levels[i].timestep, end = trajectory.levels[i + 1].timestep;
+    const double half = std::floor((start - end) / 2);
+    NoiseLevel level = trajectory.level_at(start - half);
+    level.timestep = end + half;
+    level.step = i;
+    return level;
+  }
+
+  /// Pseudo Runge-Kutta of fourth order, equation 13; `first` is the output at the step's start.
+  Tensor runge_kutta(const Tensor& x, const Tensor& first, int i) const {
+    const NoiseLevel &from = trajectory.levels[i], half = middle(i);
+    NoiseLevel to = trajectory.levels[i + 1];
+    to.step = i;
+    Prediction p;
+    const Tensor second = evaluate(transferred(x, first, from, half, history), half, p);
+    const Tensor third = evaluate(transferred(x, second, from, half, history), half, p);
+    const Tensor fourth = evaluate(transferred(x, third, from, to, history), to, p);
+    const Tensor mean = (first + 2 * second + 2 * third + fourth) / 6;
+    return transferred(x, mean, from, to, history);
+  }
+
+  /// PLMS's first step: the mean of the outputs at its start and at where a plain step ends.
+  /// PNDMScheduler's second call takes its start to be a whole stride above the next timestep.
+  Tensor improved_euler(const Tensor& x, const Tensor& first) const {
+    NoiseLevel from = trajectory.levels[0];
+    NoiseLevel to = trajectory.levels[1];
+    to.step = 0;
+    Prediction p;
+    const Tensor end = transferred(x, first, from, trajectory.landing(0), history);
+    const Tensor mean = (first + evaluate(end, to, p)) / 2;
+    if (!trajectory.landings.empty())
+      from = trajectory.level_at(to.timestep + from.timestep - trajectory.landing(0).timestep);
+    return transferred(x, mean, from, to, history);
+  }
+};
+
+}  // namespace
+
+Tensor sample_pndm(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                   const PndmOptions& options, NoiseSource&, const Observer& observer) {
+  x = as_state(x);
+  const Stage stage{denoise, trajectory, options.history};
+  const int before_last = trajectory.steps() - 1;
+  const int runge_kutta_steps = options.skip_prk_steps ? 0 : std::min(3, before_last);
+  std::deque<Tensor> past;  // the latest first
+  for (int i = 0; i < trajectory.steps(); ++i) {
+    const NoiseLevel& from = trajectory.levels[i];
+    Prediction p;
+    past.push_front(stage.evaluate(x, from, p));
+    if (past.size() > 4) past.pop_back();
+    if (i < runge_kutta_steps)
+      x = stage.runge_kutta(x, past[0], i);
+    else if (i == 0 && before_last > 0)
+      x = stage.improved_euler(x, past[0]);
+    else
+      x = transferred(x, extrapolated(past), from, trajectory.landing(i), options.history);
+    report(observer, trajectory, i, x, p);
+  }
+  return x;
+}
+
+Sampler pndm_sampler() {
+  return {
+      .name = "pndm",
+      .description = "Pseudo linear multistep (PLMS), optionally after Runge-Kutta steps",
+      .paper = "2202.09778",
+      .scheduler = "PNDMScheduler",
+      .options = {{"skip_prk_steps", "true", "false: the first three steps by Runge-Kutta"},
+                  {"history", "epsilon", "epsilon or v: what is combined over the steps"},
+                  {"set_alpha_to_one", "false", "end at x_0, not at the cleanest timestep"}},
+      .trajectory = table_trajectory,
+      .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                const Options& options, NoiseSource& noise, const Observer& observer) {
+        const bool v = options.choice("history", {"epsilon", "v"}) == "v";
+        const PndmOptions pndm{options.flag("skip_prk_steps"), v ? History::v : History::epsilon};
+        return sample_pndm(denoise, std::move(x), trajectory, pndm, noise, observer);
+      }};
+}
+
+}  // namespace tiller

@@ -1,0 +1,246 @@
+#include "models/lora.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "io/error.h"
+#include "io/safetensors.h"
+#include "tests/models/ldm_checkpoint.h"
+
+namespace tiller {
+namespace {
+
+using test::formula_weight;
+using test::Json;
+
+const Json& cases() {
+  static const Json file = test::fixture("lora.json");
+  return file;
+}
+
+Json style(const std::string& name) {
+  for (const Json& test : cases().at("cases"))
+    if (test.at("style") == name) return test;
+  throw std::runtime_error("no style " + name);
+}
+
+NamedTensors unet(at::ScalarType dtype = at::kFloat) {
+  NamedTensors parameters;
+  for (const Json& entry : cases().at("unet"))
+    parameters.emplace_back(
+        entry[0], formula_weight(entry[0], entry[1].get<std::vector<int64_t>>()).to(dtype));
+  return parameters;
+}
+
+NamedTensors factors_of(const Json& test) {
+  NamedTensors tensors;
+  for (const Json& entry : test.at("tensors"))
+    tensors.emplace_back(entry[0], formula_weight(entry[0], entry[1].get<std::vector<int64_t>>()));
+  const Json alphas = test.value("alphas", Json::object());
+  for (const auto& [name, alpha] : alphas.items())
+    tensors.emplace_back(name, at::scalar_tensor(alpha.get<double>()));
+  return tensors;
+}
+
+Lora loaded(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {}) {
+  const test::TemporaryFile file("lora.safetensors");
+  save_safetensors(file.path, tensors, metadata);
+  return load_lora(file.path);
+}
+
+Lora loaded(const std::string& name) {
+  const Json test = style(name);
+  return loaded(factors_of(test), test.value("metadata", std::map<std::string, std::string>()));
+}
+
+/// The sum and six values at even distances.
+Tensor summary(const Tensor& tensor) {
+  const Tensor flat = tensor.to(at::kDouble).flatten();
+  const int64_t step = std::max<int64_t>(1, flat.numel() / 6);
+  return at::cat({flat.sum().unsqueeze(0), flat.slice(0, 0, at::nullopt, step).slice(0, 0, 6)});
+}
+
+std::vector<Tensor> copies(const NamedTensors& parameters) {
+  std::vector<Tensor> result;
+  for (const auto& [name, tensor] : parameters) result.push_back(tensor.clone());
+  return result;
+}
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+void expect_message(const std::function<void()>& action, const std::string& expected) {
+  const std::string message = message_of(action);
+  EXPECT_NE(message.find(expected), message.npos) << message;
+}
+
+class EveryStyle : public testing::TestWithParam<const char*> {};
+
+TEST_P(EveryStyle, FusesAsDiffusersDoes) {
+  const Json test = style(GetParam());
+  const NamedTensors parameters = unet();
+  const auto before = copies(parameters);
+  const Lora lora = loaded(GetParam());
+  merge_loras(parameters, "unet", {{&lora, test.at("weight")}});
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const auto& [name, tensor] = parameters[i];
+    const auto expected = test.at("changed").find(name);
+    if (expected == test.at("changed").end())
+      EXPECT_TRUE(tensor.equal(before[i])) << name;
+    else
+      EXPECT_LT(test::relative_error(summary(tensor), test::tensor_from(*expected)), 1e-6) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Names, EveryStyle,
+                         testing::Values("kohya", "kohya_original", "peft", "peft_alpha", "plain",
+                                         "processor"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(Lora, GivesTheVeryBytesBack) {
+  const Lora first = loaded("kohya"), second = loaded("processor");
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    const NamedTensors parameters = unet(dtype);
+    const auto before = copies(parameters);
+    const Originals originals = merge_loras(parameters, "unet", {{&first, 0.7}, {&second, -0.3}});
+    EXPECT_EQ(originals.size(), first.parts.at("unet").size());
+    remove_loras(originals);
+    for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(parameters[i].second.equal(before[i]));
+  }
+}
+
+TEST(Lora, AddsUpAndRoundsOnce) {
+  const Lora first = loaded("kohya"), second = loaded("processor");
+  const NamedTensors exact = unet(at::kHalf), half = unet(at::kHalf);
+  NamedTensors wide;
+  for (const auto& [name, tensor] : exact) wide.emplace_back(name, tensor.to(at::kFloat));
+  merge_loras(half, "unet", {{&first, 0.7}, {&second, 0.4}});
+  merge_loras(wide, "unet", {{&first, 0.7}, {&second, 0.4}});
+  for (size_t i = 0; i < half.size(); ++i)
+    EXPECT_TRUE(half[i].second.equal(wide[i].second.to(at::kHalf))) << half[i].first;
+}
+
+TEST(Lora, WithACoreActsAsThreeConvolutions) {
+  const std::string module = "down_blocks.0.resnets.0.conv1";
+  const NamedTensors parameters = {{module + ".weight", at::randn({6, 4, 3, 3})}};
+  const Tensor down = at::randn({2, 4, 1, 1}), mid = at::randn({2, 2, 3, 3}),
+               up = at::randn({6, 2, 1, 1}), x = at::randn({1, 4, 5, 5});
+  const std::string name = "lora_unet_down_blocks_0_resnets_0_conv1";
+  const Lora lora = loaded({{name + ".lora_down.weight", down},
+                            {name + ".lora_mid.weight", mid},
+                            {name + ".lora_up.weight", up},
+                            {name + ".alpha", at::scalar_tensor(1.0)}});
+  const Tensor weight = parameters[0].second, plain = at::conv2d(x, weight, {}, 1, 1);
+  merge_loras(parameters, "unet", {{&lora, 1.0}});
+  const Tensor branch = at::conv2d(at::conv2d(at::conv2d(x, down), mid, {}, 1, 1), up);
+  EXPECT_LT(test::relative_error(at::conv2d(x, weight, {}, 1, 1), plain + 0.5 * branch), 1e-5);
+}
+
+TEST(Lora, KnowsTextEncodersByAllTheirNames) {
+  const std::string layer = "encoder.layers.0.self_attn.q_proj";
+  const Tensor down = at::randn({2, 8}), up = at::randn({8, 2}), weight = at::randn({8, 8});
+  const auto merged = [&](const std::string& parameter, const std::string& a, const std::string& b,
+                          const std::string& part) {
+    const NamedTensors parameters = {{parameter, weight.clone()}};
+    const Lora lora = loaded({{a, down}, {b, up}});
+    merge_loras(parameters, part, {{&lora, 1.0}});
+    return parameters[0].second;
+  };
+  const Tensor expected = weight + at::mm(up, down);
+  for (const std::string outer : {"text_model.", ""}) {
+    const std::string parameter = outer + layer + ".weight";
+    for (const auto& [prefix, part] :
+         {std::pair<std::string, std::string>("lora_te_", "text_encoder"),
+          {"lora_te1_", "text_encoder"},
+          {"lora_te2_", "text_encoder_2"}}) {
+      const std::string kohya = prefix + "text_model_encoder_layers_0_self_attn_q_proj.lora_";
+      EXPECT_TRUE(merged(parameter, kohya + "down.weight", kohya + "up.weight", part)
+                      .allclose(expected, 1e-5, 1e-5));
+    }
+    const std::string old = "text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.",
+                      peft = "text_encoder_2.text_model." + layer + ".lora_";
+    EXPECT_TRUE(merged(parameter, old + "down.weight", old + "up.weight", "text_encoder")
+                    .allclose(expected, 1e-5, 1e-5));
+    EXPECT_TRUE(merged(parameter, peft + "A.weight", peft + "B.weight", "text_encoder_2")
+                    .allclose(expected, 1e-5, 1e-5));
+  }
+}
+
+/// A LoRA of one cross-attention that reads text of that width.
+Lora lora_of_width(int64_t width) {
+  const std::string name =
+      "lora_unet_down_blocks_1_attentions_1_transformer_blocks_0_attn2_to_k.lora_";
+  return loaded(
+      {{name + "down.weight", at::randn({2, width})}, {name + "up.weight", at::randn({16, 2})}});
+}
+
+NamedTensors unet_of_width(int64_t width) {
+  return {{"down_blocks.1.attentions.1.transformer_blocks.0.attn2.to_k.weight",
+           at::randn({16, width})}};
+}
+
+TEST(Lora, OfAnotherFamilyIsCalledSo) {
+  const Lora sd1 = lora_of_width(768), sdxl = lora_of_width(2048);
+  EXPECT_EQ(lora_family(sd1), "SD1.5");
+  EXPECT_EQ(lora_family(sdxl), "SDXL");
+  expect_message(
+      [&] {
+        merge_loras(unet_of_width(2048), "unet", {{&sd1, 1.0}});
+      },
+      "this LoRA is SD1.5, the model is SDXL.");
+  expect_message(
+      [&] {
+        merge_loras(unet_of_width(1024), "unet", {{&sdxl, 1.0}});
+      },
+      "this LoRA is SDXL, the model is SD2.");
+}
+
+TEST(Lora, ThatFitsNowhereChangesNothing) {
+  const NamedTensors parameters = unet();
+  const auto before = copies(parameters);
+  const Lora good = loaded("kohya");
+  const Lora unknown = loaded({{"unet.mid_block.nothing.lora_A.weight", at::randn({2, 4})},
+                               {"unet.mid_block.nothing.lora_B.weight", at::randn({4, 2})}});
+  const Lora wide = loaded({{"unet.conv_in.lora_A.weight", at::randn({2, 9, 3, 3})},
+                            {"unet.conv_in.lora_B.weight", at::randn({8, 2, 1, 1})}});
+  expect_message(
+      [&] {
+        merge_loras(parameters, "unet", {{&good, 1.0}, {&unknown, 1.0}});
+      },
+      "for unknown modules: mid_block_nothing");
+  expect_message(
+      [&] {
+        merge_loras(parameters, "unet", {{&good, 1.0}, {&wide, 1.0}});
+      },
+      "of other shapes than the model's: conv_in");
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(parameters[i].second.equal(before[i]));
+}
+
+TEST(Lora, OfAnotherKindIsRefusedByName) {
+  const Tensor x = at::randn({2, 4});
+  const auto refuses = [&](const std::string& name, const std::string& expected) {
+    expect_message([&] { loaded({{name, x}}); }, expected);
+  };
+  refuses("lora_unet_conv_in.dora_scale", "DoRA");
+  refuses("unet.conv_in.lora_magnitude_vector", "DoRA");
+  refuses("lora_unet_conv_in.hada_w1_a", "LoHa");
+  refuses("lora_unet_conv_in.lokr_w1", "LoKr");
+  refuses("lora_unet_conv_in.diff", "full differences");
+  refuses("lora_unet_double_blocks_0_img_attn_proj.lora_down.weight", "Flux");
+  refuses("model.diffusion_model.input_blocks.0.0.weight", "model.diffusion_model.input_blocks");
+  refuses("lora_unet_conv_in.lora_down.weight", "no up factor");
+  expect_message(
+      [&] {
+        loaded({{"lora_unet_a.lora_down.weight", x}, {"lora_unet_a.lora_up.weight", x}});
+      },
+      "factors that don't fit each other");
+}
+
+}  // namespace
+}  // namespace tiller
