@@ -38,6 +38,7 @@ Sampler ddim_sampler() {
           .options = {{"eta", "0", "share of DDPM's noise, 0 to 1"},
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
+          .renoises = true,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
             const DdimOptions ddim{options.number("eta", 0, 1)};

@@ -26,6 +26,7 @@ Sampler euler_sampler() {
           .scheduler = "EulerDiscreteScheduler",
           .options = churn_options(),
           .trajectory = sigma_trajectory,
+          .renoises = true,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
             return sample_euler(denoise, std::move(x), trajectory, churn_from(options), noise,

@@ -25,6 +25,7 @@ Sampler euler_ancestral_sampler() {
           .options = {{"eta", "1", "share of the noise, 0: plain Euler"},
                       {"s_noise", "1", "scale of the noise"}},
           .trajectory = sigma_trajectory,
+          .renoises = true,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
             const EulerAncestralOptions ancestral{options.number("eta", 0, 1),

@@ -13,6 +13,7 @@ struct Sampler {
   std::vector<Option> options;
   /// The levels of a run, from the model's noise schedule and what was asked for.
   Trajectory (*trajectory)(const NoiseSchedule&, const TrajectoryConfig&);
+  bool renoises = false;  ///< Uses Prediction::renoise where guidance gives it (CFG++).
   /// x: noise times the trajectory's initial_scale, (B, C, H, W).
   Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const Options&, NoiseSource&,
                 const Observer&);

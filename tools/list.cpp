@@ -21,21 +21,27 @@ struct Category {
   std::vector<Option> shared;  ///< Options that every entry takes.
 };
 
-bool is_shared(const Option& option, const std::vector<Option>& shared) {
-  return std::any_of(shared.begin(), shared.end(),
-                     [&](const Option& other) { return other.name == option.name; });
+bool same(const Option& a, const Option& b) {
+  return a.name == b.name && a.value == b.value && a.description == b.description;
 }
 
-/// Options that all entries of a category have with the same default.
+bool is_shared(const Option& option, const std::vector<Option>& shared) {
+  return std::any_of(shared.begin(), shared.end(),
+                     [&](const Option& other) { return same(option, other); });
+}
+
+/// Options that all entries of a category have, most of them with the same default.
 std::vector<Option> shared_options(const std::vector<Entry>& entries) {
   std::vector<Option> shared = entries.front().options;
-  for (const auto& entry : entries)
-    std::erase_if(shared, [&](const Option& option) {
-      return std::none_of(entry.options.begin(), entry.options.end(), [&](const Option& other) {
-        return other.name == option.name && other.value == option.value &&
-               other.description == option.description;
-      });
-    });
+  std::erase_if(shared, [&](const Option& option) {
+    size_t alike = 0, named = 0;
+    for (const auto& entry : entries)
+      for (const auto& other : entry.options) {
+        alike += same(option, other);
+        named += option.name == other.name;
+      }
+    return named < entries.size() || 2 * alike <= entries.size();
+  });
   return shared;
 }
 

@@ -33,8 +33,16 @@ struct Toy : Perturbation {
     ++calls;
     return v;
   }
+  Tensor context() const override { return tokens_named("second"); }
+  Tensor blend(const Tensor& own, const Tensor& second) const override { return own - second; }
+  Tensor time(const Tensor& embedding) const override { return 0.5 * embedding; }
+  void observe(const Site&, const Tensor& q, const Tensor&) const override { seen = q; }
+  static Tensor tokens_named(const std::string& name) {
+    return formula_tensor(name, {kImages, kTokens, kChannels});
+  }
   Kind kind_;
   std::vector<int> orders_;
+  mutable Tensor seen;
   mutable int calls = 0;
 };
 
@@ -149,6 +157,72 @@ TEST(Rows, PermutationsComposeAndForkWhenTheStackEnds) {
   EXPECT_TRUE(part(y, 1).equal(shuffled(shuffled(x, first), second)));
   EXPECT_FALSE(part(y, 1).equal(shuffled(shuffled(x, second), first)));
   EXPECT_TRUE(rows.leave_stack(y).equal(y));
+}
+
+TEST(Rows, SkippedBlocksForkWhereTheNextOneRuns) {
+  const Conditioning none;
+  const Toy first(Kind::skip, {0}), both(Kind::skip, {0, 1});
+  const std::vector<Branch> branches = {{&none}, {&none, &first}, {&none, &both}, {&none, &both}};
+  Rows rows(branches, kImages);
+  const Tensor x = tokens();
+  EXPECT_TRUE(rows.enter(sites()[0], x).equal(x));
+  EXPECT_EQ(rows.groups(), 1);
+  const Tensor y = rows.enter(sites()[1], 2 * x);
+  ASSERT_EQ(rows.groups(), 2);
+  EXPECT_TRUE(y.equal(at::cat({2 * x, x})));
+  const Tensor z = rows.resume(3 * y);
+  ASSERT_EQ(rows.groups(), 3);
+  EXPECT_TRUE(z.equal(at::cat({6 * x, 3 * x, x})));
+  EXPECT_TRUE(rows.resume(z).equal(z));
+}
+
+TEST(Rows, ObserversSeeTheirRowsAndShareThem) {
+  const Conditioning none;
+  const Toy watch(Kind::observe, {0}), identity(Kind::attention, {0});
+  const std::vector<Branch> branches = {{&none, &identity}, {&none}, {&none, &watch}};
+  Rows rows(branches, kImages);
+  const Tensor x = tokens();
+  const auto outputs = rows.outputs(attend(rows, sites()[0], x));
+  EXPECT_EQ(rows.groups(), 2);
+  EXPECT_TRUE(watch.seen.squeeze(1).equal(x));
+  EXPECT_TRUE(outputs[1].equal(outputs[2]));
+  EXPECT_TRUE(outputs[0].equal(x));
+}
+
+TEST(Rows, TimesPartAtTheStart) {
+  const Conditioning none;
+  const Toy halved(Kind::time, {});
+  const std::vector<Branch> branches = {{&none}, {&none, &halved}, {&none}, {&none, &halved}};
+  Rows rows(branches, kImages);
+  ASSERT_EQ(rows.groups(), 2);
+  const Tensor x = tokens();
+  EXPECT_TRUE(rows.time(rows.roots(x)).equal(at::cat({x, 0.5 * x})));
+}
+
+TEST(Rows, SecondContextsAreReadWithTheSameQueries) {
+  Conditioning a, b;
+  a.context = tokens("a");
+  b.context = tokens("b");
+  const Toy second(Kind::cross, {0});
+  const std::vector<Branch> branches = {{&a, nullptr, &second}, {&b}, {&a}};
+  Rows rows(branches, kImages);
+  const Tensor q = rows.split_contexts(tokens());
+  ASSERT_EQ(rows.groups(), 3);
+  const auto project = [&](const Tensor& contexts) {
+    rows.count(double(contexts.numel()), contexts.size(0));
+    return std::pair(contexts.unsqueeze(1), 2 * contexts.unsqueeze(1));
+  };
+  const auto read = [](const Tensor& context) {
+    const Tensor queries = tokens().unsqueeze(1), keys = context.unsqueeze(1);
+    return at::scaled_dot_product_attention(queries, keys, 2 * keys);
+  };
+  const Tensor got = rows.cross_attention(sites()[0], q.unsqueeze(1), project);
+  const Tensor expected =
+      at::cat({read(a.context) - read(tokens("second")), read(b.context), read(a.context)});
+  EXPECT_LT(relative_error(got, expected), 1e-5);
+  EXPECT_DOUBLE_EQ(rows.flops().spent, rows.flops().unshared);
+  const Tensor elsewhere = rows.cross_attention(sites()[1], q.unsqueeze(1), project);
+  EXPECT_LT(relative_error(part(elsewhere, 0), read(a.context)), 1e-5);
 }
 
 TEST(Rows, EqualBranchesStayOneGroup) {
