@@ -7,16 +7,26 @@
 namespace tiller {
 namespace {
 
-/// The unit noise of a step's first half and of the whole step: increments of one Brownian path in
-/// sigma, so the second knows the first.
-struct PathNoise {
-  Tensor half, whole;
+/// Where a step's noise begins and ends, in the float32 of diffusers' scheduler: a path's noise
+/// depends on every bit of these.
+struct PathPoints {
+  double from, middle, to;
 };
 
-PathNoise path_noise(double from, double middle, double to, NoiseSource& noise, const Tensor& x) {
-  const Tensor first = noise.draw(x), second = noise.draw(x);
-  const double share = (from - middle) / (from - to);
-  return {first, std::sqrt(share) * first + std::sqrt(1 - share) * second};
+PathPoints path_points(double from, double to) {
+  const auto t_of = [](double sigma) { return at::scalar_tensor(sigma, at::kFloat).log().neg(); };
+  const auto sigma_of = [](const Tensor& t) { return t.neg().exp().item<double>(); };
+  const Tensor t = t_of(from), t_next = t_of(to);
+  return {sigma_of(t), sigma_of(t + (t_next - t) * 0.5), sigma_of(t_next)};
+}
+
+/// The path that a run's noise comes from.
+NoisePath noise_path(const Trajectory& trajectory, NoiseSource& noise, const Tensor& x) {
+  double low = trajectory.levels.front().sigma;
+  const double high = std::max(low, trajectory.highest_sigma);
+  for (const auto& level : trajectory.levels)
+    if (level.sigma > 0) low = std::min(low, level.sigma);
+  return noise.path(x, static_cast<float>(low), static_cast<float>(high));
 }
 
 /// To `to` with the estimate held, over an ancestral step.
@@ -32,14 +42,17 @@ Tensor sample_dpmpp_sde(const Denoiser& denoise, Tensor x, const Trajectory& tra
                         const DpmSdeOptions& options, NoiseSource& noise,
                         const Observer& observer) {
   x = as_state(x);
+  const NoisePath path = noise_path(trajectory, noise, x);
   for (int i = 0; i < trajectory.steps(); ++i) {
     const double from = trajectory.levels[i].sigma, to = trajectory.landing(i).sigma;
     const Prediction p = denoise(x, trajectory.levels[i]);
     if (to > 0) {
       const double middle = std::sqrt(from * to);
       const NoiseLevel level{1, middle, trajectory.timestep_of(middle), i};
-      const auto [half, whole] = path_noise(from, middle, to, noise, x);
+      const auto points = path_points(from, to);
+      const Tensor half = path(points.from, points.middle);
       const Tensor inner = stepped(x, p.sample, half, from, middle, options);
+      const Tensor whole = path(points.from, points.to);
       x = stepped(x, denoise(inner, level).sample, whole, from, to, options);
     } else {
       x = p.sample;

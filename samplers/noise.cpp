@@ -3,18 +3,53 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <cmath>
+
 #include "io/error.h"
+#include "samplers/brownian_tree.h"
 
 namespace tiller {
 
-SeededNoise::SeededNoise(const std::vector<uint64_t>& seeds) {
+NoisePath NoiseSource::path(const Tensor& like, double, double) {
+  struct Interval {
+    double from = 0, to = 0;
+    Tensor noise;
+  };
+  return [this, like, last = Interval{}](double from, double to) mutable {
+    Tensor noise = draw(like);
+    if (last.noise.defined() && from == last.from && to < last.to) {
+      const double share = (from - last.to) / (from - to);
+      noise = std::sqrt(share) * last.noise + std::sqrt(1 - share) * noise;
+    }
+    last = {from, to, noise};
+    return noise;
+  };
+}
+
+SeededNoise::SeededNoise(const std::vector<uint64_t>& seeds) : seeds_(seeds) {
   for (const uint64_t seed : seeds) streams_.push_back(at::detail::createCPUGenerator(seed));
 }
 
-Tensor SeededNoise::draw(const Tensor& like) {
+void SeededNoise::require_rows(const Tensor& like) const {
   if (like.dim() < 1 || like.size(0) != static_cast<int64_t>(streams_.size()))
     throw Error("noise: got a batch of " + std::to_string(like.dim() ? like.size(0) : 0) +
                 ", expected " + std::to_string(streams_.size()) + ", one a seed.");
+}
+
+NoisePath SeededNoise::path(const Tensor& like, double low, double high) {
+  require_rows(like);
+  std::vector<BrownianTree> trees;
+  for (const uint64_t seed : seeds_)
+    trees.emplace_back(seed, like.sizes().slice(1).vec(), low, high);
+  return [trees, options = like.options()](double from, double to) {
+    std::vector<Tensor> images;
+    for (const auto& tree : trees) images.push_back(tree.increment(to, from));
+    return (at::stack(images) / -std::sqrt(from - to)).to(options);
+  };
+}
+
+Tensor SeededNoise::draw(const Tensor& like) {
+  require_rows(like);
   std::vector<Tensor> images;
   for (const auto& stream : streams_)
     images.push_back(at::randn(like.sizes().slice(1), stream, at::TensorOptions(at::kFloat)));

@@ -3,15 +3,24 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace tiller {
 using at::Tensor;
 
+/// The unit normal noise between two sigmas, from > to, of one Brownian path: intervals that
+/// overlap have their noise in common.
+using NoisePath = std::function<Tensor(double from, double to)>;
+
 /// Where a sampler's random numbers come from.
 class NoiseSource {
  public:
   virtual ~NoiseSource() = default;
+  /// A path over the sigmas of a run, for noise of the shape, dtype and device of `like`, (B, ...).
+  /// This one draws as it goes, and knows of an interval that begins where the last one did. The
+  /// source must outlive it.
+  virtual NoisePath path(const Tensor& like, double low, double high);
   /// The next unit normal noise, of the shape, dtype and device of `like`, (B, ...).
   virtual Tensor draw(const Tensor& like) = 0;
 };
@@ -23,8 +32,13 @@ class SeededNoise final : public NoiseSource {
   explicit SeededNoise(const std::vector<uint64_t>& seeds);
   /// Throws Error unless `like` has one row a seed.
   Tensor draw(const Tensor& like) override;
+  /// A BrownianTree an image, from its seed, whatever was drawn before.
+  NoisePath path(const Tensor& like, double low, double high) override;
 
  private:
+  void require_rows(const Tensor& like) const;
+
+  std::vector<uint64_t> seeds_;
   std::vector<at::Generator> streams_;
 };
 

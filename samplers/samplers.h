@@ -77,8 +77,8 @@ Tensor sample_dpmpp_multistep(const Denoiser&, Tensor x, const Trajectory&,
                               const DpmMultistepOptions&, NoiseSource&, const Observer& = {});
 
 /// DPM-Solver++ (SDE), k-diffusion's sample_dpmpp_sde at r = 1/2: two evaluations a step, one at
-/// the step to zero. alpha = 1. Draws twice a step but for the last, for the two halves of a
-/// Brownian path in sigma. (diffusers draws from torchsde's tree by a seed of its own.)
+/// the step to zero. alpha = 1. Its noise comes from a path over the sigmas (NoiseSource::path): of
+/// seed S, that of DPMSolverSDEScheduler(noise_sampler_seed=S).
 struct DpmSdeOptions {
   double eta = 1;      ///< 0: no noise.
   double s_noise = 1;  ///< Scales the noise.

@@ -108,7 +108,9 @@ std::vector<double> sigma_table(const NoiseSchedule& schedule) {
   std::vector<double> table;
   for (double abar : schedule.alphas_cumprod) {
     if (abar == 0) abar = 0x1p-24;
-    table.push_back(std::sqrt((1 - abar) / abar));
+    const auto narrow = static_cast<float>(abar);
+    table.push_back(narrow == abar ? std::sqrt((1 - narrow) / narrow)
+                                   : std::sqrt((1 - abar) / abar));
   }
   return table;
 }

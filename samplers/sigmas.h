@@ -35,7 +35,7 @@ std::vector<double> aligned_sigmas(int steps, SigmaRule, const std::vector<doubl
 double beta_quantile(double p, double a, double b);
 
 /// sigma_t = sqrt((1 - abar_t) / abar_t), one a timestep, ascending. A table of zero terminal SNR
-/// ends in 4096 (abar = 2^-24), as in diffusers.
+/// ends in 4096 (abar = 2^-24), as in diffusers. In float32 where the table's numbers are.
 std::vector<double> sigma_table(const NoiseSchedule&);
 /// Linear interpolation of the table at a fractional timestep.
 double sigma_at(const std::vector<double>& table, double timestep);

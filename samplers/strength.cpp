@@ -20,6 +20,8 @@ Trajectory from_strength(Trajectory trajectory, double strength) {
                      std::to_string(1.0 / steps) + ". Raise it, or ask for more steps.");
   const int skipped = steps - kept;
   if (skipped == 0) return trajectory;
+  const NoiseLevel& first = trajectory.levels.front();
+  trajectory.highest_sigma = std::max(trajectory.highest_sigma, first.sigma / first.alpha);
   trajectory.levels.erase(trajectory.levels.begin(), trajectory.levels.begin() + skipped);
   for (auto& level : trajectory.levels) level.step -= skipped;
   if (!trajectory.landings.empty())
