@@ -22,7 +22,7 @@ PromptStates encode_with(const TextModel& model, const TextTower& tower, const s
               << " tokens; left out: " << text.truncated << "\n";
   pad_chunks(tower.tokenizer, text.chunks, size_t(length));
   const Tensor ids = chunk_ids(text.chunks).to(model.device);
-  const TextStates states = tower.encoder.encode(ids, options.clip_skip);
+  const TextStates states = tower.encoder.encode(ids, options.clip_skip, tower.extra);
   const Tensor context = model.xl ? states.raw : states.context;
   const Tensor scaled = weighted(context, chunk_weights(text.chunks).to(model.device));
   return {scaled.flatten(0, 1).unsqueeze(0), states.pooled.narrow(0, 0, 1)};

@@ -8,8 +8,11 @@ namespace tiller {
 
 /// A tokenizer and the encoder that reads its tokens.
 struct TextTower {
+  std::string part;  ///< "text_encoder" or "text_encoder_2".
   ClipTokenizer tokenizer;
   ClipText encoder;
+  NamedTensors parameters;  ///< The encoder's tensors.
+  Tensor extra;             ///< (n, D) rows of textual inversions; undefined: none.
 };
 
 /// How prompts become conditioning.
