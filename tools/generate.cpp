@@ -40,6 +40,8 @@ std::optional<Recipe> recipe_of(const Flags& flags) {
   if (!flags.has("from")) return std::nullopt;
   Recipe recipe = read_recipe(flags.text("from"));
   if (overrides(flags)) recipe.batch = {};
+  for (const auto& image : recipe.batch.images)
+    if (!image.prompt.empty()) recipe.request.text.prompts.push_back(image.prompt);
   return recipe;
 }
 
