@@ -5,7 +5,9 @@
 
 #include "io/error.h"
 #include "io/safetensors.h"
+#include "tools/inputs.h"
 #include "tools/outputs.h"
+#include "tools/preview.h"
 
 namespace tiller {
 namespace {
@@ -115,13 +117,15 @@ void make_images(Run& run) {
                     "steps");
   for (auto& guidances : run.rows)
     run.costs.push_back(run_images(
-        generation, guidances, images, batch, progress, [&](size_t first, const DoneImages& done) {
+        generation, guidances, images, batch, progress,
+        [&](size_t first, const DoneImages& done) {
           const auto begin = images.begin() + first;
           const std::vector<ImageSpec> specs(begin, begin + done.pixels.size(0));
           if (writes_images(run))
             write_images(run, specs, std::span(run.made).subspan(first), done.pixels);
           keep(run, done);
-        }));
+        },
+        preview_writer(generation, run.outputs.preview)));
   progress.finish();
 }
 
@@ -135,7 +139,8 @@ void repeat_image(Run& run, const BatchOf& batch) {
       generation, run.rows.front(), batch.images, batch.images.size(), progress,
       [&](size_t, const DoneImages& done) {
         image = {done.samples.narrow(0, batch.row, 1), done.pixels.narrow(0, batch.row, 1)};
-      }));
+      },
+      preview_writer(generation, run.outputs.preview)));
   progress.finish();
   keep(run, image);
   if (writes_images(run))
@@ -235,18 +240,32 @@ void print_result(const Run& run) {
             << run.outputs.path.string() << "\n";
 }
 
+/// Most models of text want classifier-free guidance; distilled ones are told a scale.
+void hint_at_guidance(const Flags& flags, const Generation& generation) {
+  const GenerateRequest& request = generation.request;
+  const bool chosen = !request.guidances.empty() || !request.compare.empty();
+  if (!generation.model.text || generation.model.guidance_channels || chosen) return;
+  if (flags.has("quiet") || flags.has("json")) return;
+  std::cerr
+      << "Nothing guides the model: most want --guidance cfg:scale=7.5 (turbo models none).\n";
+}
+
 int generate(const Flags& flags) {
   Progress::set_quiet(flags.has("quiet") || flags.has("json"));
   const auto recipe = recipe_of(flags);
   Run run;
   const auto start = Clock::now();
   run.generation = prepare(read_request(flags, recipe));
-  if (recipe) require_model(*recipe, run.generation.model, flags.text("from"));
+  if (recipe) {
+    require_model(*recipe, run.generation.model, flags.text("from"));
+    require_inputs(recipe->inputs, run.generation.inputs, "--from " + flags.text("from"));
+  }
   run.outputs =
       choose_outputs(flags, run.generation.request, int64_t(run.generation.images.size()));
   run.rows = choose_rows(run.generation);
   run.made = images_to_make(run.outputs, run.generation.images.size());
   run.load_seconds = seconds_since(start);
+  hint_at_guidance(flags, run.generation);
 
   const auto sampling = Clock::now();
   if (recipe && !recipe->batch.images.empty()) {
@@ -277,15 +296,15 @@ std::vector<Flag> generate_flags() {
 }  // namespace
 
 Command generate_command() {
-  return {
-      .name = "generate",
-      .description = "Draws images, each from its seed and class.",
-      .operand = "",
-      .flags = generate_flags(),
-      .examples = {"tiller generate --class frog --seed 7 --guidance cfg:scale=2 --output frog.png",
-                   "tiller generate --model sd15/ --prompt 'a lighthouse' --guidance 'cfg:scale=7.5 + "
-                   "pag:scale=2'"},
-      .run = generate};
+  return {.name = "generate",
+          .description = "Draws images, each from its seed and class.",
+          .operand = "",
+          .flags = generate_flags(),
+          .examples =
+              {"tiller generate --class frog --seed 7 --guidance cfg:scale=2 --output frog.png",
+               "tiller generate --model sd15/ --prompt 'a lighthouse' --guidance 'cfg:scale=7.5 + "
+               "pag:scale=2'"},
+          .run = generate};
 }
 
 }  // namespace tiller

@@ -58,6 +58,8 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
   if (!outputs.latents.empty() && lower_extension(outputs.latents) != ".safetensors")
     throw UsageError("--save-latents: got " + outputs.latents.string() +
                      ", expected a .safetensors file.");
+  if (!outputs.preview.empty() && lower_extension(outputs.preview) != ".png")
+    throw UsageError("--preview: got " + outputs.preview.string() + ", expected a .png file.");
 }
 
 std::string common(const std::vector<std::string>& texts) {
@@ -105,6 +107,7 @@ const std::vector<Flag>& output_flags() {
       {"output", "FILE.png|DIR", "a file (several images: a grid) or a folder; default tiller.png"},
       {"grid", "N", "draw a labelled grid of N columns; in a folder also the images"},
       {"skip-existing", "", "leave images alone that the folder already has"},
+      {"preview", "FILE.png", "draw the batch at hand there while it is coming", Flag::rare},
       {"save-latents", "FILE", "final samples as a .safetensors file, tensor `latents`"}};
   return flags;
 }
@@ -116,9 +119,11 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
   outputs.folder = names_folder(outputs.path);
   outputs.grid = !request.compare.empty() || request.columns > 0 || (!outputs.folder && images > 1);
   outputs.latents = flags.text("save-latents");
+  outputs.preview = flags.text("preview");
   outputs.skip_existing = flags.has("skip-existing");
   check_fit(flags, outputs, request);
   require_writable("--output", outputs.path, outputs.folder);
+  if (!outputs.preview.empty()) require_writable("--preview", outputs.preview, false);
   if (!outputs.latents.empty()) require_writable("--save-latents", outputs.latents, false);
   return outputs;
 }

@@ -9,6 +9,7 @@ struct Outputs {
   bool folder = false;  ///< Else one PNG: an image, or a grid of several.
   bool grid = false;    ///< Draw one; in a folder it is grid.png beside the images.
   fs::path latents;     ///< Empty: none.
+  fs::path preview;     ///< Empty: none.
   bool skip_existing = false;
 };
 

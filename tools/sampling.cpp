@@ -5,6 +5,7 @@
 #include "io/image.h"
 #include "samplers/clip.h"
 #include "tools/conditioning.h"
+#include "tools/residence.h"
 
 namespace tiller {
 namespace {
@@ -77,9 +78,11 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
   const GenerateRequest& request = generation.request;
   GuidedBatch batch = guided_batch(generation, images);
   SeededNoise noise(batch.seeds);
+  if (generation.init.image.defined()) use_vae(generation);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
   for (auto* other : {&batch.negative, &batch.empty})
     if (*other) (*other)->channels = batch.positive.channels;
+  use_unet(generation);
   Denoiser denoise =
       guided_denoiser(generation.model, guidances, std::move(batch), request.share, &cost);
   if (request.clip_denoised) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
@@ -93,8 +96,7 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
 void require_finite(const Tensor& samples, const GenerateRequest& request) {
   if (samples.isfinite().all().item<bool>()) return;
   throw Error(
-      "sample: got values that aren't finite with --dtype " + request.dtype +
-      ", expected numbers." +
+      "unet: gave values that aren't finite with --dtype " + request.dtype + ", expected numbers." +
       (request.dtype == "float32" ? " Lower the guidance scale." : " Use --dtype float32."));
 }
 
@@ -111,15 +113,18 @@ Tensor to_pixels(const Generation& generation, const Tensor& samples) {
 
 GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> guidances,
                         std::span<const ImageSpec> images, int64_t batch, Progress& progress,
-                        const ImageSink& sink) {
+                        const ImageSink& sink, const Observer& watch) {
   const c10::InferenceMode inference;
   GuidanceCost cost;
   for (size_t first = 0; first < images.size(); first += batch) {
     const auto part = images.subspan(first, std::min<size_t>(batch, images.size() - first));
-    const Tensor samples = run_batch(generation, guidances, part, cost, [&](const StepReport&) {
-      progress.advance(int64_t(part.size()));
-    });
+    const Tensor samples =
+        run_batch(generation, guidances, part, cost, [&](const StepReport& report) {
+          progress.advance(int64_t(part.size()));
+          if (watch) watch(report);
+        });
     require_finite(samples, generation.request);
+    use_vae(generation);
     sink(first, {samples.to(at::kCPU), to_pixels(generation, samples)});
   }
   return cost;
