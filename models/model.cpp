@@ -10,6 +10,7 @@
 #include "models/diffusers_folder.h"
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
+#include "models/unet2d_config.h"
 
 namespace tiller {
 namespace {
@@ -123,7 +124,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) 
     model.kind = files.kind;
     model.network = unet2d_condition(config, weights);
     model.parameters = weights.finish();
-    model.image_size = config.value("sample_size", int64_t{64});
+    model.image_size = unet2d_sample_size(config);
   }
   model.config = config;
   model.file = files.weights.filename().string();
