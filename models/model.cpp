@@ -6,6 +6,7 @@
 
 #include "io/error.h"
 #include "io/hash.h"
+#include "io/json.h"
 #include "models/adm_unet.h"
 #include "models/diffusers_folder.h"
 #include "models/text_to_image.h"
@@ -76,7 +77,7 @@ ModelFiles find_model(const fs::path& path) {
                 (fs::is_directory(path) ? "in" : "beside") +
                 " it, expected guided-diffusion's flags or a diffusers UNet's config.");
   files.weights = fs::is_directory(path) ? weights_in(path) : path;
-  files.kind = kind_of(read_config(files.config));
+  files.kind = kind_of(read_json_object(files.config));
   return files;
 }
 
@@ -114,7 +115,7 @@ Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Devi
 Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) {
   const ModelFiles files = find_model(path);
   if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device);
-  const Json config = read_config(files.config);
+  const Json config = read_json_object(files.config);
   Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
   Model model;
   if (files.kind == "adm") {
