@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "models/autoencoder_tiny.h"
 #include "models/diffusers_folder.h"
 
@@ -45,7 +46,7 @@ Component original_taesd(const fs::path& path) {
 Component in_file(const fs::path& path) {
   const fs::path config = path.parent_path() / "config.json";
   if (fs::is_regular_file(config)) {
-    Json json = read_config(config);
+    Json json = read_json_object(config);
     if (json.value("_class_name", Json()).dump().find("Autoencoder") != std::string::npos)
       return {std::move(json), path.string(), load_tensors(path).tensors};
   }

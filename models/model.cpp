@@ -6,11 +6,13 @@
 
 #include "io/error.h"
 #include "io/hash.h"
+#include "io/json.h"
 #include "models/adm_unet.h"
 #include "models/autoencoder_file.h"
 #include "models/diffusers_folder.h"
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
+#include "models/unet2d_config.h"
 
 namespace tiller {
 namespace {
@@ -76,7 +78,7 @@ ModelFiles find_model(const fs::path& path) {
                 (fs::is_directory(path) ? "in" : "beside") +
                 " it, expected guided-diffusion's flags or a diffusers UNet's config.");
   files.weights = fs::is_directory(path) ? weights_in(path) : path;
-  files.kind = kind_of(read_config(files.config));
+  files.kind = kind_of(read_json_object(files.config));
   return files;
 }
 
@@ -102,7 +104,7 @@ namespace {
 void replace_vae(Components& components, const fs::path& path, bool half) {
   Component vae = autoencoder_component(path, half);
   const auto own = components.parts.find("vae");
-  if (own != components.parts.end() && vae.config.value("_class_name", "") != "AutoencoderTiny")
+  if (own != components.parts.end() && vae.config.value("_class_name", Json()) != "AutoencoderTiny")
     vae.config = with_scaling_of(std::move(vae.config), own->second.config);
   components.parts["vae"] = std::move(vae);
 }
@@ -129,7 +131,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
                  const Replacements& replacements) {
   const ModelFiles files = find_model(path);
   if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device, replacements);
-  const Json config = read_config(files.config);
+  const Json config = read_json_object(files.config);
   Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
   Model model;
   if (files.kind == "adm") {
@@ -139,7 +141,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
     model.kind = files.kind;
     model.network = unet2d_condition(config, weights);
     model.parameters = weights.finish();
-    model.image_size = config.value("sample_size", int64_t{64});
+    model.image_size = unet2d_sample_size(config);
   }
   model.config = config;
   model.file = files.weights.filename().string();
