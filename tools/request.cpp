@@ -112,6 +112,8 @@ void visit_fields(Request& request, Visit visit) {
   visit("init_image", request.image.init_image);
   visit("mask", request.image.mask);
   visit("strength", request.image.strength);
+  visit("attention_effects", request.words.effects);
+  visit("attention_effect_every", request.words.effect_every);
   visit("vae_tiling", request.vae_tiling);
   visit("strict_diffusers", request.strict_diffusers);
   visit("low_memory", request.low_memory);
@@ -228,6 +230,7 @@ GenerateRequest request_from(const Json& json, const std::string& where) {
     within("size", pixels, 0, most_pixels);
   within("steps", request.steps, 1, most_steps);
   within("threads", request.threads, 0, most_threads);
+  within("attention_effect_every", request.words.effect_every, 1, most_steps);
   return request;
 }
 

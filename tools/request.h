@@ -37,6 +37,12 @@ struct ImageRequest {
   double strength = 0.8;         ///< Share of the steps that are taken.
 };
 
+/// Words whose maps are written. Effects are branches, so that they decide an image's rounding.
+struct WordsRequest {
+  std::vector<std::string> maps, effects;
+  int64_t effect_every = 5;  ///< Steps from one measurement of the effects to the next.
+};
+
 /// What to make: everything that decides an image's bytes, and nothing of where files go.
 struct GenerateRequest {
   std::string model;  ///< As written; "": the model that comes with Tiller.
@@ -54,6 +60,7 @@ struct GenerateRequest {
   int64_t columns = 0;               ///< Of a grid; 0: as the output asks.
   TextRequest text;
   ImageRequest image;
+  WordsRequest words;
   double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
   bool clip_denoised = false;
   bool strict_diffusers = false;

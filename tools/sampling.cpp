@@ -4,6 +4,7 @@
 #include "io/error.h"
 #include "io/image.h"
 #include "samplers/clip.h"
+#include "tools/attention_maps.h"
 #include "tools/conditioning.h"
 
 namespace tiller {
@@ -73,9 +74,11 @@ Denoiser masked(Denoiser denoise, const Start& start) {
 
 /// One batch of samples, (B, C, H, W) in float32 on the device.
 Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidances,
-                 std::span<const ImageSpec> images, GuidanceCost& cost, const Observer& observer) {
+                 std::span<const ImageSpec> images, GuidanceCost& cost, const WordRecorder& words,
+                 const Observer& observer) {
   const GenerateRequest& request = generation.request;
   GuidedBatch batch = guided_batch(generation, images);
+  words.attach(batch);
   SeededNoise noise(batch.seeds);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
   if (batch.negative) batch.negative->channels = batch.positive.channels;
@@ -115,11 +118,13 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
   GuidanceCost cost;
   for (size_t first = 0; first < images.size(); first += batch) {
     const auto part = images.subspan(first, std::min<size_t>(batch, images.size() - first));
-    const Tensor samples = run_batch(generation, guidances, part, cost, [&](const StepReport&) {
-      progress.advance(int64_t(part.size()));
-    });
+    const WordRecorder words(generation, part);
+    const Tensor samples =
+        run_batch(generation, guidances, part, cost, words,
+                  [&](const StepReport&) { progress.advance(int64_t(part.size())); });
     require_finite(samples, generation.request);
-    sink(first, {samples.to(at::kCPU), to_pixels(generation, samples)});
+    sink(first, {samples.to(at::kCPU), to_pixels(generation, samples), words.attention(),
+                 words.effects()});
   }
   return cost;
 }
