@@ -225,6 +225,34 @@ TEST(Rows, SecondContextsAreReadWithTheSameQueries) {
   EXPECT_LT(relative_error(part(elsewhere, 0), read(a.context)), 1e-5);
 }
 
+TEST(Rows, TextRulesForkAtTheirFirstCrossAttention) {
+  Conditioning a;
+  a.context = tokens("a");
+  const Toy rule(Kind::text, {1}), same(Kind::text, {1});
+  Tensor seen;
+  const TextObserver observer = [&](const Site&, const Tensor& q, const Tensor& k) {
+    seen = at::cat({q, k}, 2);
+  };
+  const std::vector<Branch> branches = {
+      {&a, nullptr, nullptr, &observer}, {&a, &rule}, {&a, &same}};
+  Rows rows(branches, kImages);
+  const auto project = [&](const Tensor& contexts) {
+    return std::pair(contexts.unsqueeze(1), 2 * contexts.unsqueeze(1));
+  };
+  Tensor q = rows.split_contexts(sites()[0], tokens());
+  rows.cross_attention(sites()[0], q.unsqueeze(1), project);
+  EXPECT_EQ(rows.groups(), 1);
+  q = rows.split_contexts(sites()[1], tokens());
+  ASSERT_EQ(rows.groups(), 3);
+  const Tensor got = rows.cross_attention(sites()[1], q.unsqueeze(1), project);
+  const Tensor queries = tokens().unsqueeze(1), keys = a.context.unsqueeze(1);
+  EXPECT_LT(relative_error(part(got, 0), at::scaled_dot_product_attention(queries, keys, 2 * keys)),
+            1e-5);
+  EXPECT_TRUE(part(got, 1).equal(2 * keys));
+  EXPECT_EQ(rule.calls, 1);
+  EXPECT_TRUE(seen.equal(at::cat({queries, keys}, 2)));
+}
+
 TEST(Rows, EqualBranchesStayOneGroup) {
   Conditioning a, b;
   a.context = tokens("a");
