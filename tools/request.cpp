@@ -175,10 +175,10 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
     request.classes = flags.all("class");
     request.count = 0;
   }
+  apply_prompts(flags, request);
   request.seed = flags.seed("seed", request.seed);
   request.count = flags.integer("count", 1, most_images, request.count);
   request.batch = flags.integer("batch", 1, most_images, request.batch);
-  apply_prompts(flags, request);
   apply_text(flags, request.text);
   apply_image(flags, request.image);
   if (flags.has("size")) request.size = size_from("size", flags.text("size"));

@@ -42,9 +42,10 @@ class WordMaps : public Pipelines {
     const int64_t height = entry.at("height"), width = entry.at("width");
     EXPECT_EQ(attention.sizes(), at::IntArrayRef({1, height / 8, width / 8}));
     EXPECT_LT(relative_error(attention.flatten(), tensor_in(entry.at("attention"))), 1e-4);
+    // A difference of predictions a hundred times as large.
     EXPECT_LT(relative_error(map_of("m.safetensors", "fox-effect").flatten(),
                              tensor_in(entry.at("effect"))),
-              1e-4);
+              1e-3);
   }
 
   static constexpr const char* kFox =
