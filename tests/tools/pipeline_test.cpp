@@ -84,12 +84,35 @@ class Pipelines : public ProgramTest {
       if (run.at("cfg") > 1) more += " --guidance cfg:scale=" + run.at("cfg").dump();
       const Result result = tiller(command(family, more));
       ASSERT_EQ(result.code, 0) << result.err;
-      const Tensor got = latents("x.safetensors");
-      const auto head = run.at("head").get<std::vector<double>>();
-      const double largest = run.at("largest");
-      const Tensor first = got.flatten().narrow(0, 0, int64_t(head.size())).to(at::kDouble);
-      EXPECT_LT((first - at::tensor(head, at::kDouble)).abs().max().item<double>() / largest, 1e-4);
-      EXPECT_NEAR(got.to(at::kDouble).sum().item<double>(), run.at("sum"), 1e-3 * largest);
+      expect_latents(run);
+    }
+  }
+
+  void expect_latents(const Json& run) const {
+    const Tensor got = latents("x.safetensors");
+    const auto head = run.at("head").get<std::vector<double>>();
+    const double largest = run.at("largest");
+    const Tensor first = got.flatten().narrow(0, 0, int64_t(head.size())).to(at::kDouble);
+    EXPECT_LT((first - at::tensor(head, at::kDouble)).abs().max().item<double>() / largest, 1e-4);
+    EXPECT_NEAR(got.to(at::kDouble).sum().item<double>(), run.at("sum"), 1e-3 * largest);
+  }
+
+  void expect_image_runs(const std::string& family) const {
+    make_pipeline(family);
+    const Tensor picture = ((formula_tensor("picture", {64, 64, 3}) + 1) * 127.5).round();
+    write_png(folder / "picture.png", picture.to(at::kByte).permute({2, 0, 1}).contiguous());
+    Tensor mask = at::zeros({3, 64, 64}, at::kByte);
+    mask.narrow(2, 0, 32).fill_(255);
+    write_png(folder / "mask.png", mask);
+    for (const Json& run : fixture().at(family).at("images")) {
+      SCOPED_TRACE(run.at("sampler").dump() + run.at("strength").dump() + run.at("mask").dump());
+      std::string more = "--guidance cfg:scale=5 --init-image picture.png --sampler " +
+                         run.at("sampler").get<std::string>() + " --strength " +
+                         run.at("strength").dump();
+      if (run.at("mask").get<bool>()) more += " --mask mask.png";
+      const Result result = tiller(command(family, more));
+      ASSERT_EQ(result.code, 0) << result.err;
+      expect_latents(run);
     }
   }
 };
@@ -97,6 +120,9 @@ class Pipelines : public ProgramTest {
 TEST_F(Pipelines, Sd1LatentsEqualDiffusers) { expect_all_runs("sd1"); }
 TEST_F(Pipelines, Sd2LatentsEqualDiffusers) { expect_all_runs("sd2"); }
 TEST_F(Pipelines, SdxlLatentsEqualDiffusers) { expect_all_runs("sdxl"); }
+
+TEST_F(Pipelines, InitImagesAndMasksEqualDiffusers) { expect_image_runs("sd1"); }
+TEST_F(Pipelines, AnInpaintingUNetEqualsDiffusers) { expect_image_runs("inpainting"); }
 
 TEST_F(Pipelines, ARecipeMakesTheSameBytesAgain) {
   make_pipeline("sd1");
