@@ -49,6 +49,17 @@ PromptStates encode_prompt(const TextModel& model, const std::string& prompt,
           model.xl ? last.pooled : Tensor()};
 }
 
+std::vector<int64_t> word_positions(const TextModel& model, const std::string& prompt,
+                                    const PromptOptions& options, const std::string& word) {
+  const TextTower& tower = model.towers.front();
+  std::vector<int64_t> positions;
+  for (const auto& span :
+       find_words(tower.tokenizer, tokenized(tower, prompt, options).chunks, word))
+    for (size_t token = span.begin; token < span.end; ++token)
+      positions.push_back(int64_t(span.chunk * tower.tokenizer.max_length() + token));
+  return positions;
+}
+
 PromptStates zeros_like(const PromptStates& states) {
   return {at::zeros_like(states.context),
           states.pooled.defined() ? at::zeros_like(states.pooled) : Tensor()};

@@ -43,6 +43,11 @@ PromptStates encode_prompt(const TextModel&, const std::string& prompt, const Pr
 /// Chunks that a prompt takes.
 int64_t chunks_of(const TextModel&, const std::string& prompt, const PromptOptions&);
 
+/// Where the tokens of a word ("fox", "red fox") stand in the context of a prompt, at each of its
+/// occurrences, ascending. Empty when the prompt hasn't got it.
+std::vector<int64_t> word_positions(const TextModel&, const std::string& prompt,
+                                    const PromptOptions&, const std::string& word);
+
 /// States of the same shape without content.
 PromptStates zeros_like(const PromptStates&);
 

@@ -52,6 +52,8 @@ std::string subject_of(const Model&, const ImageSpec&);
 struct DoneImages {
   Tensor samples;  ///< (B, C, H, W) float32, before any decoding.
   Tensor pixels;   ///< (B, 3, H, W) uint8.
+  /// Maps of words, (B, words, H, W) float32 of the samples' size; undefined: not asked for.
+  Tensor attention, effects;
 };
 /// Is given the images first, first + 1, ...
 using ImageSink = std::function<void(size_t first, const DoneImages&)>;

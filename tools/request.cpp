@@ -37,6 +37,8 @@ void visit_fields(Request& request, Visit visit) {
   visit("init_image", request.image.init_image);
   visit("mask", request.image.mask);
   visit("strength", request.image.strength);
+  visit("attention_effects", request.words.effects);
+  visit("attention_effect_every", request.words.effect_every);
   visit("vae_tiling", request.vae_tiling);
   visit("config", request.adapters.config);
   visit("vae", request.adapters.vae);
@@ -88,6 +90,7 @@ GenerateRequest request_from(const Json& json, const std::string& where) {
     within("size", pixels, 0, RequestLimits::pixels);
   within("steps", request.steps, 1, RequestLimits::steps);
   within("threads", request.threads, 0, RequestLimits::threads);
+  within("attention_effect_every", request.words.effect_every, 1, RequestLimits::steps);
   return request;
 }
 

@@ -37,6 +37,12 @@ struct ImageRequest {
   double strength = 0.8;         ///< Share of the steps that are taken.
 };
 
+/// Words whose maps are written. Effects are branches, so that they decide an image's rounding.
+struct WordsRequest {
+  std::vector<std::string> maps, effects;
+  int64_t effect_every = 5;  ///< Steps from one measurement of the effects to the next.
+};
+
 /// Files that take the place of parts of a model or change it, as written; empty: none.
 struct AdapterRequest {
   std::string config;                           ///< Folder of diffusers' configs.
@@ -69,6 +75,7 @@ struct GenerateRequest {
   TextRequest text;
   ImageRequest image;
   AdapterRequest adapters;
+  WordsRequest words;
   double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
   bool clip_denoised = false;
   bool strict_diffusers = false;

@@ -146,10 +146,10 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
     request.classes = flags.all("class");
     request.count = 0;
   }
+  apply_prompts(flags, request);
   request.seed = flags.seed("seed", request.seed);
   request.count = flags.integer("count", 1, RequestLimits::images, request.count);
   request.batch = flags.integer("batch", 1, RequestLimits::images, request.batch);
-  apply_prompts(flags, request);
   apply_text(flags, request.text);
   apply_image(flags, request.image);
   apply_adapters(flags, request.adapters);

@@ -4,6 +4,7 @@
 #include "io/error.h"
 #include "io/image.h"
 #include "samplers/clip.h"
+#include "tools/attention_maps.h"
 #include "tools/conditioning.h"
 #include "tools/residence.h"
 #include "tools/start.h"
@@ -13,9 +14,11 @@ namespace {
 
 /// One batch of samples, (B, C, H, W) in float32 on the device.
 Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidances,
-                 std::span<const ImageSpec> images, GuidanceCost& cost, const Observer& observer) {
+                 std::span<const ImageSpec> images, GuidanceCost& cost, const WordRecorder& words,
+                 const Observer& observer) {
   const GenerateRequest& request = generation.request;
   GuidedBatch batch = guided_batch(generation, images);
+  words.attach(batch);
   SeededNoise noise(batch.seeds);
   if (generation.init.image.defined()) use_vae(generation);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
@@ -57,14 +60,16 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
   GuidanceCost cost;
   for (size_t first = 0; first < images.size(); first += batch) {
     const auto part = images.subspan(first, std::min<size_t>(batch, images.size() - first));
+    const WordRecorder words(generation, part);
     const Tensor samples =
-        run_batch(generation, guidances, part, cost, [&](const StepReport& report) {
+        run_batch(generation, guidances, part, cost, words, [&](const StepReport& report) {
           progress.advance(int64_t(part.size()));
           if (watch) watch(report);
         });
     require_finite(samples, generation.request);
     use_vae(generation);
-    sink(first, {samples.to(at::kCPU), to_pixels(generation, samples)});
+    sink(first, {samples.to(at::kCPU), to_pixels(generation, samples), words.attention(),
+                 words.effects()});
   }
   return cost;
 }
