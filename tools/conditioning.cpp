@@ -73,8 +73,11 @@ void add_prompts(const Generation& generation, std::span<const ImageSpec> images
                                    ? time_ids(generation, count, text.negative_aesthetic_score)
                                    : batch.positive.time_ids;
   }
+  batch.empty = text_conditioning({images.size(), &generation.prompts.empty});
+  batch.empty->time_ids = batch.negative->time_ids;
   if (generation.model.guidance_channels)
-    batch.positive.guidance = batch.negative->guidance = guidance_embedding(generation, count);
+    batch.positive.guidance = batch.negative->guidance = batch.empty->guidance =
+        guidance_embedding(generation, count);
 }
 
 }  // namespace
@@ -88,15 +91,18 @@ PromptTable encode_prompts(const Generation& generation) {
   int64_t chunks = chunks_of(model, text.negative, options);
   for (const auto& prompt : text.prompts)
     chunks = std::max(chunks, chunks_of(model, prompt, options));
-  const auto encoded = [&](const std::string& prompt) {
-    PromptStates states = encode_prompt(model, prompt, options, chunks);
+  const auto encoded = [&](const std::string& prompt, const PromptOptions& how) {
+    PromptStates states = encode_prompt(model, prompt, how, chunks);
     for (Tensor* part : {&states.context, &states.pooled})
       if (part->defined()) *part = part->to(generation.device);
     return states;
   };
   for (const auto& prompt : text.prompts)
-    if (!table.positive.contains(prompt)) table.positive[prompt] = encoded(prompt);
-  table.negative = encoded(text.negative);
+    if (!table.positive.contains(prompt)) table.positive[prompt] = encoded(prompt, options);
+  PromptOptions others = options;
+  if (text.plain) others.clip_skip = 0;  // diffusers skips layers for the positive prompt only
+  table.negative = encoded(text.negative, others);
+  table.empty = text.negative.empty() ? table.negative : encoded("", others);
   if (model.zero_negative && !text.negative_given) table.negative = zeros_like(table.negative);
   return table;
 }

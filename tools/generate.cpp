@@ -40,6 +40,8 @@ std::optional<Recipe> recipe_of(const Flags& flags) {
   if (!flags.has("from")) return std::nullopt;
   Recipe recipe = read_recipe(flags.text("from"));
   if (overrides(flags)) recipe.batch = {};
+  for (const auto& image : recipe.batch.images)
+    if (!image.prompt.empty()) recipe.request.text.prompts.push_back(image.prompt);
   return recipe;
 }
 
@@ -281,8 +283,8 @@ Command generate_command() {
       .operand = "",
       .flags = generate_flags(),
       .examples = {"tiller generate --class frog --seed 7 --guidance cfg:scale=2 --output frog.png",
-                   "tiller generate --count 20 --grid 10 --guidance 'cfg:scale=2 + tpg:scale=3' "
-                   "--output grid.png"},
+                   "tiller generate --model sd15/ --prompt 'a lighthouse' --guidance 'cfg:scale=7.5 + "
+                   "pag:scale=2'"},
       .run = generate};
 }
 

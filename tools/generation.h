@@ -11,6 +11,7 @@ namespace tiller {
 struct PromptTable {
   std::map<std::string, PromptStates> positive;
   PromptStates negative;
+  PromptStates empty;  ///< Of the empty prompt.
 };
 
 /// A request made ready: the model loaded, names resolved and everything checked.

@@ -108,7 +108,8 @@ void print_model(const Model& model) {
        {"sites", std::to_string(network.sites().size()) + ", for layers= of a guidance"}});
   std::vector<std::vector<std::string>> rows;
   for (const auto& site : network.sites())
-    rows.push_back({short_name(site), tokens_of(site, model.image_size / model.pixel_scale) + " tokens",
+    rows.push_back({short_name(site),
+                    tokens_of(site, model.image_size / model.pixel_scale) + " tokens",
                     std::to_string(site.heads) + " heads", site.path});
   std::cout << table(rows, 2);
 }
@@ -198,8 +199,7 @@ bool is_png(const fs::path& path) {
 
 bool is_model(const fs::path& path) {
   try {
-    find_model(path);
-    return true;
+    return find_model(path).kind != "text_to_image" || fs::is_directory(path);
   } catch (const Error&) {
     return false;
   }

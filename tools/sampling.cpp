@@ -78,7 +78,8 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
   GuidedBatch batch = guided_batch(generation, images);
   SeededNoise noise(batch.seeds);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
-  if (batch.negative) batch.negative->channels = batch.positive.channels;
+  for (auto* other : {&batch.negative, &batch.empty})
+    if (*other) (*other)->channels = batch.positive.channels;
   Denoiser denoise =
       guided_denoiser(generation.model, guidances, std::move(batch), request.share, &cost);
   if (request.clip_denoised) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);

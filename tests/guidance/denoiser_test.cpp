@@ -258,7 +258,7 @@ TEST(Denoiser, WindowsOfAnInpaintingModel) {
   const at::NoGradGuard guard;
   const Model model = text_model(5);
   auto batch = text_batch({7});
-  batch.positive.channels = normal({1, 1, 8, 8}, 3);
+  batch.positive.channels = batch.negative->channels = normal({1, 1, 8, 8}, 3);
   const Tensor x = normal({1, 4, 8, 8}, 1);
   const Tensor plain = guided(model, "nag", x, batch).epsilon;
   EXPECT_GT(relative_error(guided(model, "nag + swg:scale=1", x, batch).epsilon, plain), 1e-2);

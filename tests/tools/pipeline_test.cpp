@@ -1,4 +1,4 @@
-#include <set>
+#include <cstring>
 
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
@@ -31,7 +31,10 @@ class Pipelines : public ProgramTest {
   void make_part(const std::string& path, const Json& config, const Build& build) const {
     Weights weights(uint64_t{0});
     build(config, weights);
-    save_part(path, config, weights.finish());
+    NamedTensors tensors = weights.finish();
+    if (path.ends_with("text_encoder"))  // where transformers has no prefix
+      for (auto& [tensor_name, tensor] : tensors) tensor_name.erase(0, strlen("text_model."));
+    save_part(path, config, tensors);
   }
 
   void make_tokenizer(const std::string& path, const std::string& pad) const {
@@ -97,9 +100,11 @@ TEST_F(Pipelines, SdxlLatentsEqualDiffusers) { expect_all_runs("sdxl"); }
 
 TEST_F(Pipelines, ARecipeMakesTheSameBytesAgain) {
   make_pipeline("sd1");
-  const std::string two = "generate --quiet --model sd1 --prompt 'a (red:1.3) fox' --prompt snow "
-                          "--size 64x48 --steps 2 --guidance cfg:scale=3 --output ";
-  ASSERT_EQ(tiller(two + "both/").code, 0);
+  const std::string two =
+      "generate --quiet --model sd1 --prompt 'a (red:1.3) fox' --prompt snow "
+      "--size 64x48 --steps 2 --guidance cfg:scale=3 --output ";
+  const Result first = tiller(two + "both/");
+  ASSERT_EQ(first.code, 0) << first.err;
   const Result again = tiller("generate --quiet --from both/00001.png --output again.png");
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_EQ(bytes("both/00001.png"), bytes("again.png"));
@@ -131,8 +136,9 @@ TEST_F(Pipelines, AnImageToBeginWithAndAMask) {
   Tensor mask = at::zeros({3, 64, 64}, at::kByte);
   mask.narrow(2, 0, 32).fill_(255);
   write_png(folder / "mask.png", mask);
-  const Result result = tiller(text + "--init-image begin.png --mask mask.png --strength 0.9 "
-                                      "--save-latents m.safetensors --output end.png");
+  const Result result = tiller(text +
+                               "--init-image begin.png --mask mask.png --strength 0.9 "
+                               "--save-latents m.safetensors --output end.png");
   ASSERT_EQ(result.code, 0) << result.err;
   ASSERT_EQ(tiller(text + "--init-image begin.png --strength 0.1 --sampler ddim --mask mask.png "
                           "--save-latents k.safetensors --output kept.png")
