@@ -2,6 +2,7 @@
 #include "guidance/denoiser.h"
 #include "io/progress.h"
 #include "samplers/registry.h"
+#include "tools/controls.h"
 #include "tools/init_image.h"
 #include "tools/request.h"
 
@@ -25,6 +26,7 @@ struct Generation {
   Trajectory trajectory;
   std::vector<ImageSpec> images;  ///< Image k has seed + k and the k-th class or prompt in turn.
   InitImage init;
+  Controls controls;
   PromptTable prompts;
 
   VaeOptions vae_options() const;

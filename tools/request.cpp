@@ -112,6 +112,12 @@ void visit_fields(Request& request, Visit visit) {
   visit("init_image", request.image.init_image);
   visit("mask", request.image.mask);
   visit("strength", request.image.strength);
+  visit("control", request.control.nets);
+  visit("control_images", request.control.images);
+  visit("ip_adapter", request.control.adapter);
+  visit("ip_images", request.control.adapter_images);
+  visit("ip_scale", request.control.adapter_scale);
+  visit("image_encoder", request.control.image_encoder);
   visit("vae_tiling", request.vae_tiling);
   visit("strict_diffusers", request.strict_diffusers);
   visit("low_memory", request.low_memory);
@@ -147,6 +153,12 @@ const std::vector<Flag>& request_flags() {
       {"init-image", "FILE", "begin with this image, and change it by --strength"},
       {"mask", "FILE", "change the init image only where this one is white"},
       {"strength", "X", "share of the steps taken on an init image; default 0.8"},
+      {"control", "DIR[:scale=1,...]", "a ControlNet; repeats; also from=0,to=1 (shares of steps)"},
+      {"control-image", "[canny:]FILE", "what it reads, one each; canny: draws a photo's edges"},
+      {"ip-adapter", "FILE", "an IP-Adapter, which reads --ip-image beside the prompt"},
+      {"ip-image", "FILE", "the image that it reads; repeats", Flag::rare},
+      {"ip-scale", "X", "its strength; default 0.6", Flag::rare},
+      {"image-encoder", "DIR", "CLIP's, for it; default: image_encoder/ near its file", Flag::rare},
       {"prompt-file", "FILE", "a prompt on each line, in turn", Flag::rare},
       {"plain-prompt", "", "read prompts as diffusers does: no weights, 77 tokens", Flag::rare},
       {"clip-skip", "N", "leave out the text encoder's last N layers", Flag::rare},
@@ -179,6 +191,7 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   apply_prompts(flags, request);
   apply_text(flags, request.text);
   apply_image(flags, request.image);
+  apply_control_flags(flags, request.control);
   if (flags.has("size")) request.size = size_from("size", flags.text("size"));
   if (flags.has("steps")) request.respacing.clear();
   request.steps = flags.integer("steps", 1, most_steps, request.steps);

@@ -1,7 +1,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "tools/command.h"
+#include "tools/control_request.h"
 
 namespace tiller {
 using Json = nlohmann::ordered_json;
@@ -54,6 +54,7 @@ struct GenerateRequest {
   int64_t columns = 0;               ///< Of a grid; 0: as the output asks.
   TextRequest text;
   ImageRequest image;
+  ControlRequest control;
   double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
   bool clip_denoised = false;
   bool strict_diffusers = false;
