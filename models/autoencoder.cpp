@@ -27,7 +27,8 @@ int64_t Autoencoder::channels() const {
 }
 
 Autoencoder autoencoder(const nlohmann::json& config, Weights& weights, at::Device device) {
-  if (config.value("_class_name", "AutoencoderKL") == "AutoencoderTiny")
+  const auto name = config.find("_class_name");
+  if (name != config.end() && *name == "AutoencoderTiny")
     return {AutoencoderTiny(config, weights), device};
   return {AutoencoderKL(config, weights), device};
 }

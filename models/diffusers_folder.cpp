@@ -4,6 +4,7 @@
 #include <set>
 
 #include "io/error.h"
+#include "io/json.h"
 
 namespace tiller {
 namespace {
@@ -46,7 +47,7 @@ fs::path weights_in(const fs::path& folder, bool half) {
 
 /// The files that a sharded checkpoint's index names, each once, all in its own folder.
 std::vector<fs::path> shards_of(const fs::path& index) {
-  const Json json = read_config(index);
+  const Json json = read_json_object(index);
   const auto map = json.find("weight_map");
   if (map == json.end() || !map->is_object() || map->empty())
     throw Error(index.string() + ": got no weight_map, expected the file of each tensor.");
@@ -90,18 +91,9 @@ bool is_diffusers_folder(const fs::path& path) {
   return fs::is_regular_file(path / "model_index.json");
 }
 
-Json read_config(const fs::path& path) {
-  const Json json = Json::parse(read_file(path, size_t{1} << 24), nullptr, false);
-  if (!json.is_object())
-    throw Error(path.string() + ": got " +
-                (json.is_discarded() ? "text that is not JSON" : "JSON that is no object") +
-                ", expected a config.");
-  return json;
-}
-
 Component component_in(const fs::path& folder, bool half) {
   Component component;
-  component.config = read_config(folder / "config.json");
+  component.config = read_json_object(folder / "config.json");
   const fs::path weights = weights_in(folder, half);
   component.file = weights.string();
   if (weights.extension() != ".json") {
@@ -115,7 +107,7 @@ Component component_in(const fs::path& folder, bool half) {
 
 Components diffusers_components(const fs::path& folder, bool half) {
   Components components;
-  components.index = read_config(folder / "model_index.json");
+  components.index = read_json_object(folder / "model_index.json");
   for (const std::string part : {"unet", "vae", "text_encoder", "text_encoder_2", "scheduler"}) {
     if (!names_part(components.index, part)) continue;
     const fs::path at = folder / part;
@@ -123,7 +115,7 @@ Components diffusers_components(const fs::path& folder, bool half) {
       throw Error(folder.string() + ": got no " + part + "/" + config_name(part) +
                   " in it, which its model_index.json names. Was the download complete?");
     if (part == "scheduler")
-      components.parts[part] = {read_config(at / config_name(part)), {}, {}};
+      components.parts[part] = {read_json_object(at / config_name(part)), {}, {}};
     else
       components.parts[part] = component_in(at, half);
   }

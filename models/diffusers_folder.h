@@ -12,9 +12,6 @@ bool is_diffusers_folder(const fs::path&);
 /// naming the part that is missing.
 Components diffusers_components(const fs::path& folder, bool half = false);
 
-/// A model's config.json or the like: at most 16 MiB. Throws Error when it isn't an object.
-nlohmann::json read_config(const fs::path&);
-
 /// The tensors of one part's folder, such as vae/, and where they came from.
 Component component_in(const fs::path& folder, bool half = false);
 

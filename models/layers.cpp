@@ -65,8 +65,7 @@ Tensor LayerNorm::operator()(const Tensor& x) const {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 
-LayerNorm take_layer_norm(Weights& weights, const std::string& name, int64_t channels,
-                          double eps) {
+LayerNorm take_layer_norm(Weights& weights, const std::string& name, int64_t channels, double eps) {
   Tensor weight = weights.take(name + ".weight", {channels}, Init::ones);
   Tensor bias = weights.take(name + ".bias", {channels}, Init::zeros);
   return {std::move(weight), std::move(bias), eps};

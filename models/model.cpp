@@ -6,10 +6,12 @@
 
 #include "io/error.h"
 #include "io/hash.h"
+#include "io/json.h"
 #include "models/adm_unet.h"
 #include "models/diffusers_folder.h"
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
+#include "models/unet2d_config.h"
 
 namespace tiller {
 namespace {
@@ -75,7 +77,7 @@ ModelFiles find_model(const fs::path& path) {
                 (fs::is_directory(path) ? "in" : "beside") +
                 " it, expected guided-diffusion's flags or a diffusers UNet's config.");
   files.weights = fs::is_directory(path) ? weights_in(path) : path;
-  files.kind = kind_of(read_config(files.config));
+  files.kind = kind_of(read_json_object(files.config));
   return files;
 }
 
@@ -113,7 +115,7 @@ Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Devi
 Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) {
   const ModelFiles files = find_model(path);
   if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device);
-  const Json config = read_config(files.config);
+  const Json config = read_json_object(files.config);
   Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
   Model model;
   if (files.kind == "adm") {
@@ -123,7 +125,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) 
     model.kind = files.kind;
     model.network = unet2d_condition(config, weights);
     model.parameters = weights.finish();
-    model.image_size = config.value("sample_size", int64_t{64});
+    model.image_size = unet2d_sample_size(config);
   }
   model.config = config;
   model.file = files.weights.filename().string();

@@ -54,7 +54,8 @@ ModelFiles find_model(const fs::path&);
 /// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint),
 /// an ADM weights file with config.json beside it, a diffusers UNet folder, a diffusers pipeline's
 /// folder or a Stable Diffusion checkpoint in one file. Weights are cast to
-/// `dtype` (Undefined: left as stored) on `device`. Throws Error naming missing, surplus or misshapen tensors and keys.
+/// `dtype` (Undefined: left as stored) on `device`. Throws Error naming missing, surplus or
+/// misshapen tensors and keys.
 Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU);
 
 /// An ADM model of fresh or loaded weights; without hash, file and config.

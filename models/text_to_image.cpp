@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "models/unet2d_condition.h"
+#include "models/unet2d_config.h"
 
 namespace tiller {
 namespace {
@@ -27,17 +28,25 @@ Component& part(Components& components, const std::string& name) {
   return found->second;
 }
 
-bool is_xl(const Json& unet) {
-  const auto type = unet.find("addition_embed_type");
-  return type != unet.end() && *type == "text_time";
+/// Whether a key has this value; of any type, as configs are untrusted.
+bool says(const Json& config, const std::string& key, const Json& value) {
+  const auto found = config.find(key);
+  return found != config.end() && *found == value;
 }
+
+int64_t integer_or_zero(const Json& config, const std::string& key) {
+  const auto found = config.find(key);
+  return found != config.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+
+bool is_xl(const Json& unet) { return says(unet, "addition_embed_type", "text_time"); }
 
 /// A pipeline's own tokenizer, or CLIP's; OpenCLIP's encoders, of plain GELU, were trained on texts
 /// padded with "!".
 ClipTokenizer tokenizer_for(const Component& component, const fs::path& folder) {
   if (!folder.empty()) return ClipTokenizer(read_clip_vocabulary(folder));
   ClipVocabulary vocabulary = read_clip_vocabulary(find_clip_vocabulary());
-  if (component.config.value("hidden_act", "quick_gelu") != "quick_gelu") vocabulary.pad = "!";
+  if (says(component.config, "hidden_act", "gelu")) vocabulary.pad = "!";
   return ClipTokenizer(std::move(vocabulary));
 }
 
@@ -53,8 +62,7 @@ std::shared_ptr<TextModel> text_model(Components& components, at::ScalarType dty
   auto text = std::make_shared<TextModel>();
   text->device = device;
   text->xl = is_xl(part(components, "unet").config);
-  text->zero_negative =
-      text->xl && components.index.value("force_zeros_for_empty_prompt", Json(true)) != false;
+  text->zero_negative = text->xl && !says(components.index, "force_zeros_for_empty_prompt", false);
   if (components.parts.contains("text_encoder"))
     text->towers.push_back(
         text_tower(part(components, "text_encoder"), components.tokenizer, dtype, device));
@@ -69,8 +77,8 @@ std::shared_ptr<TextModel> text_model(Components& components, at::ScalarType dty
 /// the pooled state.
 int64_t time_ids_of(const Json& unet, const TextModel& text) {
   const int64_t pooled = text.towers.back().encoder.config().projection;
-  const int64_t added = unet.value("projection_class_embeddings_input_dim", int64_t{0});
-  const int64_t each = unet.value("addition_time_embed_dim", int64_t{0});
+  const int64_t added = integer_or_zero(unet, "projection_class_embeddings_input_dim");
+  const int64_t each = integer_or_zero(unet, "addition_time_embed_dim");
   const int64_t count = each > 0 ? (added - pooled) / each : 0;
   if (count != 5 && count != 6)
     throw Error("unet/config.json: projection_class_embeddings_input_dim: got " +
@@ -108,11 +116,9 @@ Model text_to_image_model(Components components, at::ScalarType dtype, at::Devic
   model.network = unet2d_condition(unet.config, weights);
   model.parameters = weights.finish();
   model.pixel_scale = model.vae ? model.vae->downscale() : 1;
-  model.image_size = unet.config.value("sample_size", int64_t{64}) * model.pixel_scale;
+  model.image_size = unet2d_sample_size(unet.config) * model.pixel_scale;
   model.width = model.parameters.front().second.size(0);
-  const auto guidance = unet.config.find("time_cond_proj_dim");
-  if (guidance != unet.config.end() && guidance->is_number_integer())
-    model.guidance_channels = guidance->get<int64_t>();
+  model.guidance_channels = integer_or_zero(unet.config, "time_cond_proj_dim");
   if (components.parts.contains("scheduler"))
     model.scheduler = components.parts["scheduler"].config;
   return model;

@@ -223,4 +223,11 @@ UNet2DConfig unet2d_config(const Json& json) {
   return config;
 }
 
+int64_t unet2d_sample_size(const nlohmann::json& config) {
+  const auto found = config.find("sample_size");
+  if (found == config.end() || found->is_null()) return 64;
+  const bool pair = found->is_array() && !found->empty();
+  return config_integer("sample_size", pair ? found->front() : *found, 1, 1 << 16);
+}
+
 }  // namespace tiller

@@ -45,4 +45,8 @@ struct UNet2DConfig {
 /// 0.42.1, UNet2DConditionModel.__init__ (where attention_head_dim is the number of heads).
 UNet2DConfig unet2d_config(const nlohmann::json&);
 
+/// The key sample_size: height and width of the latents that the UNet was trained on; 64 where it
+/// is null or absent, the height where it holds two. Throws Error.
+int64_t unet2d_sample_size(const nlohmann::json&);
+
 }  // namespace tiller

@@ -19,7 +19,8 @@ enum class Init {
 /// Where a network takes its tensors from while it is built: a file's, or fresh ones.
 class Weights {
  public:
-  /// A file's tensors, cast to `dtype` on `device`; Undefined leaves them as stored. `file` is for messages.
+  /// A file's tensors, cast to `dtype` on `device`; Undefined leaves them as stored. `file` is for
+  /// messages.
   Weights(TensorFile, std::string file, at::ScalarType dtype = at::kFloat,
           at::Device device = at::kCPU);
   /// Fresh float32 tensors from `seed`; on the meta device they have shapes and no values.

@@ -160,26 +160,6 @@ SchedulerSetup read_scheduler_config(const Json& json) {
   return naming_the_file([&] { return read(json); });
 }
 
-Json parse_scheduler_config(const std::string& text) {
-  std::string cleaned;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '"' && (i == 0 || text[i - 1] != '\\')) quoted = !quoted;
-    bool replaced = false;
-    for (const std::string word : {"-Infinity", "Infinity", "NaN"}) {
-      if (quoted || replaced || text.compare(i, word.size(), word) != 0) continue;
-      cleaned += "null";
-      i += word.size() - 1;
-      replaced = true;
-    }
-    if (!replaced) cleaned += text[i];
-  }
-  Json json = Json::parse(cleaned, nullptr, false);
-  if (json.is_discarded())
-    throw Error("scheduler_config.json: got '" + printable(text, 40) + "', expected JSON.");
-  return json;
-}
-
 std::string configured_sampler(const SchedulerSetup& setup) {
   const std::string name = scheduler_sampler(setup.class_name, setup.keys);
   if (!name.empty()) return name;

@@ -29,10 +29,6 @@ struct SchedulerSetup {
 /// wrong type or out of bounds.
 SchedulerSetup read_scheduler_config(const nlohmann::json&);
 
-/// Parses the file's text; Python's -Infinity, Infinity and NaN, which diffusers writes for
-/// `lambda_min_clipped`, read as null. Throws Error where it isn't JSON.
-nlohmann::json parse_scheduler_config(const std::string& text);
-
 /// The sampler that the file's `_class_name` stands for. Throws Error when there is none.
 std::string configured_sampler(const SchedulerSetup&);
 
