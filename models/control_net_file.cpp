@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "models/diffusers_folder.h"
 #include "models/family.h"
 #include "models/ldm_names.h"
@@ -75,7 +76,7 @@ Component component_of(const fs::path& path, bool half) {
   }
   const fs::path config = path.parent_path() / "config.json";
   TensorFile file = load_tensors(path);
-  if (fs::is_regular_file(config)) return {read_config(config), path.string(), file.tensors};
+  if (fs::is_regular_file(config)) return {read_json_object(config), path.string(), file.tensors};
   const TensorMap tensors = diffusers_tensors(std::move(file));
   if (!has(tensors, "controlnet_mid_block.weight")) refuse(path, "weights of something else");
   return {config_of(tensors), path.string(), {tensors.begin(), tensors.end()}};

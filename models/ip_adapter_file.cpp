@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "models/diffusers_folder.h"
 #include "models/family.h"
 
@@ -77,7 +78,8 @@ fs::path usual_encoder(const std::vector<fs::path>& usual, const ImageProjection
   for (const auto& folder : usual) {
     tried.push_back(folder.string());
     if (fs::is_regular_file(folder / "config.json") &&
-        given_width(read_config(folder / "config.json"), projection) == projection.in_channels())
+        given_width(read_json_object(folder / "config.json"), projection) ==
+            projection.in_channels())
       return folder;
   }
   throw Error("--image-encoder: got none, and no CLIP image encoder of width " +
