@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "io/error.h"
+#include "models/control_net.h"
 
 namespace tiller {
 namespace {
@@ -38,6 +39,7 @@ class GuidedDenoiser {
 
   Prediction predict(const Tensor& x, const NoiseLevel& level) const {
     const std::vector<bool> active = active_at(level);
+    now_ = conditionings_at(level);
     const GuidanceStep step = step_at(x, level, active);
     std::vector<Dialogue> dialogues;
     for (size_t i = 0; i < guidances_.size(); ++i)
@@ -72,6 +74,18 @@ class GuidedDenoiser {
     require(chosen.entry->needs_empty, batch_.empty.has_value(), "conditioning of an empty prompt");
   }
 
+  /// What the networks read at a level: controls but those that act there are left out.
+  GuidedBatch conditionings_at(const NoiseLevel& level) const {
+    GuidedBatch now = batch_;
+    const auto keep = [&](Conditioning& conditioning) {
+      conditioning.controls = acting(conditioning.controls, level.step, batch_.steps);
+    };
+    keep(now.positive);
+    if (now.negative) keep(*now.negative);
+    if (now.empty) keep(*now.empty);
+    return now;
+  }
+
   GuidanceStep step_at(const Tensor& x, const NoiseLevel& level,
                        const std::vector<bool>& active) const {
     if (static_cast<int64_t>(batch_.seeds.size()) != x.size(0))
@@ -82,9 +96,9 @@ class GuidedDenoiser {
     step.level = level;
     step.prediction = model_.prediction;
     step.x = x;
-    step.positive = &batch_.positive;
-    step.negative = batch_.negative ? &*batch_.negative : nullptr;
-    step.empty = batch_.empty ? &*batch_.empty : nullptr;
+    step.positive = &now_.positive;
+    step.negative = now_.negative ? &*now_.negative : nullptr;
+    step.empty = now_.empty ? &*now_.empty : nullptr;
     for (size_t i = 0; i < guidances_.size(); ++i)
       step.asks_negative |= active[i] && guidances_[i].entry->needs_negative;
     return step;
@@ -204,6 +218,7 @@ class GuidedDenoiser {
   GuidedBatch batch_;
   bool share_;
   GuidanceCost* cost_;
+  mutable GuidedBatch now_;  // conditionings of the evaluation that is going on
   mutable int decided_step_ = -1;
   mutable std::vector<bool> active_;
 };

@@ -282,6 +282,18 @@ NamedTensors read_dict(const TensorReader& reader, const Value& dict, const Stor
   return tensors;
 }
 
+/// Tensors of the dicts that lie side by side in one, as "DICT.NAME" (IP-Adapter).
+NamedTensors read_parts(const TensorReader& reader, const Value& dict, const StorageReader& read,
+                        const std::string& file) {
+  NamedTensors tensors;
+  for (const auto& [part, value] : entries_of(reader, dict)) {
+    if (!reader.is_dict(*value)) continue;
+    for (auto& [name, tensor] : read_dict(reader, *value, read, file))
+      tensors.emplace_back(part + "." + name, std::move(tensor));
+  }
+  return tensors;
+}
+
 /// The dict under the first of the usual names, else the only one there is; null if there is none.
 const Value* nested_state(const TensorReader& reader, const Value& dict) {
   const auto entries = entries_of(reader, dict);
@@ -320,7 +332,10 @@ NamedTensors tensors_of(const Document& document, const StorageReader& read,
   for (int depth = 0; depth < 4 && dict && reader.is_dict(*dict); ++depth) {
     NamedTensors tensors = read_dict(reader, *dict, read, file);
     if (!tensors.empty()) return tensors;
-    dict = nested_state(reader, *dict);
+    const Value* nested = nested_state(reader, *dict);
+    if (!nested) tensors = read_parts(reader, *dict, read, file);
+    if (!tensors.empty()) return tensors;
+    dict = nested;
   }
   refuse(file,
          "got a pickle without a dict of tensors, expected a state dict, by itself or under "

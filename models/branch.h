@@ -8,6 +8,17 @@
 
 namespace tiller {
 
+class ControlNet;
+struct IpAdapter;
+
+/// A ControlNet and the image that it steers by.
+struct Control {
+  std::shared_ptr<const ControlNet> net;
+  Tensor hint;  ///< (1, C, H, W) at the latent's size: the image as ControlNet::embed reads it.
+  double scale = 1;
+  double from = 0, to = 1;  ///< Acts at step i of n where from <= i / n and (i + 1) / n <= to.
+};
+
 /// What a network is conditioned on. Undefined tensors are absent. Branches that hold the very same
 /// tensors (not equal ones) are known to coincide. B counts images.
 struct Conditioning {
@@ -17,6 +28,9 @@ struct Conditioning {
   Tensor time_ids;       ///< (B, 6) sizes and crops (SDXL); (B, 5) in its refiner.
   Tensor guidance = {};  ///< (B, G) embedded guidance scale of a distilled network (LCM).
   Tensor channels = {};  ///< (B, C', H, W) read beside x: an inpainting mask and masked latents.
+  Tensor image = {};     ///< (B, L', D) tokens of an image prompt, which `adapter` attends to.
+  std::shared_ptr<const IpAdapter> adapter = {};  ///< The same for all branches, as are
+  std::vector<Control> controls = {};             ///< these.
 };
 
 /// Reads a branch's cross-attention to its own context, and changes nothing. q: (B, heads, N, d);
@@ -57,8 +71,16 @@ class Rows {
   int64_t groups() const { return static_cast<int64_t>(members_.size()); }
   int64_t branches() const { return static_cast<int64_t>(branches_.size()); }
   bool training() const { return options_.training; }
+  const RowOptions& options() const { return options_; }
+  const Branch& branch(int64_t index) const { return branches_[index]; }
+  /// Those that all branches share.
+  const std::vector<Control>& controls() const { return branches_.front().conditioning->controls; }
+  /// nullptr: there is none.
+  const IpAdapter* adapter() const { return branches_.front().conditioning->adapter.get(); }
   /// Adds operations spent on this many rows together: a layer may run before its groups fork.
   void count(double operations, int64_t rows);
+  /// Adds the operations of another network that was evaluated for the same branches.
+  void count(const FlopCount&);
   const FlopCount& flops() const { return flops_; }
 
   /// x of B rows, repeated for each group that exists at the start.
@@ -67,6 +89,8 @@ class Rows {
   Tensor time(Tensor embedding) const;
   /// A conditioning's tensor for each group, concatenated. Undefined when the branches have none.
   Tensor gather(Tensor Conditioning::*part) const;
+  /// One tensor (B, ...) a branch for each group, concatenated: that of its first branch.
+  Tensor gather(const std::vector<Tensor>& by_branch) const;
   /// Brings a tensor made when there were fewer groups up to the present ones.
   Tensor expand(const Tensor& x) const;
 

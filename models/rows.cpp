@@ -32,7 +32,8 @@ bool same_root(const Branch& a, const Branch& b) {
 }
 
 bool same_context(const Branch& a, const Branch& b) {
-  return a.conditioning->context.is_same(b.conditioning->context) && a.cross == b.cross;
+  return a.conditioning->context.is_same(b.conditioning->context) &&
+         a.conditioning->image.is_same(b.conditioning->image) && a.cross == b.cross;
 }
 
 Tensor shuffled(const Tensor& tokens, const Tensor& permutation) {
@@ -72,6 +73,11 @@ void Rows::count(double operations, int64_t rows) {
   flops_.unshared += operations / rows * images_ * doing_.value_or(branches());
 }
 
+void Rows::count(const FlopCount& other) {
+  flops_.spent += other.spent;
+  flops_.unshared += other.unshared;
+}
+
 Tensor Rows::slice(const Tensor& x, int64_t group) const {
   return x.narrow(0, group * images_, images_);
 }
@@ -92,6 +98,12 @@ Tensor Rows::gather(Tensor Conditioning::*part) const {
   std::vector<Tensor> parts;
   for (const auto& group : members_) parts.push_back(branches_[group.front()].conditioning->*part);
   if (!parts.front().defined()) return {};
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+Tensor Rows::gather(const std::vector<Tensor>& by_branch) const {
+  std::vector<Tensor> parts;
+  for (const auto& group : members_) parts.push_back(by_branch[group.front()]);
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/ip_adapter.h"
+
 namespace tiller {
 namespace {
 
@@ -16,7 +18,9 @@ Tensor attend_to_text(Rows& rows, const CrossAttention& layer, const Tensor& tok
     return std::pair(split_heads(layer.k(rows, text), layer.heads),
                      split_heads(layer.v(rows, text), layer.heads));
   };
-  return layer.out(rows, merge_heads(rows.cross_attention(site, q, project)));
+  Tensor attended = rows.cross_attention(site, q, project);
+  if (rows.adapter()) attended = attended + attend_to_image(rows, site, q);
+  return layer.out(rows, merge_heads(attended));
 }
 
 Tensor attend_to_self(Rows& rows, const CrossAttention& layer, const Tensor& tokens,

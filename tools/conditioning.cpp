@@ -123,6 +123,7 @@ GuidedBatch guided_batch(const Generation& generation, std::span<const ImageSpec
   batch.steps = generation.trajectory.steps();
   add_labels(generation, images, batch);
   add_prompts(generation, images, batch);
+  apply_controls(generation, batch);
   return batch;
 }
 

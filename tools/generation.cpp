@@ -63,6 +63,7 @@ void choose_size(Generation& generation) {
   const Model& model = generation.model;
   const int64_t multiple = model.network->size_multiple() * model.pixel_scale;
   generation.init = read_init_image(request.image, request.size, multiple);
+  choose_control_size(request.control, request.size, multiple);
   if (request.size == ImageSize{}) request.size = {model.image_size, model.image_size};
   for (const int64_t pixels : {request.size.width, request.size.height})
     if (pixels % multiple != 0)
@@ -144,6 +145,7 @@ Generation prepare(GenerateRequest request) {
   choose_sampler(generation);
   use_text_encoders(generation);
   generation.prompts = encode_prompts(generation);
+  generation.controls = load_controls(generation);
   drop_text_encoders(generation);
   use_unet(generation);
   try {

@@ -2,6 +2,7 @@
 #include "guidance/denoiser.h"
 #include "io/progress.h"
 #include "samplers/registry.h"
+#include "tools/controls.h"
 #include "tools/init_image.h"
 #include "tools/request.h"
 
@@ -26,6 +27,7 @@ struct Generation {
   std::vector<ImageSpec> images;  ///< Image k has seed + k and the k-th class or prompt in turn.
   InitImage init;
   std::shared_ptr<Autoencoder> taesd;  ///< For previews; null: none.
+  Controls controls;
   PromptTable prompts;
   /// Short SHA-256 of every file beside the model that the request names, by its name there.
   std::map<std::string, std::string> inputs;

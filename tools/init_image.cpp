@@ -10,7 +10,16 @@ namespace {
 
 ImageSize size_of(const Tensor& image) { return {image.size(1), image.size(2)}; }
 
-/// (3, H, W) uint8 scaled to cover the size, its centre cropped, (1, 3, H, W) in float32.
+Tensor read_mask(const std::string& file, const ImageSize& image, const ImageSize& size) {
+  const Tensor mask = read_image(file);
+  if (size_of(mask) != image)
+    throw UsageError("--mask: got " + file + " of " + to_text(size_of(mask)) +
+                     " pixels, expected the init image's " + to_text(image) + ".");
+  return (covering(mask, size).mean(1, true) >= 127.5).to(at::kFloat);
+}
+
+}  // namespace
+
 Tensor covering(const Tensor& image, const ImageSize& size) {
   const Tensor pixels = image.unsqueeze(0).to(at::kFloat);
   if (size_of(image) == size) return pixels;
@@ -23,16 +32,6 @@ Tensor covering(const Tensor& image, const ImageSize& size) {
       .narrow(3, (width - size.width) / 2, size.width)
       .clamp(0, 255);
 }
-
-Tensor read_mask(const std::string& file, const ImageSize& image, const ImageSize& size) {
-  const Tensor mask = read_image(file);
-  if (size_of(mask) != image)
-    throw UsageError("--mask: got " + file + " of " + to_text(size_of(mask)) +
-                     " pixels, expected the init image's " + to_text(image) + ".");
-  return (covering(mask, size).mean(1, true) >= 127.5).to(at::kFloat);
-}
-
-}  // namespace
 
 InitImage read_init_image(const ImageRequest& request, ImageSize& size, int64_t multiple) {
   if (request.init_image.empty()) return {};

@@ -10,6 +10,9 @@ struct InitImage {
   Tensor mask;   ///< (1, 1, H, W), 1 where the image is to change; undefined: everywhere.
 };
 
+/// (3, H, W) uint8 scaled to cover the size, its centre cropped: (1, 3, H', W') in float32.
+Tensor covering(const Tensor& image, const ImageSize& size);
+
 /// Reads the files of the request. A size that isn't given becomes the image's, down to multiples
 /// of `multiple`; to a size that is given the image is scaled and its centre cropped. Throws
 /// UsageError where image and mask differ in size.

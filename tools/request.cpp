@@ -39,6 +39,12 @@ void visit_fields(Request& request, Visit visit) {
   visit("strength", request.image.strength);
   visit("attention_effects", request.words.effects);
   visit("attention_effect_every", request.words.effect_every);
+  visit("control", request.control.nets);
+  visit("control_images", request.control.images);
+  visit("ip_adapter", request.control.adapter);
+  visit("ip_images", request.control.adapter_images);
+  visit("ip_scale", request.control.adapter_scale);
+  visit("image_encoder", request.control.image_encoder);
   visit("vae_tiling", request.vae_tiling);
   visit("config", request.adapters.config);
   visit("vae", request.adapters.vae);

@@ -1,7 +1,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "tools/command.h"
+#include "tools/control_request.h"
 
 namespace tiller {
 using Json = nlohmann::ordered_json;
@@ -76,6 +76,7 @@ struct GenerateRequest {
   ImageRequest image;
   AdapterRequest adapters;
   WordsRequest words;
+  ControlRequest control;
   double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
   bool clip_denoised = false;
   bool strict_diffusers = false;

@@ -111,6 +111,12 @@ const std::vector<Flag>& request_flags() {
       {"init-image", "FILE", "begin with this image, and change it by --strength"},
       {"mask", "FILE", "change the init image only where this one is white"},
       {"strength", "X", "share of the steps taken on an init image; default 0.8"},
+      {"control", "DIR[:scale=1,...]", "a ControlNet; repeats; also from=0,to=1 (shares of steps)"},
+      {"control-image", "[canny:]FILE", "what it reads, one each; canny: draws a photo's edges"},
+      {"ip-adapter", "FILE", "an IP-Adapter, which reads --ip-image beside the prompt"},
+      {"ip-image", "FILE", "the image that it reads; repeats", Flag::rare},
+      {"ip-scale", "X", "its strength; default 0.6", Flag::rare},
+      {"image-encoder", "DIR", "CLIP's, for it; default: image_encoder/ near its file", Flag::rare},
       {"lora", "FILE[:WEIGHT]", "repeats: low-rank changes, merged; default weight 1", Flag::rare},
       {"textual-inversion", "FILE[:TOKEN]",
        "repeats: a word for prompts; default: the file's token, else its name", Flag::rare},
@@ -153,6 +159,7 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   apply_text(flags, request.text);
   apply_image(flags, request.image);
   apply_adapters(flags, request.adapters);
+  apply_control_flags(flags, request.control);
   if (flags.has("size")) request.size = size_from("size", flags.text("size"));
   if (flags.has("steps")) request.respacing.clear();
   request.steps = flags.integer("steps", 1, RequestLimits::steps, request.steps);

@@ -92,6 +92,13 @@ TEST(TensorFile, OpensStateDictAmongOtherThings) {
   expect_same(found.at("w"), values({2, 3}), "w");
 }
 
+TEST(TensorFile, NamesWhatLiesInSeveralDictsSideBySide) {
+  const auto found = by_name(fixture("two_dicts.pt"));
+  ASSERT_EQ(found.size(), 2u);
+  expect_same(found.at("image_proj.proj.weight"), values({2, 3}), "image_proj.proj.weight");
+  expect_same(found.at("ip_adapter.w"), values({4}), "ip_adapter.w");
+}
+
 TEST(TensorFile, ReadsViewsAndParameters) {
   auto found = by_name(fixture("views.pt"));
   const Tensor base = values({4, 6});

@@ -88,6 +88,7 @@ def main():
     save("nested.pt", {"epoch": 3, "lr": 1e-3, "seed": 1 << 40, "loss": numpy.float64(0.5),
                        "history": [1.0, 2.0], "ema": {"w": values(1)},
                        "state_dict": collections.OrderedDict(w=values(2, 3))})
+    save("two_dicts.pt", {"image_proj": {"proj.weight": values(2, 3)}, "ip_adapter": collections.OrderedDict(w=values(4)), "epoch": 3})
     base = values(4, 6)
     save("views.pt", {"transposed": base.t(), "column": base[:, 2], "tail": base[2:],
                       "expanded": values(1, 3).expand(4, 3), "empty": torch.empty(0, 5),

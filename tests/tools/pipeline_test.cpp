@@ -16,17 +16,8 @@ class PipelineRuns : public Pipelines {
       if (run.at("cfg") > 1) more += " --guidance cfg:scale=" + run.at("cfg").dump();
       const Result result = tiller(command(family, more));
       ASSERT_EQ(result.code, 0) << result.err;
-      expect_latents(run);
+      expect_latents(latents("x.safetensors"), run);
     }
-  }
-
-  void expect_latents(const Json& run) const {
-    const Tensor got = latents("x.safetensors");
-    const auto head = run.at("head").get<std::vector<double>>();
-    const double largest = run.at("largest");
-    const Tensor first = got.flatten().narrow(0, 0, int64_t(head.size())).to(at::kDouble);
-    EXPECT_LT((first - at::tensor(head, at::kDouble)).abs().max().item<double>() / largest, 1e-4);
-    EXPECT_NEAR(got.to(at::kDouble).sum().item<double>(), run.at("sum"), 1e-3 * largest);
   }
 
   void expect_image_runs(const std::string& family) const {
@@ -44,7 +35,7 @@ class PipelineRuns : public Pipelines {
       if (run.at("mask").get<bool>()) more += " --mask mask.png";
       const Result result = tiller(command(family, more));
       ASSERT_EQ(result.code, 0) << result.err;
-      expect_latents(run);
+      expect_latents(latents("x.safetensors"), run);
     }
   }
 };

@@ -83,6 +83,15 @@ class Pipelines : public ProgramTest {
     return tensors;
   }
 
+  /// The latents' first numbers and sum against a run that the fixture records.
+  static void expect_latents(const Tensor& got, const Json& run) {
+    const auto head = run.at("head").get<std::vector<double>>();
+    const double largest = run.at("largest");
+    const Tensor first = got.flatten().narrow(0, 0, int64_t(head.size())).to(at::kDouble);
+    EXPECT_LT((first - at::tensor(head, at::kDouble)).abs().max().item<double>() / largest, 1e-4);
+    EXPECT_NEAR(got.to(at::kDouble).sum().item<double>(), run.at("sum"), 1e-3 * largest);
+  }
+
   /// Latents of a run that must succeed.
   Tensor latents_of(const std::string& arguments) const {
     const Result result = tiller(arguments);

@@ -1,0 +1,53 @@
+#include "models/clip_vision.h"
+
+#include "io/resample.h"
+#include "tests/models/formula.h"
+
+namespace tiller::test {
+namespace {
+
+/// The image of tests/reference/make_controls.py.
+Tensor image_of(const Json& test) {
+  const int64_t height = test.at("height"), width = test.at("width");
+  const Tensor blocks =
+      formula_tensor(test.at("name"), {(height + 4) / 5, (width + 4) / 5, 3}) * 128 + 128;
+  return blocks.clamp(0, 255)
+      .to(at::kByte)
+      .repeat_interleave(5, 0)
+      .repeat_interleave(5, 1)
+      .slice(0, 0, height)
+      .slice(1, 0, width)
+      .permute({2, 0, 1});
+}
+
+double relative_to(const Tensor& got, const Json& expected) {
+  const auto values = expected.get<std::vector<double>>();
+  return relative_error(got.contiguous(), at::tensor(values, at::kDouble));
+}
+
+/// Sizes that are kept, scaled down, scaled up, wide and tall.
+TEST(ClipVision, StatesEqualTransformers) {
+  const at::NoGradGuard guard;
+  const Json reference = fixture("controls.json").at("vision");
+  Weights weights(uint64_t{0});
+  const ClipVision encoder(reference.at("config"), weights);
+  fill_by_formula(weights.finish());
+  for (const Json& test : reference.at("images")) {
+    SCOPED_TRACE(test.at("name"));
+    const Tensor pixels = clip_pixels(image_of(test), encoder.image_size());
+    EXPECT_NEAR(pixels.to(at::kDouble).sum().item<double>(), test.at("pixels"), 1e-3);
+    const ImageStates states = encoder.encode(pixels);
+    EXPECT_LT(relative_to(states.pooled, test.at("pooled")), 1e-5);
+    EXPECT_LT(relative_to(states.states[0].narrow(1, 0, 4), test.at("states")), 1e-5);
+  }
+}
+
+TEST(Resample, AnEvenImageStaysEven) {
+  const Tensor image = at::full({3, 7, 11}, 200, at::TensorOptions(at::kByte));
+  const Tensor scaled = resample_bicubic(image, 5, 31);
+  EXPECT_EQ(scaled.sizes(), at::IntArrayRef({3, 5, 31}));
+  EXPECT_TRUE((scaled == 200).all().item<bool>());
+}
+
+}  // namespace
+}  // namespace tiller::test
