@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "io/hash.h"
+#include "models/diffusers_folder.h"
 #include "tools/adapters.h"
 
 namespace tiller {
@@ -11,21 +12,23 @@ namespace {
 
 constexpr size_t shown_digits = 16;
 
-/// Files of an autoencoder's or a pipeline's folder that are read in place of the model's: its own
-/// ones, its VAE's and all small ones.
+void add_files(const fs::path& folder, bool configs, std::vector<fs::path>& files) {
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string ending = entry.path().extension().string();
+    if (entry.is_regular_file() && (!configs || ending == ".json" || ending == ".txt"))
+      files.push_back(entry.path());
+  }
+}
+
+/// What is read of a folder: a pipeline's VAE, else all files right in it; of a pipeline's configs,
+/// all of its own and of its parts'.
 std::vector<fs::path> files_in(const fs::path& folder, bool configs) {
   std::vector<fs::path> files;
-  const auto collect = [&](const fs::path& at, bool all) {
-    for (const auto& entry : fs::directory_iterator(at)) {
-      const std::string ending = entry.path().extension().string();
-      if (entry.is_regular_file() && (all || ending == ".json" || ending == ".txt"))
-        files.push_back(entry.path());
-    }
-  };
-  collect(folder, !configs);
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.is_directory() && (configs || entry.path().filename() == "vae"))
-      collect(entry.path(), !configs);
+  const bool is_pipeline = !configs && is_diffusers_folder(folder);
+  add_files(is_pipeline ? folder / "vae" : folder, configs, files);
+  if (configs)
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.is_directory()) add_files(entry.path(), configs, files);
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -52,6 +55,11 @@ std::map<std::string, std::string> input_hashes(const GenerateRequest& request) 
   if (!hashes.contains(request.adapters.config)) add(request.adapters.config, /*configs=*/true);
   for (const auto& texts : {request.adapters.loras, request.adapters.textual_inversions})
     for (const auto& text : texts) add(adapter_file(text).file.string());
+  for (const auto& text : request.control.nets) add(control_choice(text).path);
+  for (const auto& text : request.control.images) add(control_image(text).file);
+  for (const auto& file : request.control.adapter_images) add(file);
+  add(request.control.adapter);
+  add(request.control.image_encoder);
   return hashes;
 }
 
