@@ -246,6 +246,14 @@ Tensor Rows::split_contexts(const Site& site, Tensor tokens) {
   return expand(tokens);
 }
 
+Tensor Rows::split_contexts(Tensor tokens) {
+  for (int64_t g = 0; g < groups(); ++g) {
+    const Branch first = branches_[members_[g].front()];
+    split_off(g, [&](const Branch& other) { return !same_context(other, first); });
+  }
+  return expand(tokens);
+}
+
 /// (groups * B, heads, N, d) for the groups given.
 Tensor Rows::attend_to_second(const Tensor& q, const std::vector<int64_t>& groups,
                               const ContextProjection& project) {
