@@ -34,6 +34,7 @@ class GuidedDenoiser {
       check(chosen);
       chosen.guidance->begin_run();
     }
+    if (batch_.onlooker) batch_.onlooker->begin_run();
   }
 
   Prediction predict(const Tensor& x, const NoiseLevel& level) const {
@@ -43,6 +44,7 @@ class GuidedDenoiser {
     std::vector<Dialogue> dialogues;
     for (size_t i = 0; i < guidances_.size(); ++i)
       if (active[i]) dialogues.push_back({guidances_[i].guidance.get(), {}});
+    if (batch_.onlooker) dialogues.push_back({batch_.onlooker.get(), {}});
     for (auto& dialogue : dialogues) dialogue.guidance->begin_step(step);
     const Tensor raw = converse(step, dialogues);
     const Tensor guided = combined(step, dialogues, without_variance(raw));
@@ -120,6 +122,7 @@ class GuidedDenoiser {
   /// conditional branch.
   Tensor converse(const GuidanceStep& step, std::vector<Dialogue>& dialogues) const {
     std::vector<Asked> stage = {{{.branch = {step.positive}}, nullptr}};
+    if (batch_.observer) stage.front().request.branch.observer = &batch_.observer;
     const Perturbation* cross = nullptr;
     for (const auto& dialogue : dialogues)
       if (const auto* own = dialogue.guidance->cross(step)) cross = own;

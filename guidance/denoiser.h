@@ -12,6 +12,10 @@ struct GuidedBatch {
   std::optional<Conditioning> empty;  ///< Of the empty prompt, where a guidance needs_empty.
   std::vector<uint64_t> seeds;        ///< One an image.
   int steps = 1;                      ///< Of the whole run.
+  /// Reads the conditional branch's cross-attention; empty: nobody does.
+  TextObserver observer = {};
+  /// Asks for branches like a guidance, at every step, and adds nothing; null: none.
+  std::shared_ptr<Guidance> onlooker = {};
 };
 
 /// What a run has cost, for --json.

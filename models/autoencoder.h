@@ -10,12 +10,14 @@ namespace tiller {
 struct Autoencoder {
   std::variant<AutoencoderKL, AutoencoderTiny> network;
   at::Device device = at::kCPU;
+  NamedTensors parameters = {};  ///< The network's tensors.
 
   int64_t downscale() const;  ///< Pixels a latent's side.
   int64_t channels() const;   ///< Of a latent.
 };
 
-/// From a diffusers VAE's config and weights, told by their `_class_name`.
+/// From a diffusers VAE's config and weights, told by their `_class_name`. Call weights.finish()
+/// afterwards, for `parameters`.
 Autoencoder autoencoder(const nlohmann::json& config, Weights&, at::Device device = at::kCPU);
 
 /// images: (B, 3, H, W) in [-1, 1]; noise: (B, C, h, w), from which a distribution is sampled.

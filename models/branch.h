@@ -33,11 +33,16 @@ struct Conditioning {
   std::vector<Control> controls = {};             ///< these.
 };
 
+/// Reads a branch's cross-attention to its own context, and changes nothing. q: (B, heads, N, d);
+/// k: (B, heads, L, d).
+using TextObserver = std::function<void(const Site&, const Tensor& q, const Tensor& k)>;
+
 /// One evaluation of the network that guidance needs at a step.
 struct Branch {
   const Conditioning* conditioning = nullptr;
   const Perturbation* perturbation = nullptr;
   const Perturbation* cross = nullptr;  ///< One of kind cross, besides the other.
+  const TextObserver* observer = nullptr;
 };
 
 struct RowOptions {
@@ -93,8 +98,9 @@ class Rows {
   Tensor enter(const Site&, Tensor tokens);
   /// Self-attention for all groups, perturbed where branches ask for it. (R, heads, N, d).
   Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v);
-  /// Before cross-attention: forks groups whose branches read different contexts.
-  Tensor split_contexts(Tensor tokens);
+  /// Before cross-attention: forks groups whose branches read different contexts, or the same one
+  /// in different ways.
+  Tensor split_contexts(const Site&, Tensor tokens);
   /// Cross-attention of all groups to their contexts. q: (R, heads, N, d); project: keys and values
   /// of contexts (R', L, D), each (R', heads, L, d).
   Tensor cross_attention(const Site&, const Tensor& q, const ContextProjection& project);
@@ -116,6 +122,10 @@ class Rows {
   bool acts(int64_t branch, const Site&, Perturbation::Kind) const;
   Tensor resume_before(const Site* next, Tensor tokens);
   void observe(const Site&, const Tensor& q, const Tensor& k) const;
+  void observe_text(const Site&, const Tensor& q, const Tensor& k) const;
+  /// Attention of all groups, by a rule of its own in those of `rules`.
+  Tensor attend(const Site&, const Tensor& q, const Tensor& k, const Tensor& v,
+                const std::map<int64_t, const Perturbation*>& rules) const;
   Tensor attend_to_second(const Tensor& q, const std::vector<int64_t>& groups,
                           const ContextProjection&);
 

@@ -144,6 +144,12 @@ int64_t ClipTokenizer::id(const std::string& token) const {
   return found == ids_.end() ? -1 : found->second;
 }
 
+bool ClipTokenizer::ends_word(int64_t id) const {
+  const auto found = texts_.find(id);
+  return id == begin_ || counts_.contains(id) || found == texts_.end() ||
+         found->second.ends_with(' ');
+}
+
 std::vector<int64_t> ClipTokenizer::encode(std::string_view text) const {
   check_utf8(text, "prompt");
   std::vector<int64_t> ids;

@@ -67,6 +67,9 @@ class ClipTokenizer {
   size_t max_length() const { return max_length_; }
   /// The id of a token of the vocabulary ("fox</w>"), or -1.
   int64_t id(const std::string& token) const;
+  /// Whether a new word begins behind this token: one of the vocabulary's "</w>", the begin or a
+  /// placeholder.
+  bool ends_word(int64_t id) const;
   /// One more than the highest id.
   int64_t size() const { return size_; }
 

@@ -27,4 +27,9 @@ struct Components {
 /// tensors. Throws Error when it is none of these.
 Components single_file_components(const fs::path&);
 
+/// Puts the configs (and tokenizers) of a diffusers folder in place of those that were told from
+/// the tensors, which don't say heads and prediction type for sure. Throws Error when the folder
+/// has none of them.
+void take_configs(Components&, const fs::path& folder);
+
 }  // namespace tiller

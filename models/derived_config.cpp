@@ -8,7 +8,7 @@ namespace {
 using Json = nlohmann::json;
 using Integers = std::vector<int64_t>;
 
-constexpr int64_t kHeadChannels = 64;
+constexpr int64_t kHeadChannels = 64, kNarrowHeadChannels = 16, kNarrowClipHeads = 4;
 
 bool has(const TensorMap& tensors, const std::string& name) { return tensors.count(name) > 0; }
 
@@ -18,8 +18,8 @@ int64_t size_of(const TensorMap& tensors, const std::string& name, int64_t dim) 
   return found != tensors.end() && dim < found->second.dim() ? found->second.size(dim) : 0;
 }
 
-int64_t heads_for(int64_t channels) {
-  int64_t heads = std::max<int64_t>(1, channels / kHeadChannels);
+int64_t heads_for(int64_t channels, int64_t each) {
+  int64_t heads = std::max<int64_t>(1, channels / each);
   while (channels % heads) --heads;
   return heads;
 }
@@ -119,7 +119,10 @@ Json unet_config_of(const TensorMap& tensors, std::optional<int64_t> heads, int6
     const std::string block = "down_blocks." + std::to_string(i) + ".resnets.";
     widths.push_back(size_of(tensors, block + "0.conv1.weight", 0));
     layers.push_back(count_of(tensors, block, ".conv1.weight"));
-    counts.push_back(heads ? *heads : heads_for(widths.back()));
+    counts.push_back(heads
+                         ? *heads
+                         : heads_for(widths.back(), widths[0] < kHeadChannels ? kNarrowHeadChannels
+                                                                              : kHeadChannels));
   }
   const int64_t context = context_width_of(tensors);
   Json config = {
@@ -174,7 +177,9 @@ Json clip_config_of(const TensorMap& tensors, const std::string& activation) {
       {"hidden_act", activation},
       {"hidden_size", width},
       {"intermediate_size", size_of(tensors, layers + "0.mlp.fc1.weight", 0)},
-      {"num_attention_heads", heads_for(width)},
+      {"num_attention_heads",
+       heads_for(width, width < kHeadChannels ? std::max<int64_t>(1, width / kNarrowClipHeads)
+                                              : kHeadChannels)},
       {"num_hidden_layers", count_of(tensors, layers, ".layer_norm1.weight")},
       {"max_position_embeddings", size_of(tensors, embeddings + "position_embedding.weight", 0)},
       {"vocab_size", size_of(tensors, embeddings + "token_embedding.weight", 0)},

@@ -78,6 +78,16 @@ void check_factors(const LoraDelta& delta, const std::string& where) {
     throw Error(where + ": got factors that don't fit each other, expected (r, in) and (out, r).");
 }
 
+double alpha_of(const Tensor& tensor, const std::string& where) {
+  const double alpha = tensor.numel() == 1 ? tensor.to(at::kDouble).item<double>() : NAN;
+  if (!std::isfinite(alpha)) throw Error(where + ": got no finite number, expected one.");
+  return alpha;
+}
+
+Tensor& factor(LoraDelta& delta, LoraRole role) {
+  return role == LoraRole::down ? delta.down : role == LoraRole::up ? delta.up : delta.mid;
+}
+
 /// The width of the inputs of a module whose name ends so; 0 when there is none.
 int64_t input_width(const Lora& lora, const std::string& part, const std::string& ending) {
   const auto modules = lora.parts.find(part);
@@ -96,16 +106,10 @@ Lora load_lora(const fs::path& path) {
   for (const auto& [name, tensor] : file.tensors) {
     const LoraName parsed = parse_lora_name(name, lora.file);
     LoraDelta& delta = lora.parts[parsed.part][parsed.module];
-    if (parsed.role == LoraRole::alpha) {
-      if (tensor.numel() != 1)
-        throw Error(lora.file + ": '" + printable(name) + "': got " +
-                    std::to_string(tensor.numel()) + " numbers, expected one.");
-      alphas[&delta] = tensor.to(at::kDouble).item<double>();
-      continue;
-    }
-    (parsed.role == LoraRole::down ? delta.down
-     : parsed.role == LoraRole::up ? delta.up
-                                   : delta.mid) = tensor;
+    if (parsed.role == LoraRole::alpha)
+      alphas[&delta] = alpha_of(tensor, lora.file + ": '" + printable(name) + "'");
+    else
+      factor(delta, parsed.role) = tensor;
   }
   auto shared = shared_scales(path, file);
   for (auto& [part, modules] : lora.parts)

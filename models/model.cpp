@@ -8,6 +8,7 @@
 #include "io/hash.h"
 #include "io/json.h"
 #include "models/adm_unet.h"
+#include "models/autoencoder_file.h"
 #include "models/diffusers_folder.h"
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
@@ -100,10 +101,24 @@ Model adm_model(const AdmConfig& config, Weights& weights) {
 
 namespace {
 
-Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Device device) {
+void replace_vae(Components& components, const fs::path& path, bool half) {
+  Component vae = autoencoder_component(path, half);
+  const auto own = components.parts.find("vae");
+  if (own != components.parts.end() && vae.config.value("_class_name", Json()) != "AutoencoderTiny")
+    vae.config = with_scaling_of(std::move(vae.config), own->second.config);
+  components.parts["vae"] = std::move(vae);
+}
+
+Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Device device,
+                         const Replacements& replacements) {
   Components components =
       files.weights.empty() ? diffusers_components(files.config.parent_path(), dtype != at::kFloat)
                             : single_file_components(files.weights);
+  if (!replacements.config.empty()) take_configs(components, replacements.config);
+  if (!replacements.vae.empty()) replace_vae(components, replacements.vae, dtype != at::kFloat);
+  if (!components.parts.contains("unet"))
+    throw Error(files.weights.string() +
+                ": got a VAE alone, expected a whole checkpoint. --vae takes it with a model.");
   const fs::path weights = components.parts["unet"].file;
   Model model = text_to_image_model(std::move(components), dtype, device);
   model.hash = hash_of(weights);
@@ -112,9 +127,10 @@ Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Devi
 
 }  // namespace
 
-Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device) {
+Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
+                 const Replacements& replacements) {
   const ModelFiles files = find_model(path);
-  if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device);
+  if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device, replacements);
   const Json config = read_json_object(files.config);
   Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
   Model model;

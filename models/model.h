@@ -51,12 +51,19 @@ struct ModelFiles {
 };
 ModelFiles find_model(const fs::path&);
 
+/// What takes the place of parts of a text-to-image model.
+struct Replacements {
+  fs::path config;  ///< A diffusers folder, whose configs and tokenizers count.
+  fs::path vae;     ///< As autoencoder_component reads it.
+};
+
 /// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint),
 /// an ADM weights file with config.json beside it, a diffusers UNet folder, a diffusers pipeline's
 /// folder or a Stable Diffusion checkpoint in one file. Weights are cast to
 /// `dtype` (Undefined: left as stored) on `device`. Throws Error naming missing, surplus or
-/// misshapen tensors and keys.
-Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU);
+/// misshapen tensors and keys. Replacements are for text_to_image models alone.
+Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU,
+                 const Replacements& = {});
 
 /// An ADM model of fresh or loaded weights; without hash, file and config.
 Model adm_model(const AdmConfig&, Weights&);

@@ -23,6 +23,7 @@ class Perturbation {
     permutation,  ///< Shuffles the tokens that enter a site.
     tokens,       ///< Changes the tokens that enter a site in any other way.
     attention,    ///< Replaces the self-attention of a site.
+    text,         ///< Replaces a site's cross-attention to the branch's own context.
     skip,         ///< A site's block returns what enters it.
     cross,        ///< Blends a site's cross-attention with that to a second context.
     time,         ///< Changes the time embedding; has no sites.
@@ -37,7 +38,7 @@ class Perturbation {
   virtual Tensor permutation(const Site&) const { return {}; }
   /// kind tokens: (B, N, C) to the same shape.
   virtual Tensor tokens(const Site&, const Tensor& x) const { return x; }
-  /// kind attention: q, k, v of (B, heads, N, d) to (B, heads, N, d).
+  /// kind attention, text: q of (B, heads, N, d), k and v of (B, heads, L, d), to q's shape.
   virtual Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v) const;
   /// kind cross: the second context, (B, L, D).
   virtual Tensor context() const { return {}; }

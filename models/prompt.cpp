@@ -143,11 +143,16 @@ std::vector<TokenSpan> find_words(const ClipTokenizer& tokenizer,
   for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
     const auto& ids = chunks[chunk].ids;
     const auto last = std::find(ids.begin() + 1, ids.end(), tokenizer.end());
-    for (auto found = ids.begin() + 1;; found += static_cast<std::ptrdiff_t>(sought.size())) {
+    for (auto found = ids.begin() + 1;;) {
       found = std::search(found, last, sought.begin(), sought.end());
       if (found == last) break;
+      if (!tokenizer.ends_word(*(found - 1))) {  // the tail of a longer word
+        ++found;
+        continue;
+      }
       const auto begin = static_cast<size_t>(found - ids.begin());
       spans.push_back({chunk, begin, begin + sought.size()});
+      found += static_cast<std::ptrdiff_t>(sought.size());
     }
   }
   return spans;

@@ -15,6 +15,12 @@ const Perturbation* time_rule(const Branch& branch) {
   return rule && rule->kind() == Perturbation::Kind::time ? rule : nullptr;
 }
 
+/// What replaces the branch's cross-attention at a site; nullptr: nothing.
+const Perturbation* text_rule(const Branch& branch, const Site& site) {
+  const Perturbation* rule = branch.perturbation;
+  return rule && rule->kind() == Perturbation::Kind::text && rule->acts_at(site) ? rule : nullptr;
+}
+
 /// Whether two branches read the same from the start of the network on. Contexts come in later.
 bool same_root(const Branch& a, const Branch& b) {
   const auto same = [&](Tensor Conditioning::*part) {
@@ -200,6 +206,25 @@ void Rows::observe(const Site& site, const Tensor& q, const Tensor& k) const {
       branches_[b].perturbation->observe(site, slice(q, group_of(b)), slice(k, group_of(b)));
 }
 
+void Rows::observe_text(const Site& site, const Tensor& q, const Tensor& k) const {
+  for (int64_t b = 0; b < branches(); ++b)
+    if (const TextObserver* observer = branches_[b].observer)
+      (*observer)(site, slice(q, group_of(b)), slice(k, group_of(b)));
+}
+
+Tensor Rows::attend(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v,
+                    const std::map<int64_t, const Perturbation*>& rules) const {
+  if (rules.empty()) return attended(q, k, v);
+  std::vector<Tensor> parts;
+  for (int64_t g = 0; g < groups(); ++g) {
+    const Tensor qg = slice(q, g), kg = slice(k, g), vg = slice(v, g);
+    const auto found = rules.find(g);
+    parts.push_back(found == rules.end() ? attended(qg, kg, vg)
+                                         : found->second->attention(site, qg, kg, vg));
+  }
+  return at::cat(parts);
+}
+
 Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v) {
   observe(site, q, k);
   std::map<int64_t, const Perturbation*> perturbed;
@@ -208,23 +233,15 @@ Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const
       perturbed[isolate(b)] = branches_[b].perturbation;
   const int64_t rows = groups() * images_;
   count(4.0 * rows * q.size(1) * q.size(2) * k.size(2) * q.size(3), rows);
-  if (perturbed.empty()) return attended(q, k, v);
-
-  const Tensor queries = expand(q), keys = expand(k), values = expand(v);
-  std::vector<Tensor> parts;
-  for (int64_t g = 0; g < groups(); ++g) {
-    const Tensor qg = slice(queries, g), kg = slice(keys, g), vg = slice(values, g);
-    const auto found = perturbed.find(g);
-    parts.push_back(found == perturbed.end() ? attended(qg, kg, vg)
-                                             : found->second->attention(site, qg, kg, vg));
-  }
-  return at::cat(parts);
+  return attend(site, expand(q), expand(k), expand(v), perturbed);
 }
 
-Tensor Rows::split_contexts(Tensor tokens) {
+Tensor Rows::split_contexts(const Site& site, Tensor tokens) {
   for (int64_t g = 0; g < groups(); ++g) {
     const Branch first = branches_[members_[g].front()];
-    split_off(g, [&](const Branch& other) { return !same_context(other, first); });
+    split_off(g, [&](const Branch& other) {
+      return !same_context(other, first) || text_rule(other, site) != text_rule(first, site);
+    });
   }
   return expand(tokens);
 }
@@ -250,7 +267,12 @@ Tensor Rows::attend_to_second(const Tensor& q, const std::vector<int64_t>& group
 Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextProjection& project) {
   const auto [k, v] = project(gather(&Conditioning::context));
   count(4.0 * q.numel() * k.size(2), q.size(0));
-  Tensor attended = at::scaled_dot_product_attention(q, k, v);
+  observe_text(site, q, k);
+  std::map<int64_t, const Perturbation*> perturbed;
+  for (int64_t g = 0; g < groups(); ++g)
+    if (const Perturbation* own = text_rule(branches_[members_[g].front()], site))
+      perturbed[g] = own;
+  Tensor attended = attend(site, q, k, v, perturbed);
   const auto rule = [&](int64_t group) { return branches_[members_[group].front()].cross; };
   std::vector<int64_t> blended;
   for (int64_t g = 0; g < groups(); ++g)

@@ -22,7 +22,7 @@ PromptStates encode_with(const TextModel& model, const TextTower& tower, const s
               << " tokens; left out: " << text.truncated << "\n";
   pad_chunks(tower.tokenizer, text.chunks, size_t(length));
   const Tensor ids = chunk_ids(text.chunks).to(model.device);
-  const TextStates states = tower.encoder.encode(ids, options.clip_skip);
+  const TextStates states = tower.encoder.encode(ids, options.clip_skip, tower.extra);
   const Tensor context = model.xl ? states.raw : states.context;
   const Tensor scaled = weighted(context, chunk_weights(text.chunks).to(model.device));
   return {scaled.flatten(0, 1).unsqueeze(0), states.pooled.narrow(0, 0, 1)};
@@ -47,6 +47,17 @@ PromptStates encode_prompt(const TextModel& model, const std::string& prompt,
   }
   return {contexts.size() == 1 ? contexts.front() : at::cat(contexts, -1),
           model.xl ? last.pooled : Tensor()};
+}
+
+std::vector<int64_t> word_positions(const TextModel& model, const std::string& prompt,
+                                    const PromptOptions& options, const std::string& word) {
+  const TextTower& tower = model.towers.front();
+  std::vector<int64_t> positions;
+  for (const auto& span :
+       find_words(tower.tokenizer, tokenized(tower, prompt, options).chunks, word))
+    for (size_t token = span.begin; token < span.end; ++token)
+      positions.push_back(int64_t(span.chunk * tower.tokenizer.max_length() + token));
+  return positions;
 }
 
 PromptStates zeros_like(const PromptStates& states) {

@@ -8,8 +8,11 @@ namespace tiller {
 
 /// A tokenizer and the encoder that reads its tokens.
 struct TextTower {
+  std::string part;  ///< "text_encoder" or "text_encoder_2".
   ClipTokenizer tokenizer;
   ClipText encoder;
+  NamedTensors parameters;  ///< The encoder's tensors.
+  Tensor extra;             ///< (n, D) rows of textual inversions; undefined: none.
 };
 
 /// How prompts become conditioning.
@@ -39,6 +42,11 @@ PromptStates encode_prompt(const TextModel&, const std::string& prompt, const Pr
 
 /// Chunks that a prompt takes.
 int64_t chunks_of(const TextModel&, const std::string& prompt, const PromptOptions&);
+
+/// Where the tokens of a word ("fox", "red fox") stand in the context of a prompt, at each of its
+/// occurrences, ascending. Empty when the prompt hasn't got it.
+std::vector<int64_t> word_positions(const TextModel&, const std::string& prompt,
+                                    const PromptOptions&, const std::string& word);
 
 /// States of the same shape without content.
 PromptStates zeros_like(const PromptStates&);

@@ -11,15 +11,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Builds a part and checks that its tensors are all there and no others.
-template <class Build>
-auto built(Component& component, at::ScalarType dtype, at::Device device, const Build& build) {
-  Weights weights({std::move(component.tensors), {}}, component.file, dtype, device);
-  auto part = build(component.config, weights);
-  weights.finish();
-  return part;
-}
-
 Component& part(Components& components, const std::string& name) {
   const auto found = components.parts.find(name);
   if (found == components.parts.end())
@@ -50,11 +41,12 @@ ClipTokenizer tokenizer_for(const Component& component, const fs::path& folder) 
   return ClipTokenizer(std::move(vocabulary));
 }
 
-TextTower text_tower(Component& component, const fs::path& tokenizer, at::ScalarType dtype,
-                     at::Device device) {
-  return {tokenizer_for(component, tokenizer),
-          built(component, dtype, device,
-                [](const Json& config, Weights& weights) { return ClipText(config, weights); })};
+TextTower text_tower(Components& components, const std::string& name, const fs::path& tokenizer,
+                     at::ScalarType dtype, at::Device device) {
+  Component& component = part(components, name);
+  Weights weights({std::move(component.tensors), {}}, component.file, dtype, device);
+  ClipText encoder(component.config, weights);
+  return {name, tokenizer_for(component, tokenizer), std::move(encoder), weights.finish(), {}};
 }
 
 std::shared_ptr<TextModel> text_model(Components& components, at::ScalarType dtype,
@@ -65,10 +57,10 @@ std::shared_ptr<TextModel> text_model(Components& components, at::ScalarType dty
   text->zero_negative = text->xl && !says(components.index, "force_zeros_for_empty_prompt", false);
   if (components.parts.contains("text_encoder"))
     text->towers.push_back(
-        text_tower(part(components, "text_encoder"), components.tokenizer, dtype, device));
+        text_tower(components, "text_encoder", components.tokenizer, dtype, device));
   if (text->xl)
     text->towers.push_back(
-        text_tower(part(components, "text_encoder_2"), components.tokenizer_2, dtype, device));
+        text_tower(components, "text_encoder_2", components.tokenizer_2, dtype, device));
   if (text->towers.empty()) part(components, "text_encoder");
   return text;
 }
@@ -96,7 +88,22 @@ void check_text(const Json& unet, const TextModel& text) {
               expected->dump() + " as unet/config.json has cross_attention_dim.");
 }
 
+/// Latents must be what the UNet gives.
+void check_vae(const Model& model) {
+  const int64_t expected = model.network->out_channels(), got = model.vae->channels();
+  if (got != expected)
+    throw Error("vae: got an autoencoder of latents with " + std::to_string(got) +
+                " channels, expected " + std::to_string(expected) + " as the UNet has.");
+}
+
 }  // namespace
+
+Autoencoder autoencoder_from(Component component, at::ScalarType dtype, at::Device device) {
+  Weights weights({std::move(component.tensors), {}}, component.file, dtype, device);
+  Autoencoder vae = autoencoder(component.config, weights, device);
+  vae.parameters = weights.finish();
+  return vae;
+}
 
 Model text_to_image_model(Components components, at::ScalarType dtype, at::Device device) {
   Model model;
@@ -109,12 +116,11 @@ Model text_to_image_model(Components components, at::ScalarType dtype, at::Devic
   if (model.text->xl) model.time_ids = time_ids_of(unet.config, *model.text);
   if (components.parts.contains("vae"))
     model.vae = std::make_shared<Autoencoder>(
-        built(part(components, "vae"), dtype, device, [&](const Json& config, Weights& weights) {
-          return autoencoder(config, weights, device);
-        }));
+        autoencoder_from(std::move(part(components, "vae")), dtype, device));
   Weights weights({std::move(unet.tensors), {}}, unet.file, dtype, device);
   model.network = unet2d_condition(unet.config, weights);
   model.parameters = weights.finish();
+  if (model.vae) check_vae(model);
   model.pixel_scale = model.vae ? model.vae->downscale() : 1;
   model.image_size = unet2d_sample_size(unet.config) * model.pixel_scale;
   model.width = model.parameters.front().second.size(0);

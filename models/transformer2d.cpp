@@ -66,7 +66,7 @@ Tensor GatedFeedForward::operator()(Rows& rows, const Tensor& tokens) const {
 Tensor TransformerBlock::operator()(Rows& rows, const Tensor& entering) const {
   Tensor tokens = rows.enter(site, entering);
   const Tensor attended = attend_to_self(rows, self, norm1(tokens), site);
-  tokens = rows.split_contexts(rows.expand(tokens) + attended);
+  tokens = rows.split_contexts(site, rows.expand(tokens) + attended);
   tokens = tokens + attend_to_text(rows, cross, norm2(tokens), site);
   return tokens + feed_forward(rows, norm3(tokens));
 }

@@ -23,7 +23,7 @@ inline NoiseLevel level_within(const Trajectory& trajectory, int i) {
   return level;
 }
 
-inline void report(const Observer& observer, const Trajectory& trajectory, int i, const Tensor& x,
+inline void report(const Observer& observer, const Trajectory& trajectory, int i, Tensor& x,
                    const Prediction& prediction) {
   if (observer) observer({i, trajectory.steps(), trajectory.landing(i), x, prediction});
 }

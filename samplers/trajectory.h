@@ -82,7 +82,7 @@ struct StepReport {
   int step;  ///< Just done; 0 is the noisiest.
   int steps;
   const NoiseLevel& level;  ///< Of `sample`.
-  const Tensor& sample;     ///< (B, C, H, W) after the step.
+  Tensor& sample;  ///< (B, C, H, W) after the step; the run goes on from what it is set to.
   const Prediction& prediction;
 };
 /// May be empty. Must not wait for the device unless it means to.

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "io/error.h"
+
 namespace tiller {
 namespace {
 
@@ -80,6 +82,13 @@ void add_prompts(const Generation& generation, std::span<const ImageSpec> images
         guidance_embedding(generation, count);
 }
 
+void require_finite(const PromptStates& states, const std::string& dtype) {
+  for (const Tensor& part : {states.context, states.pooled})
+    if (part.defined() && !part.isfinite().all().item<bool>())
+      throw Error("text encoder: gave values that aren't finite with --dtype " + dtype +
+                  ", expected numbers. Try --dtype float32, or another file.");
+}
+
 }  // namespace
 
 PromptTable encode_prompts(const Generation& generation) {
@@ -93,6 +102,7 @@ PromptTable encode_prompts(const Generation& generation) {
     chunks = std::max(chunks, chunks_of(model, prompt, options));
   const auto encoded = [&](const std::string& prompt, const PromptOptions& how) {
     PromptStates states = encode_prompt(model, prompt, how, chunks);
+    require_finite(states, generation.request.dtype);
     for (Tensor* part : {&states.context, &states.pooled})
       if (part->defined()) *part = part->to(generation.device);
     return states;

@@ -5,7 +5,10 @@
 
 #include "io/error.h"
 #include "io/safetensors.h"
+#include "tools/attention_maps.h"
+#include "tools/inputs.h"
 #include "tools/outputs.h"
+#include "tools/preview.h"
 
 namespace tiller {
 namespace {
@@ -26,6 +29,7 @@ struct Run {
   std::vector<size_t> made;         ///< Indices of the images that were made.
   std::vector<Tensor> samples;      ///< Only where latents are written.
   std::vector<Tensor> pixels;       ///< Only where a grid is drawn.
+  std::vector<DoneImages> maps;     ///< Of words, without images; only where asked for.
   double load_seconds = 0, seconds = 0;
 };
 
@@ -48,6 +52,7 @@ std::optional<Recipe> recipe_of(const Flags& flags) {
 GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& recipe) {
   GenerateRequest request = recipe ? recipe->request : GenerateRequest{};
   apply_flags(flags, request);
+  apply_word_flags(flags, request.words);
   if (recipe && !request.model.empty() && !flags.has("model") && !fs::exists(request.model))
     throw Error(flags.text("from") + ": got a recipe whose model " + request.model +
                 " isn't there, expected one that is. Name it with --model.");
@@ -96,14 +101,24 @@ bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.g
 void keep(Run& run, const DoneImages& done) {
   if (!run.outputs.latents.empty()) run.samples.push_back(done.samples);
   if (run.outputs.grid) run.pixels.push_back(done.pixels);
+  if (done.attention.defined() || done.effects.defined())
+    run.maps.push_back({{}, {}, done.attention, done.effects});
+}
+
+/// Writes the image in `row` of those done, and its overlays.
+void write_image(const Run& run, const fs::path& path, const BatchOf& batch, const DoneImages& done,
+                 int64_t row) {
+  const PngText text = image_text(run.generation, run.rows.front(), batch);
+  write_png(path, done.pixels[row], text);
+  write_overlays(path, done.pixels[row],
+                 word_maps(run.generation, batch.images[batch.row], done, row), text);
 }
 
 /// Writes the images of a batch. made: their indices in the run.
 void write_images(const Run& run, const std::vector<ImageSpec>& batch, std::span<const size_t> made,
-                  const Tensor& pixels) {
+                  const DoneImages& done) {
   for (size_t row = 0; row < batch.size(); ++row)
-    write_png(image_path(run.outputs, made[row]), pixels[row],
-              image_text(run.generation, run.rows.front(), {batch, row}));
+    write_image(run, image_path(run.outputs, made[row]), {batch, row}, done, int64_t(row));
 }
 
 void make_images(Run& run) {
@@ -115,14 +130,21 @@ void make_images(Run& run) {
                     "steps");
   for (auto& guidances : run.rows)
     run.costs.push_back(run_images(
-        generation, guidances, images, batch, progress, [&](size_t first, const DoneImages& done) {
+        generation, guidances, images, batch, progress,
+        [&](size_t first, const DoneImages& done) {
           const auto begin = images.begin() + first;
           const std::vector<ImageSpec> specs(begin, begin + done.pixels.size(0));
           if (writes_images(run))
-            write_images(run, specs, std::span(run.made).subspan(first), done.pixels);
+            write_images(run, specs, std::span(run.made).subspan(first), done);
           keep(run, done);
-        }));
+        },
+        preview_writer(generation, run.outputs.preview)));
   progress.finish();
+}
+
+DoneImages one_of(const DoneImages& done, int64_t row) {
+  const auto part = [&](const Tensor& x) { return x.defined() ? x.narrow(0, row, 1) : x; };
+  return {part(done.samples), part(done.pixels), part(done.attention), part(done.effects)};
 }
 
 /// Repeats the batch that an image was made in, and keeps that image.
@@ -133,14 +155,11 @@ void repeat_image(Run& run, const BatchOf& batch) {
   DoneImages image;
   run.costs.push_back(run_images(
       generation, run.rows.front(), batch.images, batch.images.size(), progress,
-      [&](size_t, const DoneImages& done) {
-        image = {done.samples.narrow(0, batch.row, 1), done.pixels.narrow(0, batch.row, 1)};
-      }));
+      [&](size_t, const DoneImages& done) { image = one_of(done, int64_t(batch.row)); },
+      preview_writer(generation, run.outputs.preview)));
   progress.finish();
   keep(run, image);
-  if (writes_images(run))
-    write_png(image_path(run.outputs, 0), image.pixels[0],
-              image_text(generation, run.rows.front(), batch));
+  if (writes_images(run)) write_image(run, image_path(run.outputs, 0), batch, image, 0);
 }
 
 void require_labels(const Generation& generation, const BatchOf& batch) {
@@ -151,8 +170,28 @@ void require_labels(const Generation& generation, const BatchOf& batch) {
                   ", expected one of the model's " + std::to_string(classes) + ".");
 }
 
+/// Maps and, where a grid is drawn, pixels of all images.
+DoneImages collected_maps(const Run& run) {
+  const auto all = [&](Tensor DoneImages::*part) {
+    std::vector<Tensor> parts;
+    for (const auto& done : run.maps)
+      if ((done.*part).defined()) parts.push_back(done.*part);
+    return parts.empty() ? Tensor() : at::cat(parts);
+  };
+  return {{},
+          run.pixels.empty() || run.maps.empty() ? Tensor() : at::cat(run.pixels),
+          all(&DoneImages::attention),
+          all(&DoneImages::effects)};
+}
+
 void write_collected(const Run& run) {
   if (!run.pixels.empty()) write_grid(run.outputs, run.generation, at::cat(run.pixels), run.rows);
+  const DoneImages maps = collected_maps(run);
+  const GenerateRequest& request = run.generation.request;
+  if (!run.outputs.maps.empty()) save_maps(run.outputs.maps, request, maps);
+  if (!writes_images(run))
+    write_overlay_grid(run.outputs.path, request, maps,
+                       grid_columns(request, int64_t(run.generation.images.size())));
   if (!run.samples.empty())
     save_safetensors(run.outputs.latents, {{"latents", at::cat(run.samples)}}, {{"format", "pt"}});
 }
@@ -168,15 +207,19 @@ Json cost_json(const GuidanceCost& cost) {
 
 Json images_json(const Run& run) {
   Json images = Json::array();
-  for (const size_t i : run.made) {
+  const DoneImages maps = collected_maps(run);
+  for (size_t n = 0; n < run.made.size(); ++n) {
+    const size_t i = run.made[n];
     const ImageSpec& image = run.generation.images[i];
+    const fs::path path = writes_images(run) ? image_path(run.outputs, i) : fs::path();
     Json json = {{"seed", image.seed}};
-    if (writes_images(run)) json["file"] = image_path(run.outputs, i).string();
+    if (!path.empty()) json["file"] = path.string();
     if (image.label >= 0) {
       json["class"] = image.label;
       json["class_name"] = class_label(run.generation.model, image.label);
     }
     if (run.generation.model.text) json["prompt"] = image.prompt;
+    json.update(maps_json(path, word_maps(run.generation, image, maps, int64_t(n))));
     images.push_back(json);
   }
   return images;
@@ -184,10 +227,23 @@ Json images_json(const Run& run) {
 
 Json files_json(const Run& run) {
   Json files = Json::array();
+  const auto add = [&](const fs::path& path) { files.push_back(path.string()); };
+  const GenerateRequest& request = run.generation.request;
+  const DoneImages maps = collected_maps(run);
   if (writes_images(run))
-    for (const size_t i : run.made) files.push_back(image_path(run.outputs, i).string());
-  if (run.outputs.grid) files.push_back(grid_path(run.outputs).string());
-  if (!run.outputs.latents.empty()) files.push_back(run.outputs.latents.string());
+    for (size_t n = 0; n < run.made.size(); ++n) {
+      const fs::path image = image_path(run.outputs, run.made[n]);
+      add(image);
+      const ImageSpec& spec = run.generation.images[run.made[n]];
+      for (const auto& path :
+           overlay_paths(image, word_maps(run.generation, spec, maps, int64_t(n))))
+        add(path);
+    }
+  if (run.outputs.grid) add(grid_path(run.outputs));
+  if (!writes_images(run))
+    for (const auto& path : overlay_paths(run.outputs.path, request.words)) add(path);
+  if (!run.outputs.latents.empty()) add(run.outputs.latents);
+  if (!run.outputs.maps.empty()) add(run.outputs.maps);
   return files;
 }
 
@@ -235,18 +291,33 @@ void print_result(const Run& run) {
             << run.outputs.path.string() << "\n";
 }
 
+/// Most models of text want classifier-free guidance; distilled ones are told a scale.
+void hint_at_guidance(const Flags& flags, const Generation& generation) {
+  const GenerateRequest& request = generation.request;
+  const bool chosen = !request.guidances.empty() || !request.compare.empty();
+  if (!generation.model.text || generation.model.guidance_channels || chosen) return;
+  if (flags.has("quiet") || flags.has("json")) return;
+  std::cerr
+      << "Nothing guides the model: most want --guidance cfg:scale=7.5 (turbo models none).\n";
+}
+
 int generate(const Flags& flags) {
   Progress::set_quiet(flags.has("quiet") || flags.has("json"));
   const auto recipe = recipe_of(flags);
   Run run;
   const auto start = Clock::now();
   run.generation = prepare(read_request(flags, recipe));
-  if (recipe) require_model(*recipe, run.generation.model, flags.text("from"));
+  if (recipe) {
+    require_model(*recipe, run.generation.model, flags.text("from"));
+    require_inputs(recipe->inputs, run.generation.inputs, "--from " + flags.text("from"));
+  }
+  check_words(flags, run.generation);
   run.outputs =
       choose_outputs(flags, run.generation.request, int64_t(run.generation.images.size()));
   run.rows = choose_rows(run.generation);
   run.made = images_to_make(run.outputs, run.generation.images.size());
   run.load_seconds = seconds_since(start);
+  hint_at_guidance(flags, run.generation);
 
   const auto sampling = Clock::now();
   if (recipe && !recipe->batch.images.empty()) {
@@ -266,6 +337,7 @@ int generate(const Flags& flags) {
 
 std::vector<Flag> generate_flags() {
   std::vector<Flag> flags = request_flags();
+  flags.insert(flags.end(), word_flags().begin(), word_flags().end());
   flags.insert(flags.end(), output_flags().begin(), output_flags().end());
   flags.push_back(
       {"from", "IMAGE.png", "the recipe of a PNG: the same bytes; other flags override"});
@@ -277,15 +349,15 @@ std::vector<Flag> generate_flags() {
 }  // namespace
 
 Command generate_command() {
-  return {
-      .name = "generate",
-      .description = "Draws images, each from its seed and class.",
-      .operand = "",
-      .flags = generate_flags(),
-      .examples = {"tiller generate --class frog --seed 7 --guidance cfg:scale=2 --output frog.png",
-                   "tiller generate --model sd15/ --prompt 'a lighthouse' --guidance 'cfg:scale=7.5 + "
-                   "pag:scale=2'"},
-      .run = generate};
+  return {.name = "generate",
+          .description = "Draws images, each from its seed and class.",
+          .operand = "",
+          .flags = generate_flags(),
+          .examples =
+              {"tiller generate --class frog --seed 7 --guidance cfg:scale=2 --output frog.png",
+               "tiller generate --model sd15/ --prompt 'a lighthouse' --guidance 'cfg:scale=7.5 + "
+               "pag:scale=2'"},
+          .run = generate};
 }
 
 }  // namespace tiller

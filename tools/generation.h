@@ -26,8 +26,11 @@ struct Generation {
   Trajectory trajectory;
   std::vector<ImageSpec> images;  ///< Image k has seed + k and the k-th class or prompt in turn.
   InitImage init;
+  std::shared_ptr<Autoencoder> taesd;  ///< For previews; null: none.
   Controls controls;
   PromptTable prompts;
+  /// Short SHA-256 of every file beside the model that the request names, by its name there.
+  std::map<std::string, std::string> inputs;
 
   VaeOptions vae_options() const;
 };
@@ -51,12 +54,14 @@ std::string subject_of(const Model&, const ImageSpec&);
 struct DoneImages {
   Tensor samples;  ///< (B, C, H, W) float32, before any decoding.
   Tensor pixels;   ///< (B, 3, H, W) uint8.
+  /// Maps of words, (B, words, H, W) float32 of the samples' size; undefined: not asked for.
+  Tensor attention, effects;
 };
 /// Is given the images first, first + 1, ...
 using ImageSink = std::function<void(size_t first, const DoneImages&)>;
 
-/// Makes images, `batch` at a time. Throws Error when a sample isn't finite.
+/// Makes images, `batch` at a time; `watch` may be empty. Throws Error when a sample isn't finite.
 GuidanceCost run_images(const Generation&, std::span<ChosenGuidance>, std::span<const ImageSpec>,
-                        int64_t batch, Progress&, const ImageSink&);
+                        int64_t batch, Progress&, const ImageSink&, const Observer& watch = {});
 
 }  // namespace tiller

@@ -49,15 +49,23 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
   if (outputs.folder && !request.compare.empty())
     throw UsageError("--output: got the folder " + outputs.path.string() +
                      " with --compare, expected a .png file for the grid.");
-  if (outputs.skip_existing && (!outputs.folder || outputs.grid || !outputs.latents.empty()))
+  if (outputs.skip_existing &&
+      (!outputs.folder || outputs.grid || !outputs.latents.empty() || !outputs.maps.empty()))
     throw UsageError(
-        "--skip-existing: got an --output or --save-latents that needs every image, "
-        "expected a folder for --output without --grid and --save-latents.");
+        "--skip-existing: got an --output, --save-latents or --save-maps that needs every image, "
+        "expected a folder for --output without --grid, --save-latents and --save-maps.");
   if (!request.compare.empty() && flags.has("grid"))
     throw UsageError("--grid: got --compare too, expected one of them.");
-  if (!outputs.latents.empty() && lower_extension(outputs.latents) != ".safetensors")
-    throw UsageError("--save-latents: got " + outputs.latents.string() +
-                     ", expected a .safetensors file.");
+  if (!outputs.preview.empty() && lower_extension(outputs.preview) != ".png")
+    throw UsageError("--preview: got " + outputs.preview.string() + ", expected a .png file.");
+  if (!outputs.maps.empty() && request.words.maps.empty() && request.words.effects.empty())
+    throw UsageError(
+        "--save-maps: got no --attention-map or --attention-effect with it, expected one.");
+  for (const auto& [flag, file] :
+       {std::pair("--save-latents", outputs.latents), std::pair("--save-maps", outputs.maps)})
+    if (!file.empty() && lower_extension(file) != ".safetensors")
+      throw UsageError(std::string(flag) + ": got " + file.string() +
+                       ", expected a .safetensors file.");
 }
 
 std::string common(const std::vector<std::string>& texts) {
@@ -105,7 +113,10 @@ const std::vector<Flag>& output_flags() {
       {"output", "FILE.png|DIR", "a file (several images: a grid) or a folder; default tiller.png"},
       {"grid", "N", "draw a labelled grid of N columns; in a folder also the images"},
       {"skip-existing", "", "leave images alone that the folder already has"},
-      {"save-latents", "FILE", "final samples as a .safetensors file, tensor `latents`"}};
+      {"preview", "FILE.png", "draw the batch at hand there while it is coming", Flag::rare},
+      {"save-latents", "FILE", "final samples as a .safetensors file, tensor `latents`"},
+      {"save-maps", "FILE", "words' maps as a .safetensors file, a tensor (B, H, W) a word",
+       Flag::rare}};
   return flags;
 }
 
@@ -116,10 +127,14 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
   outputs.folder = names_folder(outputs.path);
   outputs.grid = !request.compare.empty() || request.columns > 0 || (!outputs.folder && images > 1);
   outputs.latents = flags.text("save-latents");
+  outputs.preview = flags.text("preview");
+  outputs.maps = flags.text("save-maps");
   outputs.skip_existing = flags.has("skip-existing");
   check_fit(flags, outputs, request);
   require_writable("--output", outputs.path, outputs.folder);
+  if (!outputs.preview.empty()) require_writable("--preview", outputs.preview, false);
   if (!outputs.latents.empty()) require_writable("--save-latents", outputs.latents, false);
+  if (!outputs.maps.empty()) require_writable("--save-maps", outputs.maps, false);
   return outputs;
 }
 
@@ -134,14 +149,17 @@ fs::path grid_path(const Outputs& outputs) {
   return outputs.folder ? outputs.path / "grid.png" : outputs.path;
 }
 
+int64_t grid_columns(const GenerateRequest& request, int64_t images) {
+  if (!request.compare.empty()) return images;
+  return std::min(images, request.columns > 0 ? request.columns : usual_columns);
+}
+
 void write_grid(const Outputs& outputs, const Generation& generation, const Tensor& pixels,
                 std::span<const std::vector<ChosenGuidance>> rows) {
   const GenerateRequest& request = generation.request;
   const int64_t images = static_cast<int64_t>(generation.images.size());
   const bool compares = !request.compare.empty();
-  int64_t columns = compares ? images : request.columns;
-  if (columns == 0) columns = std::min(images, usual_columns);
-  columns = std::min(columns, images);
+  const int64_t columns = grid_columns(request, images);
   const GridLabels labels =
       compares ? comparison_labels(generation) : plain_labels(generation, columns);
   write_png(grid_path(outputs), image_grid(pixels, columns, labels), grid_text(generation, rows));

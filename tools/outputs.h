@@ -9,6 +9,8 @@ struct Outputs {
   bool folder = false;  ///< Else one PNG: an image, or a grid of several.
   bool grid = false;    ///< Draw one; in a folder it is grid.png beside the images.
   fs::path latents;     ///< Empty: none.
+  fs::path preview;     ///< Empty: none.
+  fs::path maps;        ///< Raw maps of words; empty: none.
   bool skip_existing = false;
 };
 
@@ -21,6 +23,9 @@ Outputs choose_outputs(const Flags&, const GenerateRequest&, int64_t images);
 /// 00012.png in the folder, or the file itself.
 fs::path image_path(const Outputs&, size_t index);
 fs::path grid_path(const Outputs&);
+
+/// Columns of the run's grid.
+int64_t grid_columns(const GenerateRequest&, int64_t images);
 
 /// Draws and writes a grid of all images of a run. pixels: (rows * N, 3, H, W) uint8, N images a
 /// row of a comparison.

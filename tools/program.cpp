@@ -70,7 +70,10 @@ int fail(const std::string& message, int code) {
 }
 
 int fail_memory() {
-  return fail("out of memory: lower --batch or --size, or choose --dtype float16 or bfloat16.", 1);
+  return fail(
+      "out of memory: lower --batch or --size, choose --dtype float16 or bfloat16, or try "
+      "--vae-tiling and --low-memory.",
+      1);
 }
 
 bool is_out_of_memory(const std::string& message) {

@@ -63,6 +63,7 @@ GenerateRequest request_for(GenerateRequest request, const ImageSpec& image) {
 Json own_json(const Generation& generation, const GenerateRequest& request) {
   return {{"version", version()},
           {"model", {{"file", generation.model.file}, {"hash", generation.model.hash.get()}}},
+          {"inputs", generation.inputs},
           {"request", to_json(request)}};
 }
 
@@ -129,6 +130,7 @@ Recipe read_recipe(const fs::path& png) {
     recipe.request = request_from(json.at("request"), where);
     recipe.model_file = json.at("model").at("file").get<std::string>();
     recipe.model_hash = json.at("model").at("hash").get<std::string>();
+    recipe.inputs = json.value("inputs", std::map<std::string, std::string>());
     if (json.contains("batch")) recipe.batch = batch_from(json["batch"], recipe.request, where);
     return recipe;
   } catch (const nlohmann::json::exception&) {

@@ -15,6 +15,7 @@ struct BatchOf {
 struct Recipe {
   GenerateRequest request;
   std::string model_file, model_hash;
+  std::map<std::string, std::string> inputs;  ///< As Generation has them.
   BatchOf batch;  ///< Without images for a grid, whose request says all.
 };
 

@@ -37,6 +37,26 @@ struct ImageRequest {
   double strength = 0.8;         ///< Share of the steps that are taken.
 };
 
+/// Words whose maps are written. Effects are branches, so that they decide an image's rounding.
+struct WordsRequest {
+  std::vector<std::string> maps, effects;
+  int64_t effect_every = 5;  ///< Steps from one measurement of the effects to the next.
+};
+
+/// Files that take the place of parts of a model or change it, as written; empty: none.
+struct AdapterRequest {
+  std::string config;                           ///< Folder of diffusers' configs.
+  std::string vae, taesd;                       ///< Autoencoders.
+  std::string prediction_type;                  ///< Empty: the model's.
+  std::vector<std::string> loras;               ///< "FILE" or "FILE:WEIGHT".
+  std::vector<std::string> textual_inversions;  ///< "FILE" or "FILE:TOKEN".
+};
+
+/// The largest numbers that a request takes.
+struct RequestLimits {
+  static constexpr int64_t images = 1'000'000, steps = 1'000'000, pixels = 1 << 16, threads = 4096;
+};
+
 /// What to make: everything that decides an image's bytes, and nothing of where files go.
 struct GenerateRequest {
   std::string model;  ///< As written; "": the model that comes with Tiller.
@@ -54,6 +74,8 @@ struct GenerateRequest {
   int64_t columns = 0;               ///< Of a grid; 0: as the output asks.
   TextRequest text;
   ImageRequest image;
+  AdapterRequest adapters;
+  WordsRequest words;
   ControlRequest control;
   double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
   bool clip_denoised = false;

@@ -35,7 +35,7 @@ struct TemporaryFile {
   fs::path path;
   explicit TemporaryFile(const std::string& name)
       : path(fs::temp_directory_path() / ("tiller_" + std::to_string(getpid()) + "_" + name)) {}
-  ~TemporaryFile() { fs::remove(path); }
+  ~TemporaryFile() { fs::remove_all(path); }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 };

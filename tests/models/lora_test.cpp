@@ -242,5 +242,31 @@ TEST(Lora, OfAnotherKindIsRefusedByName) {
       "factors that don't fit each other");
 }
 
+TEST(Lora, SurvivesAnyShapes) {
+  const NamedTensors parameters = unet();
+  const auto before = copies(parameters);
+  const std::vector<std::vector<int64_t>> shapes = {{}, {2, 0}, {2, 3, 4}, {3, 8, 3, 3}};
+  for (const auto& down : shapes)
+    for (const auto& up : shapes) {
+      NamedTensors tensors = {{"lora_unet_conv_in.lora_down.weight", at::ones(down)},
+                              {"lora_unet_conv_in.lora_up.weight", at::ones(up)}};
+      for (const auto& mid : shapes) {
+        EXPECT_NE(message_of([&] {
+                    const Lora lora = loaded(tensors);
+                    merge_loras(parameters, "unet", {{&lora, 1.0}});
+                  }),
+                  "");
+        tensors.resize(2);
+        tensors.emplace_back("lora_unet_conv_in.lora_mid.weight", at::ones(mid));
+      }
+    }
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(parameters[i].second.equal(before[i]));
+  expect_message(
+      [] {
+        loaded({{"lora_unet_conv_in.alpha", at::full({}, NAN)}});
+      },
+      "no finite number");
+}
+
 }  // namespace
 }  // namespace tiller

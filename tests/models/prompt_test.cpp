@@ -125,6 +125,13 @@ TEST(Prompt, FindsWordsInAnyChunk) {
   EXPECT_EQ(red[0].end, spans[0].end);
   EXPECT_TRUE(find_words(clip, chunks, "dog").empty());
   EXPECT_TRUE(find_words(clip, chunks, " ").empty());
+  // Pieces of a longer word are another word's pieces.
+  const auto tail = [&](const std::string& word) {
+    return find_words(clip, tokenize_weighted(clip, "qqzx").chunks, word);
+  };
+  EXPECT_EQ(tail("qqzx").size(), 1u);
+  EXPECT_EQ(clip.encode("qqzx").back(), clip.encode("x").front());
+  EXPECT_TRUE(tail("x").empty());
 }
 
 TEST(Weighted, RestoresEachChunksMean) {

@@ -98,11 +98,11 @@ TEST(Rows, ContextsForkWhereTheyAreRead) {
   const std::vector<Branch> branches = {{&a}, {&b}, {&same}, {&b}};
   Rows rows(branches, kImages);
   EXPECT_EQ(rows.groups(), 1);
-  const Tensor split = rows.split_contexts(tokens());
+  const Tensor split = rows.split_contexts(sites()[0], tokens());
   EXPECT_EQ(rows.groups(), 2);
   EXPECT_TRUE(split.equal(at::cat({tokens(), tokens()})));
   EXPECT_TRUE(rows.gather(&Conditioning::context).equal(at::cat({a.context, b.context})));
-  EXPECT_TRUE(rows.split_contexts(split).equal(split));
+  EXPECT_TRUE(rows.split_contexts(sites()[0], split).equal(split));
   EXPECT_EQ(rows.groups(), 2);
 }
 
@@ -206,7 +206,7 @@ TEST(Rows, SecondContextsAreReadWithTheSameQueries) {
   const Toy second(Kind::cross, {0});
   const std::vector<Branch> branches = {{&a, nullptr, &second}, {&b}, {&a}};
   Rows rows(branches, kImages);
-  const Tensor q = rows.split_contexts(tokens());
+  const Tensor q = rows.split_contexts(sites()[0], tokens());
   ASSERT_EQ(rows.groups(), 3);
   const auto project = [&](const Tensor& contexts) {
     rows.count(double(contexts.numel()), contexts.size(0));
@@ -225,6 +225,34 @@ TEST(Rows, SecondContextsAreReadWithTheSameQueries) {
   EXPECT_LT(relative_error(part(elsewhere, 0), read(a.context)), 1e-5);
 }
 
+TEST(Rows, TextRulesForkAtTheirFirstCrossAttention) {
+  Conditioning a;
+  a.context = tokens("a");
+  const Toy rule(Kind::text, {1}), same(Kind::text, {1});
+  Tensor seen;
+  const TextObserver observer = [&](const Site&, const Tensor& q, const Tensor& k) {
+    seen = at::cat({q, k}, 2);
+  };
+  const std::vector<Branch> branches = {
+      {&a, nullptr, nullptr, &observer}, {&a, &rule}, {&a, &same}};
+  Rows rows(branches, kImages);
+  const auto project = [&](const Tensor& contexts) {
+    return std::pair(contexts.unsqueeze(1), 2 * contexts.unsqueeze(1));
+  };
+  Tensor q = rows.split_contexts(sites()[0], tokens());
+  rows.cross_attention(sites()[0], q.unsqueeze(1), project);
+  EXPECT_EQ(rows.groups(), 1);
+  q = rows.split_contexts(sites()[1], tokens());
+  ASSERT_EQ(rows.groups(), 3);
+  const Tensor got = rows.cross_attention(sites()[1], q.unsqueeze(1), project);
+  const Tensor queries = tokens().unsqueeze(1), keys = a.context.unsqueeze(1);
+  EXPECT_LT(relative_error(part(got, 0), at::scaled_dot_product_attention(queries, keys, 2 * keys)),
+            1e-5);
+  EXPECT_TRUE(part(got, 1).equal(2 * keys));
+  EXPECT_EQ(rule.calls, 1);
+  EXPECT_TRUE(seen.equal(at::cat({queries, keys}, 2)));
+}
+
 TEST(Rows, EqualBranchesStayOneGroup) {
   Conditioning a, b;
   a.context = tokens("a");
@@ -232,7 +260,7 @@ TEST(Rows, EqualBranchesStayOneGroup) {
   const Toy halved(Kind::tokens, {0}), other(Kind::tokens, {0});
   const std::vector<Branch> branches = {{&a, &halved}, {&a, &halved}, {&a, &other}, {&b, &halved}};
   Rows rows(branches, kImages);
-  const Tensor x = rows.split_contexts(rows.enter(sites()[0], tokens()));
+  const Tensor x = rows.split_contexts(sites()[0], rows.enter(sites()[0], tokens()));
   EXPECT_EQ(rows.groups(), 3);
   const auto outputs = rows.outputs(at::arange(3 * kImages));
   EXPECT_TRUE(outputs[0].equal(outputs[1]));
@@ -250,7 +278,7 @@ TEST(Rows, ExpandFollowsTheForks) {
   const std::vector<Branch> branches = {{&a}, {&b}, {&b, &halved}};
   Rows rows(branches, kImages);
   const Tensor one = tokens("one");
-  rows.split_contexts(tokens());
+  rows.split_contexts(sites()[0], tokens());
   const Tensor two = at::cat({tokens("two"), tokens("three")});
   const Tensor entered = rows.enter(sites()[1], two);
   ASSERT_EQ(rows.groups(), 3);
@@ -276,7 +304,7 @@ TEST(Rows, CountWhatEachBranchAloneWouldHaveRun) {
 Tensor block(Rows& rows, const Site& site, Tensor x) {
   x = rows.enter(site, x);
   const Tensor attended = attend(rows, site, 2 * x);
-  x = rows.split_contexts(rows.expand(x) + attended);
+  x = rows.split_contexts(site, rows.expand(x) + attended);
   const Tensor context = rows.gather(&Conditioning::context).mean(1, true);
   rows.count(2.0 * x.numel(), x.size(0));
   return x + (x * (1 + at::arange(kChannels)) + context).sin();

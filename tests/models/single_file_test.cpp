@@ -202,6 +202,20 @@ TEST(SingleFile, TakesAPickle) {
       tensors.at("encoder.mid_block.attentions.0.to_q.weight").equal(q.to(at::kHalf).flatten(1)));
 }
 
+TEST(SingleFile, TakesConfigsOfAFolder) {
+  const test::TemporaryFile folder("configs");
+  Components components = components_of(test::ldm_case("tiny_sd2"));
+  EXPECT_THROW(take_configs(components, folder.path), Error);
+  write_file(folder.path / "scheduler" / "scheduler_config.json",
+             R"({"prediction_type": "epsilon"})");
+  fs::create_directory(folder.path / "tokenizer");
+  const Json unet = components.parts.at("unet").config;
+  take_configs(components, folder.path);
+  EXPECT_EQ(prediction_of(components), "epsilon");
+  EXPECT_EQ(components.parts.at("unet").config, unet) << "the folder has none";
+  EXPECT_EQ(components.tokenizer, folder.path / "tokenizer");
+}
+
 /// Files of strangers: whatever shapes their tensors have, the answer is a network or one line.
 TEST(SingleFile, SurvivesAnyShapes) {
   for (const char* name : {"tiny_sd1", "tiny_sd2", "tiny_sdxl"}) {

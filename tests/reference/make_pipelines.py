@@ -14,6 +14,7 @@ import tempfile
 import diffusers
 import formula
 import torch
+from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 torch.set_num_threads(1)
@@ -98,7 +99,7 @@ def tokenizer(pad, folder):
 
 
 def build(family, folder):
-    unet = {"sd1": UNET, "sd2": {**UNET, "attention_head_dim": [4, 8], "use_linear_projection": True}, "sdxl": XL}[family]
+    unet = {"sd1": UNET, "inpainting": {**UNET, "in_channels": 9}, "sd2": {**UNET, "attention_head_dim": [4, 8], "use_linear_projection": True}, "sdxl": XL}[family]
     parts = {
         "unet": formula.fill(diffusers.UNet2DConditionModel(**unet)),
         "vae": formula.fill(diffusers.AutoencoderKL(**VAE, scaling_factor=0.13 if family == "sdxl" else 0.18215)),
@@ -131,8 +132,47 @@ def latents(pipe, scheduler, options, guidance, **more):
     return result
 
 
+def picture(name):
+    """(SIZE, SIZE, 3) of whole numbers, and as diffusers takes it."""
+    values = ((formula.tensor(name, (SIZE, SIZE, 3)) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(values.numpy())
+
+
+def half_mask():
+    mask = torch.zeros(SIZE, SIZE, dtype=torch.uint8)
+    mask[:, : SIZE // 2] = 255
+    return Image.fromarray(mask.numpy())
+
+
+IMAGE_RUNS = [  # sampler, strength, mask
+    ("ddim", 0.6, False), ("euler", 0.6, False), ("dpm++2m", 0.6, False), ("ddim", 1.0, False),
+    ("ddim", 0.8, True), ("euler", 0.8, True), ("euler", 1.0, True),
+]
+
+
+def image_latents(pipe, sampler, strength, masked):
+    kind, options = SAMPLERS[sampler]
+    parts = {**pipe.components, "scheduler": getattr(diffusers, kind).from_config(pipe.scheduler.config, **options)}
+    kind = diffusers.StableDiffusionInpaintPipeline if masked else diffusers.StableDiffusionImg2ImgPipeline
+    job = kind(**parts, requires_safety_checker=False)
+    job.set_progress_bar_config(disable=True)
+    more = {"mask_image": half_mask(), "height": SIZE, "width": SIZE} if masked else {}
+    return job(PROMPT, image=picture("picture"), strength=strength, negative_prompt=NEGATIVE, num_inference_steps=STEPS,
+               guidance_scale=5.0, generator=torch.Generator("cpu").manual_seed(SEED), output_type="latent", **more).images
+
+
+def summary(values):
+    return {"sum": values.double().sum().item(), "head": formula.numbers(values.flatten()[:64]),
+            "largest": values.abs().max().item()}
+
+
+def image_runs(pipe):
+    return [{"sampler": sampler, "strength": strength, "mask": mask, **summary(image_latents(pipe, sampler, strength, mask))}
+            for sampler, strength, mask in IMAGE_RUNS if mask or pipe.unet.config.in_channels == 4]
+
+
 def pipelines(root):
-    for family in ("sd1", "sd2", "sdxl"):
+    for family in ("sd1", "sd2", "sdxl", "inpainting"):
         folder = root / f"parts-{family}"
         folder.mkdir()
         built = build(family, folder)
@@ -155,13 +195,16 @@ def record(family, pipe):
         if getattr(pipe, name, None) is not None:
             entry["configs"][name] = config_of(getattr(pipe, name))
     entry["class"] = type(pipe).__name__
+    if family in ("sd1", "inpainting"):
+        entry["images"] = image_runs(pipe)
+    if family == "inpainting":
+        return entry
     for sampler, (kind, options) in SAMPLERS.items():
         for guidance in (1.0, 5.0):
             if guidance > 1 and sampler not in ("ddim", "euler-a", "dpm++2m", "pndm", "unipc"):
                 continue
             values = latents(pipe, kind, options, guidance)
-            entry["runs"].append({"sampler": sampler, "cfg": guidance, "sum": values.double().sum().item(),
-                                  "head": formula.numbers(values.flatten()[:64]), "largest": values.abs().max().item()})
+            entry["runs"].append({"sampler": sampler, "cfg": guidance, **summary(values)})
     return entry
 
 

@@ -6,7 +6,7 @@ namespace tiller::test {
 namespace {
 
 /// ControlNets on tiny pipelines, against tests/reference/make_controls.py.
-class Controls : public PipelineTest {
+class Controls : public Pipelines {
  protected:
   const Json& reference() const {
     static const Json json = test::fixture("controls.json");

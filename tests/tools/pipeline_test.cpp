@@ -5,7 +5,7 @@
 namespace tiller::test {
 namespace {
 
-class Pipelines : public PipelineTest {
+class PipelineRuns : public Pipelines {
  protected:
   void expect_all_runs(const std::string& family) const {
     make_pipeline(family);
@@ -19,13 +19,35 @@ class Pipelines : public PipelineTest {
       expect_latents(latents("x.safetensors"), run);
     }
   }
+
+  void expect_image_runs(const std::string& family) const {
+    make_pipeline(family);
+    const Tensor picture = ((formula_tensor("picture", {64, 64, 3}) + 1) * 127.5).round();
+    write_png(folder / "picture.png", picture.to(at::kByte).permute({2, 0, 1}).contiguous());
+    Tensor mask = at::zeros({3, 64, 64}, at::kByte);
+    mask.narrow(2, 0, 32).fill_(255);
+    write_png(folder / "mask.png", mask);
+    for (const Json& run : fixture().at(family).at("images")) {
+      SCOPED_TRACE(run.at("sampler").dump() + run.at("strength").dump() + run.at("mask").dump());
+      std::string more = "--guidance cfg:scale=5 --init-image picture.png --sampler " +
+                         run.at("sampler").get<std::string>() + " --strength " +
+                         run.at("strength").dump();
+      if (run.at("mask").get<bool>()) more += " --mask mask.png";
+      const Result result = tiller(command(family, more));
+      ASSERT_EQ(result.code, 0) << result.err;
+      expect_latents(latents("x.safetensors"), run);
+    }
+  }
 };
 
-TEST_F(Pipelines, Sd1LatentsEqualDiffusers) { expect_all_runs("sd1"); }
-TEST_F(Pipelines, Sd2LatentsEqualDiffusers) { expect_all_runs("sd2"); }
-TEST_F(Pipelines, SdxlLatentsEqualDiffusers) { expect_all_runs("sdxl"); }
+TEST_F(PipelineRuns, Sd1LatentsEqualDiffusers) { expect_all_runs("sd1"); }
+TEST_F(PipelineRuns, Sd2LatentsEqualDiffusers) { expect_all_runs("sd2"); }
+TEST_F(PipelineRuns, SdxlLatentsEqualDiffusers) { expect_all_runs("sdxl"); }
 
-TEST_F(Pipelines, ARecipeMakesTheSameBytesAgain) {
+TEST_F(PipelineRuns, InitImagesAndMasksEqualDiffusers) { expect_image_runs("sd1"); }
+TEST_F(PipelineRuns, AnInpaintingUNetEqualsDiffusers) { expect_image_runs("inpainting"); }
+
+TEST_F(PipelineRuns, ARecipeMakesTheSameBytesAgain) {
   make_pipeline("sd1");
   const std::string two =
       "generate --quiet --model sd1 --prompt 'a (red:1.3) fox' --prompt snow "
@@ -38,7 +60,7 @@ TEST_F(Pipelines, ARecipeMakesTheSameBytesAgain) {
   EXPECT_EQ(read_image(folder / "again.png").sizes(), at::IntArrayRef({3, 48, 64}));
 }
 
-TEST_F(Pipelines, AMissingPartIsNamed) {
+TEST_F(PipelineRuns, AMissingPartIsNamed) {
   make_pipeline("sd1");
   fs::remove_all(folder / "sd1" / "text_encoder");
   const Result result = tiller(command("sd1", ""));
@@ -47,7 +69,7 @@ TEST_F(Pipelines, AMissingPartIsNamed) {
   EXPECT_FALSE(fs::exists(folder / "y.png"));
 }
 
-TEST_F(Pipelines, AnImageToBeginWithAndAMask) {
+TEST_F(PipelineRuns, AnImageToBeginWithAndAMask) {
   make_pipeline("sd1");
   const std::string text = "generate --quiet --model sd1 --prompt fox --steps 10 --seed 3 ";
   ASSERT_EQ(tiller(text + "--size 64 --output begin.png").code, 0);

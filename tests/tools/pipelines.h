@@ -1,5 +1,7 @@
 #pragma once
-/// Whole-program tests on tiny text-to-image pipelines.
+/// Whole-program tests on tiny pipelines of the Stable Diffusion family.
+#include <cstring>
+
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
 #include "tests/models/formula.h"
@@ -8,7 +10,7 @@
 namespace tiller::test {
 
 /// Tiny pipelines of formula weights, as tests/reference/make_pipelines.py makes them.
-class PipelineTest : public ProgramTest {
+class Pipelines : public ProgramTest {
  protected:
   const Json& fixture() const {
     static const Json json = test::fixture("pipelines.json");
@@ -74,6 +76,13 @@ class PipelineTest : public ProgramTest {
            more;
   }
 
+  /// The tensors of a part as its folder has them.
+  NamedTensors tensors_of(const std::string& part) const {
+    NamedTensors tensors = load_safetensors(folder / part / "model.safetensors").tensors;
+    for (auto& [name, tensor] : tensors) tensor = tensor.clone();
+    return tensors;
+  }
+
   /// The latents' first numbers and sum against a run that the fixture records.
   static void expect_latents(const Tensor& got, const Json& run) {
     const auto head = run.at("head").get<std::vector<double>>();
@@ -81,6 +90,21 @@ class PipelineTest : public ProgramTest {
     const Tensor first = got.flatten().narrow(0, 0, int64_t(head.size())).to(at::kDouble);
     EXPECT_LT((first - at::tensor(head, at::kDouble)).abs().max().item<double>() / largest, 1e-4);
     EXPECT_NEAR(got.to(at::kDouble).sum().item<double>(), run.at("sum"), 1e-3 * largest);
+  }
+
+  /// Latents of a run that must succeed.
+  Tensor latents_of(const std::string& arguments) const {
+    const Result result = tiller(arguments);
+    EXPECT_EQ(result.code, 0) << result.err;
+    return latents("x.safetensors");
+  }
+
+  /// A run that must fail with one line which holds `expected`.
+  void expect_refused(const std::string& arguments, const std::string& expected) const {
+    const Result result = tiller(arguments);
+    EXPECT_NE(result.code, 0) << arguments;
+    EXPECT_NE(result.err.find(expected), std::string::npos) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
   }
 };
 

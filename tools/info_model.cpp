@@ -1,0 +1,117 @@
+#include <ATen/ATen.h>
+
+#include <iostream>
+
+#include "io/error.h"
+#include "tools/info.h"
+#include "tools/recipe.h"
+#include "tools/table.h"
+
+namespace tiller {
+namespace {
+
+std::string prediction_name(PredictionType type) {
+  return type == PredictionType::epsilon ? "epsilon"
+         : type == PredictionType::v     ? "v_prediction"
+                                         : "sample";
+}
+
+/// A scheduler's config says it of a text-to-image model.
+std::string prediction_of(const Model& model) {
+  return model.scheduler.is_object() ? model.scheduler.value("prediction_type", "epsilon")
+                                     : prediction_name(model.prediction);
+}
+
+std::string tokens_of(const Site& site, int64_t size) {
+  const Grid grid = token_grid(site, size, size);
+  return std::to_string(grid.height) + "x" + std::to_string(grid.width);
+}
+
+std::string classes_text(const Model& model) {
+  if (model.classes == 0) return "none";
+  std::string text = std::to_string(model.classes);
+  if (!model.class_names.empty()) text += ": " + enumerate(model.class_names, 20);
+  return text + (model.null_label ? "; knows \"no label\" (cfg works)" : "; no null label");
+}
+
+std::string towers_text(const TextModel& text) {
+  std::string all;
+  for (const auto& tower : text.towers) {
+    const ClipTextConfig& config = tower.encoder.config();
+    all += (all.empty() ? "" : "; ") + std::to_string(config.layers) + " layers of width " +
+           std::to_string(config.layer.channels);
+  }
+  return all;
+}
+
+std::string vae_text(const Model& model) {
+  return model.vae ? std::to_string(model.vae->channels()) + " channels, " +
+                         std::to_string(model.vae->downscale()) + " pixels a latent"
+                   : "none: works on pixels";
+}
+
+std::string schedule_text(const Model& model) {
+  if (model.scheduler.is_object())
+    return model.scheduler.value("_class_name", "?") + ", " +
+           model.scheduler.value("beta_schedule", "?");
+  return model.noise_schedule + ", " + std::to_string(model.diffusion_steps) + " timesteps" +
+         (model.rescale_timesteps ? ", rescaled" : "");
+}
+
+void print_model(const Model& model) {
+  const Network& network = *model.network;
+  const std::string size = std::to_string(model.image_size);
+  std::cout << table(
+      {{"kind", model.kind},
+       {"weights", model.file + ", hash " + model.hash.get()},
+       {"parameters", text_of(contents_of(model.parameters))},
+       {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
+       model.text ? std::vector<std::string>{"text", towers_text(*model.text)}
+                  : std::vector<std::string>{"classes", classes_text(model)},
+       {"predicts", prediction_of(model) + (model.learned_variance ? " and the variance" : "")},
+       {"vae", vae_text(model)},
+       {"noise schedule", schedule_text(model)},
+       {"sites", std::to_string(network.sites().size()) + ", for layers= of a guidance"}});
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& site : network.sites())
+    rows.push_back({short_name(site),
+                    tokens_of(site, model.image_size / model.pixel_scale) + " tokens",
+                    std::to_string(site.heads) + " heads", site.path});
+  std::cout << table(rows, 2);
+}
+
+Json model_json(const Model& model) {
+  Json sites = Json::array();
+  for (const auto& site : model.network->sites())
+    sites.push_back({{"name", short_name(site)},
+                     {"path", site.path},
+                     {"tokens", tokens_of(site, model.image_size / model.pixel_scale)},
+                     {"heads", site.heads}});
+  Json json = {{"kind", model.kind}, {"weights", model.file}, {"hash", model.hash.get()}};
+  json.update(contents_json(contents_of(model.parameters)));
+  json.update({{"size", model.image_size},
+               {"channels", model.network->in_channels()},
+               {"classes", model.classes},
+               {"class_names", model.class_names},
+               {"null_label", model.null_label},
+               {"prediction", prediction_of(model)},
+               {"learned_variance", model.learned_variance},
+               {"noise_schedule", model.noise_schedule},
+               {"diffusion_steps", model.diffusion_steps},
+               {"rescale_timesteps", model.rescale_timesteps},
+               {"sites", sites},
+               {"config", Json::parse(model.config.dump())}});
+  return json;
+}
+
+}  // namespace
+
+void show_model(const fs::path& path, const fs::path& configs, bool as_json) {
+  const Model model = load_model(path, at::ScalarType::Undefined, at::kCPU, {configs, {}});
+  if (as_json)
+    std::cout << model_json(model).dump(2) << "\n";
+  else
+    print_model(model);
+}
+
+}  // namespace tiller

@@ -1,0 +1,57 @@
+#include "tools/start.h"
+
+#include <ATen/ATen.h>
+
+namespace tiller {
+namespace {
+
+Tensor encoded(const Generation& generation, const Tensor& image, int64_t images,
+               NoiseSource& noise, at::IntArrayRef shape) {
+  const Tensor pixels = image.expand({images, -1, -1, -1});
+  if (!generation.model.vae) return pixels.to(generation.device);
+  return encode_images(*generation.model.vae, pixels, initial_noise(noise, shape),
+                       generation.vae_options())
+      .to(generation.device);
+}
+
+}  // namespace
+
+Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
+               Conditioning& conditioning) {
+  const ImageSize size = latent_size(generation);
+  const Network& network = *generation.model.network;
+  const std::vector<int64_t> shape = {images, network.out_channels(), size.height, size.width};
+  const InitImage& init = generation.init;
+  const bool reads_mask = network.in_channels() > network.out_channels();
+  const bool begins_with_noise =
+      !init.image.defined() || (init.mask.defined() && generation.request.image.strength >= 1);
+  Start start;
+  if (init.image.defined() && !(begins_with_noise && reads_mask))
+    start.clean = encoded(generation, init.image, images, noise, shape);
+  start.noise = initial_noise(noise, shape, generation.device);
+  start.x = begins_with_noise
+                ? start.noise * generation.trajectory.initial_scale
+                : noised(start.clean, start.noise, generation.trajectory.levels.front());
+  if (!init.mask.defined()) return start;
+  const Tensor mask = latent_mask(init.mask, size.height, size.width).to(generation.device);
+  if (!reads_mask) {
+    if (generation.model.vae) initial_noise(noise, shape);  // diffusers encodes a masked image here
+    start.mask = mask;
+    return start;
+  }
+  const Tensor masked = encoded(generation, init.image * (init.mask < 0.5), images, noise, shape);
+  conditioning.channels = at::cat({mask.expand({images, -1, -1, -1}), masked}, 1);
+  return start;
+}
+
+Observer keeping(Start start, Observer observer) {
+  if (!start.mask.defined()) return observer;
+  return [start = std::move(start), observer = std::move(observer)](const StepReport& report) {
+    const bool last = report.step + 1 == report.steps;
+    const Tensor kept = last ? start.clean : noised(start.clean, start.noise, report.level);
+    report.sample = at::where(start.mask > 0.5, report.sample, kept);
+    if (observer) observer(report);
+  };
+}
+
+}  // namespace tiller

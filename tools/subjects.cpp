@@ -1,0 +1,82 @@
+#include "tools/subjects.h"
+
+#include <algorithm>
+
+#include "io/error.h"
+#include "samplers/noise.h"
+
+namespace tiller {
+namespace {
+
+bool has_class(const Model& model, const std::string& name) {
+  return std::find(model.class_names.begin(), model.class_names.end(), name) !=
+         model.class_names.end();
+}
+
+/// Indices of "cat,3", or of one class whose name itself holds commas.
+void add_classes(const Model& model, const std::string& text, std::vector<int64_t>& labels) {
+  if (has_class(model, text)) return labels.push_back(class_index(model, text));
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    labels.push_back(class_index(model, text.substr(begin, comma - begin)));
+    begin = comma + 1;
+  }
+}
+
+/// Labels in turn: those named, else every class of the model.
+std::vector<int64_t> chosen_labels(const Generation& generation) {
+  const GenerateRequest& request = generation.request;
+  const Model& model = generation.model;
+  std::vector<int64_t> labels;
+  for (const auto& text : request.classes) add_classes(model, text, labels);
+  if (labels.empty())
+    for (int64_t label = 0; label < model.classes; ++label) labels.push_back(label);
+  return labels;
+}
+
+}  // namespace
+
+void check_subject(const Generation& generation) {
+  const GenerateRequest& request = generation.request;
+  const Model& model = generation.model;
+  if (model.classes == 0 && !request.classes.empty())
+    throw UsageError("--class: got '" + request.classes.front() + "', expected " +
+                     (model.text ? "--prompt: the model reads text."
+                                 : "none: the model isn't class-conditional."));
+  if (!model.text && !request.text.prompts.empty())
+    throw UsageError("--prompt: got '" + request.text.prompts.front() + "', expected " +
+                     (model.classes ? "--class: the model knows " + std::to_string(model.classes) +
+                                          " classes and reads no text."
+                                    : "none: the model reads no text."));
+  if (model.text && request.text.prompts.empty())
+    throw UsageError("--prompt: got none, expected what to draw: the model reads text.");
+}
+
+void choose_images(Generation& generation) {
+  GenerateRequest& request = generation.request;
+  const auto& prompts = request.text.prompts;
+  std::vector<int64_t> labels = chosen_labels(generation);
+  const int64_t named =
+      int64_t(std::max(prompts.size(), request.classes.size() ? labels.size() : 0));
+  if (request.count == 0) request.count = std::max<int64_t>(1, named);
+  labels.resize(std::min<size_t>(labels.size(), request.count));
+  request.classes.clear();
+  for (const int64_t label : labels) request.classes.push_back(std::to_string(label));
+  for (const uint64_t seed : image_seeds(request.seed, request.count)) {
+    const size_t k = generation.images.size();
+    generation.images.push_back({seed, labels.empty() ? -1 : labels[k % labels.size()],
+                                 prompts.empty() ? "" : prompts[k % prompts.size()]});
+  }
+}
+
+std::string class_label(const Model& model, int64_t label) {
+  if (label < 0) return "";
+  return label < int64_t(model.class_names.size()) ? model.class_names[label]
+                                                   : "class " + std::to_string(label);
+}
+
+std::string subject_of(const Model& model, const ImageSpec& image) {
+  return model.text ? image.prompt : class_label(model, image.label);
+}
+
+}  // namespace tiller
