@@ -101,8 +101,8 @@ class Rows {
   /// Before cross-attention: forks groups whose branches read different contexts, or the same one
   /// in different ways.
   Tensor split_contexts(const Site&, Tensor tokens);
-  /// Forks groups whose branches read different contexts, in whatever way.
-  Tensor split_contexts(Tensor tokens);
+  /// Forks groups whose branches read different contexts.
+  Tensor split_contexts(Tensor x);
   /// Cross-attention of all groups to their contexts. q: (R, heads, N, d); project: keys and values
   /// of contexts (R', L, D), each (R', heads, L, d).
   Tensor cross_attention(const Site&, const Tensor& q, const ContextProjection& project);

@@ -236,20 +236,20 @@ Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const
   return attend(site, expand(q), expand(k), expand(v), perturbed);
 }
 
+Tensor Rows::split_contexts(Tensor x) {
+  for (int64_t g = 0; g < groups(); ++g) {
+    const Branch first = branches_[members_[g].front()];
+    split_off(g, [&](const Branch& other) { return !same_context(other, first); });
+  }
+  return expand(x);
+}
+
 Tensor Rows::split_contexts(const Site& site, Tensor tokens) {
   for (int64_t g = 0; g < groups(); ++g) {
     const Branch first = branches_[members_[g].front()];
     split_off(g, [&](const Branch& other) {
       return !same_context(other, first) || text_rule(other, site) != text_rule(first, site);
     });
-  }
-  return expand(tokens);
-}
-
-Tensor Rows::split_contexts(Tensor tokens) {
-  for (int64_t g = 0; g < groups(); ++g) {
-    const Branch first = branches_[members_[g].front()];
-    split_off(g, [&](const Branch& other) { return !same_context(other, first); });
   }
   return expand(tokens);
 }
