@@ -68,8 +68,12 @@ Tensor resample_rows(const Tensor& image, int64_t size) {
 }  // namespace
 
 Tensor resample_bicubic(const Tensor& image, int64_t height, int64_t width) {
-  const Tensor wide = resample_rows(image.contiguous(), width);
-  return resample_rows(wide.transpose(1, 2).contiguous(), height).transpose(1, 2).contiguous();
+  const auto scaled_height = [&](const Tensor& x) {
+    return resample_rows(x.transpose(1, 2).contiguous(), height).transpose(1, 2).contiguous();
+  };
+  if (width * image.size(1) > image.size(2) * height)
+    return resample_rows(scaled_height(image), width);
+  return scaled_height(resample_rows(image.contiguous(), width));
 }
 
 }  // namespace tiller

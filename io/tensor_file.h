@@ -22,8 +22,8 @@ struct TensorFile {
 
 /// Loads .safetensors (mapped) or a PyTorch pickle (.pt, .pth, .ckpt, .th; through LibTorch's
 /// restricted unpickler), told apart by content. In pickles a nested `state_dict` is opened,
-/// several dicts side by side give "DICT.NAME", and what isn't a tensor is left out. Throws Error naming the file when it is neither, damaged or
-/// empty.
+/// several dicts side by side give "DICT.NAME", and what isn't a tensor is left out. Throws Error
+/// naming the file when it is neither, damaged or empty.
 TensorFile load_tensors(const fs::path&);
 
 }  // namespace tiller

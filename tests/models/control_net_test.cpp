@@ -118,7 +118,8 @@ TEST_F(ControlNetFiles, SingleFilesEqualTheFolder) {
   for (const std::string file : {"diffusers", "original", "whole"}) {
     SCOPED_TRACE(file);
     const auto got = residuals(file + ".safetensors");
-    for (size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(at::equal(got[i], expected[i])) << i;
+    for (size_t i = 0; i < got.size(); ++i)
+      EXPECT_LT(relative_error(got[i], expected[i]), 1e-6) << i;
   }
 }
 
