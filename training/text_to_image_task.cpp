@@ -1,5 +1,5 @@
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
+#include <ATen/core/grad_mode.h>
 
 #include "io/error.h"
 #include "io/image.h"
