@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: scripts/packages.sh [build] [python] [format] [fuzz]
+# usage: scripts/packages.sh [build] [python] [format] [fuzz] [emoji]
 # Installs through apt whatever of these groups is missing. Where apt or the right to use it is
 # missing, lists what to install and fails, unless all of it is optional.
 set -euo pipefail
@@ -72,6 +72,13 @@ check_fuzz() {
   local runtime=""
   if apt-cache show libclang-rt-dev >/dev/null 2>&1; then runtime=libclang-rt-dev; fi
   check needed "clang with libFuzzer" "clang $runtime" have_fuzzer
+}
+
+check_emoji() {
+  check_python
+  check needed "Noto's colour emoji" fonts-noto-color-emoji \
+    test -e /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
+  check needed "Unicode's emoji names" unicode-data test -e /usr/share/unicode/emoji/emoji-test.txt
 }
 
 as_root() {

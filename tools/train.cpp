@@ -23,7 +23,7 @@ std::string required(const Flags& flags, const std::string& flag, const std::str
 nlohmann::json read_config(const fs::path& path) {
   const auto json = nlohmann::json::parse(read_file(path, 1 << 20), nullptr, false);
   if (!json.is_object())
-    throw Error(path.string() + ": got text that isn't a JSON object, expected an ADM config.");
+    throw Error(path.string() + ": got text that isn't a JSON object, expected a model's config.");
   return json;
 }
 
@@ -49,6 +49,7 @@ void read_objective(const Flags& flags, TrainOptions& options) {
   options.input_perturbation =
       flags.number("input-perturbation", 0, 10, options.input_perturbation);
   options.label_dropout = flags.number("label-dropout", 0, 1, options.label_dropout);
+  options.balance = flags.number("balance", 0, 1, options.balance);
   options.flip = on_off(flags, "flip", options.flip);
 }
 
@@ -63,8 +64,7 @@ int run_train(const Flags& flags) {
   TrainOptions options;
   options.data = required(flags, "data", "images to train on");
   options.output = required(flags, "output", "a folder for the model");
-  options.config_file =
-      required(flags, "model-config", "a config.json with guided-diffusion's flags");
+  options.config_file = required(flags, "model-config", "a config of what to train");
   options.config = read_config(options.config_file);
   options.initial = flags.text("initial");
   read_optimiser(flags, options);
@@ -78,10 +78,10 @@ int run_train(const Flags& flags) {
 
 std::vector<Flag> train_flags() {
   return {
-      {"data", "PATH", "image folder (class = sub-folder), tar of one, CIFAR-10 or MNIST files"},
-      {"model-config", "FILE", "config.json with guided-diffusion's flags"},
+      {"data", "PATH", "image folder (classes or captions), tar of one, CIFAR-10 or MNIST files"},
+      {"model-config", "FILE", "ADM flags, or an autoencoder's or a text-to-image model's config"},
       {"output", "DIR", "model, state, log.jsonl and samples; resumes what it holds"},
-      {"initial", "FILE", "weights to begin with; default: fresh ones"},
+      {"initial", "PATH", "weights (a text-to-image model: its folder) to begin with"},
       {"steps", "N", "default 100000"},
       {"batch", "N", "images a step; default 128"},
       {"lr", "X", "AdamW's learning rate; default 1e-4"},
@@ -91,7 +91,8 @@ std::vector<Flag> train_flags() {
       {"clip", "X", "largest norm of the gradient, 0: not clipped; default 1"},
       {"ema", "X", "decay of the averaged weights; default 0.9999"},
       {"input-perturbation", "X", "DDPM-IP's gamma (arXiv 2301.11706), 0: plain DDPM; default 0.1"},
-      {"label-dropout", "X", "share of labels dropped, for cfg; default 0.1"},
+      {"label-dropout", "X", "share of labels or captions dropped, for cfg; default 0.1"},
+      {"balance", "X", "0 to 1: how far small groups catch up with large ones; default 0"},
       {"flip", "on|off", "mirror half of the images; default on"},
       {"bf16", "", "autocast to bfloat16"},
       {"seed", "N", "default 0"},
@@ -108,12 +109,12 @@ std::vector<Flag> train_flags() {
 
 Command train_command() {
   return {.name = "train",
-          .description = "Trains an ADM model with input perturbation; run again, it resumes.",
+          .description = "Trains a class-conditional, autoencoder or text-to-image model; resumes.",
           .operand = "",
           .flags = train_flags(),
           .examples = {"tiller train --data cifar10/ --model-config config.json --output run/",
-                       "tiller train --data photos/ --model-config c.json --output run/ --steps "
-                       "20000 --bf16"},
+                       "tiller train --data emoji/ --model-config training/configs/emoji.json "
+                       "--output emoji-model/ --balance 0.5 --flip off"},
           .run = run_train};
 }
 

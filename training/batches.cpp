@@ -2,15 +2,20 @@
 
 #include <ATen/ATen.h>
 
+#include "io/error.h"
 #include "io/image.h"
 #include "training/random.h"
 
 namespace tiller {
 
-Batches::Batches(const Dataset& data, int64_t batch, uint64_t seed, bool flip)
-    : data_(data), batch_(batch), seed_(seed), flip_(flip) {}
+Batches::Batches(const Dataset& data, int64_t batch, uint64_t seed, bool flip, double balance)
+    : data_(data), batch_(batch), seed_(seed), flip_(flip) {
+  if (balance > 0) weights_ = group_weights(data, balance);
+}
 
 Tensor Batches::indices(int64_t step) {
+  if (weights_.defined())
+    return at::multinomial(weights_, batch_, /*replacement=*/true, step_generator(seed_, 1, step));
   const int64_t images = data_.images.size(0);
   std::vector<Tensor> parts;
   for (int64_t at = step * batch_, end = at + batch_; at < end;) {
@@ -31,11 +36,24 @@ TrainBatch Batches::at(int64_t step) {
   TrainBatch batch{from_bytes(data_.images.index_select(0, chosen)), {}};
   if (data_.labels.defined()) batch.labels = data_.labels.index_select(0, chosen);
   if (flip_) {
-    const Tensor coins = at::rand({batch_, 1, 1, 1}, step_generator(seed_, 2, step), at::kFloat);
-    batch.images =
-        at::where(coins.to(batch.images.device()) < 0.5, batch.images.flip(3), batch.images);
+    const Tensor flips = mirrored(step).view({-1, 1, 1, 1}).to(batch.images.device());
+    batch.images = at::where(flips, batch.images.flip(3), batch.images);
   }
   return batch;
+}
+
+Tensor Batches::mirrored(int64_t step) const {
+  if (!flip_) return at::zeros({batch_}, at::kBool);
+  return at::rand({batch_, 1, 1, 1}, step_generator(seed_, 2, step), at::kFloat).flatten() < 0.5;
+}
+
+Tensor group_weights(const Dataset& data, double balance) {
+  const Tensor groups = data.groups.defined() ? data.groups : data.labels;
+  if (!groups.defined())
+    throw UsageError("--balance: got " + std::to_string(balance).substr(0, 4) +
+                     ", but the data has neither groups nor classes.");
+  const Tensor sizes = at::bincount(groups.cpu()).to(at::kDouble);
+  return sizes.pow(-balance).index_select(0, groups.cpu());
 }
 
 Tensor drop_labels(const Tensor& labels, double probability, int64_t null_label,

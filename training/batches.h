@@ -2,6 +2,7 @@
 #include <ATen/core/Generator.h>
 
 #include "training/dataset.h"
+#include "training/options.h"
 
 namespace tiller {
 
@@ -11,24 +12,34 @@ struct TrainBatch {
   Tensor labels;  ///< (B) int64; undefined without.
 };
 
-/// Deals out a data set where it lies (CPU or GPU), in a new order each epoch. Step k's batch
-/// depends on the seed and k alone.
+/// Deals out a data set where it lies (CPU or GPU), in a new order each epoch, or drawn by weights
+/// where small groups are to catch up. Step k's batch depends on the seed and k alone.
 class Batches {
  public:
-  /// The data set must outlive it. flip: mirror half of the images.
-  Batches(const Dataset&, int64_t batch, uint64_t seed, bool flip);
+  /// The data set must outlive it. flip: mirror half of the images. balance: see group_weights.
+  Batches(const Dataset&, int64_t batch, uint64_t seed, bool flip, double balance = 0);
+  Batches(const Dataset& data, const TrainOptions& options)
+      : Batches(data, options.batch, options.seed, options.flip, options.balance) {}
   TrainBatch at(int64_t step);
+  /// Which images the step's batch has, (B) int64 on the CPU, and which of them are mirrored, (B)
+  /// bool.
+  Tensor indices(int64_t step);
+  Tensor mirrored(int64_t step) const;
 
  private:
-  Tensor indices(int64_t step);
-
   const Dataset& data_;
   int64_t batch_;
   uint64_t seed_;
   bool flip_;
+  Tensor weights_;  // of the images; undefined: all equal
   int64_t epoch_ = -1;
   Tensor order_;
 };
+
+/// An image's weight is its group's size to the power -balance: with 1 every group is drawn as
+/// often as any other, with 0 every image. Groups are the data's groups, else its classes. (N)
+/// float64. Throws UsageError when the data has neither.
+Tensor group_weights(const Dataset&, double balance);
 
 /// Replaces labels by `null_label` with the given probability.
 Tensor drop_labels(const Tensor& labels, double probability, int64_t null_label, at::Generator);

@@ -23,6 +23,7 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
     if (is_cifar(path)) return load_cifar(path, size);
     if (is_idx(path)) return load_idx(path, size);
     if (is_tar(path)) return load_tar_images(path, size);
+    if (has_metadata(path)) return load_captioned_folder(path, size);
     if (fs::is_directory(path)) return load_image_folder(path, size);
   } catch (const fs::filesystem_error& error) {
     throw Error(error.path1().string() + ": can't be read: " + error.code().message() + ".");
@@ -30,6 +31,11 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
   throw Error(path.string() +
               ": got an unknown kind of file, expected a folder of images, a tar file of one, "
               "CIFAR-10's binary files or MNIST's IDX files.");
+}
+
+void move_to(Dataset& data, at::Device device) {
+  data.images = data.images.to(device);
+  if (data.labels.defined()) data.labels = data.labels.to(device);
 }
 
 }  // namespace tiller

@@ -19,6 +19,13 @@ Dataset load_tar_images(const fs::path&, int64_t size);
 
 Dataset load_image_folder(const fs::path&, int64_t size);
 
+/// A folder with metadata.jsonl.
+bool has_metadata(const fs::path&);
+Dataset load_captioned_folder(const fs::path&, int64_t size);
+/// Reads NAME.txt beside the data's images, where there are such files. Throws Error when only some
+/// images have one.
+void read_caption_files(const fs::path&, Dataset&);
+
 /// Allocates uint8 of this shape, for images (N, C, H, W). Throws Error when that is more than half
 /// of the machine's memory; `path` is for the message.
 Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape);

@@ -48,14 +48,9 @@ Dataset load_image_folder(const fs::path& path, int64_t size) {
                 "data_batch_*.bin or *-images-idx3-ubyte." +
                 nearby(path));
   ImageSet images(path, std::move(names), size);
-  for_each_in_parallel(images.count(), [&](int64_t i) {
-    try {
-      images.decode(i, read_file(path / images.name(i), kImageFileLimit));
-    } catch (const Error& error) {
-      images.skip(i, error.what());
-    }
-  });
-  return std::move(images).finish();
+  Dataset data = decode_files(std::move(images), path);
+  read_caption_files(path, data);
+  return data;
 }
 
 }  // namespace tiller

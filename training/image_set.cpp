@@ -69,11 +69,13 @@ Tensor keep_rows(const Tensor& rows, const std::vector<int64_t>& kept) {
 
 }  // namespace
 
-ImageSet::ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size)
+ImageSet::ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size, bool classes)
     : path_(path), names_(std::move(names)), rows_(rank(names_)), failures_(names_.size()) {
-  check_all_or_none(path_, names_);
+  if (classes) check_all_or_none(path_, names_);
   data_.images = allocate_bytes(path_, {count(), 3, size, size});
-  if (names_.empty() || class_of(names_[0]).empty()) return;
+  data_.names.resize(names_.size());
+  for (size_t i = 0; i < names_.size(); ++i) data_.names[rows_[i]] = names_[i];
+  if (!classes || names_.empty() || class_of(names_[0]).empty()) return;
   data_.class_names = class_names(names_);
   data_.labels = label(names_, rows_, data_.class_names);
 }
@@ -103,9 +105,22 @@ Dataset ImageSet::finish() && {
                 " images can be decoded; the first: " + data_.skipped.at(0));
   if (!data_.skipped.empty()) {
     data_.images = keep_rows(data_.images, kept);
+    for (size_t i = 0; i < kept.size(); ++i) data_.names[i] = data_.names[kept[i]];
+    data_.names.resize(kept.size());
     if (data_.labels.defined()) data_.labels = keep_rows(data_.labels, kept);
   }
   return std::move(data_);
+}
+
+Dataset decode_files(ImageSet images, const fs::path& path) {
+  for_each_in_parallel(images.count(), [&](int64_t i) {
+    try {
+      images.decode(i, read_file(path / images.name(i), kImageFileLimit));
+    } catch (const Error& error) {
+      images.skip(i, error.what());
+    }
+  });
+  return std::move(images).finish();
 }
 
 bool is_image_name(const fs::path& path) {

@@ -8,8 +8,9 @@ namespace tiller {
 class ImageSet {
  public:
   /// path: where they come from, for messages. names: relative to it; one that has no folder has no
-  /// class. Throws Error when some have a class and some don't, or the images don't fit in memory.
-  ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size);
+  /// class. classes = false: folders mean nothing. Throws Error when some have a class and some
+  /// don't, or the images don't fit in memory.
+  ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size, bool classes = true);
 
   int64_t count() const { return static_cast<int64_t>(names_.size()); }
   const std::string& name(int64_t i) const { return names_[i]; }
@@ -26,6 +27,9 @@ class ImageSet {
   Dataset data_;
   std::vector<std::string> failures_;  ///< One a row; empty where all is well.
 };
+
+/// Decodes all of the set's files, which lie under `path`.
+Dataset decode_files(ImageSet, const fs::path& path);
 
 /// Whether a file of this name is to be read as an image: by its ending, hidden files aside.
 bool is_image_name(const fs::path&);

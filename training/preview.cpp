@@ -9,6 +9,7 @@
 #include "samplers/clip.h"
 #include "samplers/defaults.h"
 #include "samplers/registry.h"
+#include "samplers/scheduler_config.h"
 
 namespace tiller {
 namespace {
@@ -53,6 +54,39 @@ Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64
   return sampler.run(denoise, x * trajectory.initial_scale, trajectory, options, noise, {});
 }
 
+Conditioning text_conditioning(const Model& model, const std::string& prompt) {
+  Conditioning conditioning;
+  conditioning.context = encode_prompt(*model.text, prompt, {.plain = true})
+                             .context.to(device_of(model).device())
+                             .expand({kColumns, -1, -1})
+                             .contiguous();
+  return conditioning;
+}
+
+Tensor sample_prompt(const Model& model, std::span<ChosenGuidance> guidances,
+                     const std::string& prompt, uint64_t seed) {
+  const auto setup = read_scheduler_config(model.scheduler);
+  const Sampler& sampler = find_sampler(configured_sampler(setup));
+  const auto options = parse_options("sampler", "", configured_options(setup, sampler));
+  const auto schedule = configured_schedule(setup, sampler);
+  const TrajectoryConfig config = default_trajectory_config(schedule);
+  const auto trajectory = sampler.trajectory(schedule, with_options(config, options));
+  GuidedBatch batch{.positive = text_conditioning(model, prompt),
+                    .negative = text_conditioning(model, ""),
+                    .empty = {},
+                    .seeds = image_seeds(seed, kColumns),
+                    .steps = config.steps};
+  batch.empty = batch.negative;
+  SeededNoise noise(batch.seeds);
+  const Denoiser denoise =
+      limited(guided_denoiser(model, guidances, std::move(batch), true), options);
+  const int64_t size = model.image_size / model.pixel_scale;
+  const Tensor x = initial_noise(noise, {kColumns, model.network->in_channels(), size, size},
+                                 device_of(model).device());
+  return decode_latents(*model.vae, sampler.run(denoise, x * trajectory.initial_scale, trajectory,
+                                                options, noise, {}));
+}
+
 }  // namespace
 
 void write_preview(const fs::path& path, const Model& model, const std::string& guidance,
@@ -67,6 +101,17 @@ void write_preview(const fs::path& path, const Model& model, const std::string& 
       labels.rows.push_back(model.class_names[row]);
   }
   write_png(path, image_grid(at::cat(rows), kColumns, labels));
+}
+
+void write_text_preview(const fs::path& path, const Model& model,
+                        const std::vector<std::string>& prompts, const std::string& guidance,
+                        uint64_t seed) {
+  const c10::InferenceMode guard;
+  auto guidances = choose_guidances({guidance.empty() ? "none" : guidance}, model);
+  std::vector<Tensor> rows;
+  for (const auto& prompt : prompts)
+    rows.push_back(to_bytes(sample_prompt(model, guidances, prompt, seed)).cpu());
+  write_png(path, image_grid(at::cat(rows), kColumns, {.rows = prompts, .columns = {}}));
 }
 
 }  // namespace tiller

@@ -7,4 +7,9 @@ namespace tiller {
 /// row. guidance: as --guidance takes it; empty: none.
 void write_preview(const fs::path&, const Model&, const std::string& guidance, uint64_t seed);
 
+/// The same for a model that reads text, by its own scheduler in 30 steps: one row a prompt, 8
+/// seeds a row.
+void write_text_preview(const fs::path&, const Model&, const std::vector<std::string>& prompts,
+                        const std::string& guidance, uint64_t seed);
+
 }  // namespace tiller

@@ -9,14 +9,9 @@
 
 #include "io/error.h"
 #include "io/progress.h"
-#include "io/safetensors.h"
-#include "models/model.h"
-#include "training/batches.h"
 #include "training/log.h"
-#include "training/objective.h"
-#include "training/preview.h"
-#include "training/random.h"
 #include "training/state.h"
+#include "training/task.h"
 
 namespace tiller {
 namespace {
@@ -77,46 +72,13 @@ std::string run_line(const TrainOptions& options) {
                         {"flip", options.flip},
                         {"bf16", options.bf16},
                         {"seed", options.seed}};
+  if (options.balance > 0) run["balance"] = options.balance;
   return run.dump();
-}
-
-Model build(const AdmConfig& config, const TrainOptions& options) {
-  Weights weights = options.initial.empty()
-                        ? Weights(options.seed, options.device)
-                        : Weights(load_tensors(options.initial), options.initial.string(),
-                                  at::kFloat, options.device);
-  return adm_model(config, weights);
-}
-
-/// The config with what the data says of classes.
-AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
-  AdmConfig config = adm_config(options.config, options.config_file);
-  if (config.learn_sigma)
-    throw UsageError(
-        "learn_sigma: got true, expected false: a learned variance can't be trained yet.");
-  if (!config.class_cond) return config;
-  if (!data.labels.defined())
-    throw UsageError("class_cond: got true, but " + options.data.string() + " has no labels.");
-  const int64_t classes = data.labels.max().item<int64_t>() + 1;
-  const auto named = std::ssize(config.class_names);
-  if (!config.num_classes)
-    config.num_classes = named ? named : std::max(classes, std::ssize(data.class_names));
-  if (!named && std::ssize(data.class_names) == config.num_classes)
-    config.class_names = data.class_names;
-  if (named && !data.class_names.empty() && data.class_names != config.class_names)
-    throw UsageError("class_names: got " + enumerate(config.class_names, 4) + " in " +
-                     options.config_file + ", expected " + enumerate(data.class_names, 4) +
-                     " as in " + options.data.string() + ".");
-  if (config.num_classes < classes)
-    throw UsageError("num_classes: got " + std::to_string(config.num_classes) +
-                     ", expected at least " + std::to_string(classes) + " as in " +
-                     options.data.string() + ".");
-  return config;
 }
 
 class Trainer {
  public:
-  Trainer(const TrainOptions&, const AdmConfig&, const Dataset&);
+  Trainer(const TrainOptions&, TrainTask&);
   void run();
 
  private:
@@ -127,25 +89,13 @@ class Trainer {
   void sample();
 
   const TrainOptions& options_;
-  AdmConfig config_;
-  Dataset data_;
-  Batches batches_;
-  NoiseSchedule schedule_;
-  Model model_, average_;
+  TrainTask& task_;
   TrainState state_;
   double gradient_norm_ = 0;
 };
 
-Trainer::Trainer(const TrainOptions& options, const AdmConfig& config, const Dataset& data)
-    : options_(options),
-      config_(config),
-      data_(data),
-      batches_(data_, options.batch, options.seed, options.flip),
-      schedule_(guided_diffusion_schedule(config.noise_schedule, config.diffusion_steps,
-                                          config.rescale_timesteps)),
-      model_(build(config, options)),
-      average_(build(config, options)),
-      state_(initial_state(model_.parameters, average_.parameters)) {
+Trainer::Trainer(const TrainOptions& options, TrainTask& task)
+    : options_(options), task_(task), state_(initial_state(task.parameters(), task.average())) {
   const fs::path saved = options.output / "state.safetensors";
   if (fs::exists(saved)) load_state(saved, state_, run_line(options));
 }
@@ -158,23 +108,10 @@ double Trainer::rate() const {
 }
 
 double Trainer::step() {
-  TrainBatch batch = batches_.at(state_.step);
-  const at::Generator generator = step_generator(options_.seed, 4, state_.step, options_.device);
-  seed_dropout(options_.seed, state_.step);
-  Conditioning conditioning;
-  if (config_.class_cond)
-    conditioning.label = config_.null_label ? drop_labels(batch.labels, options_.label_dropout,
-                                                          config_.num_classes, generator)
-                                            : batch.labels;
-  const auto example = input_perturbed(batch.images, schedule_, config_.prediction,
-                                       options_.input_perturbation, generator);
-
-  const Branch branch{&conditioning, nullptr};
-  Rows rows({&branch, 1}, options_.batch, {.share = true, .training = true});
   Tensor loss;
   {
     const Autocast autocast(options_.device.type(), options_.bf16);
-    loss = simple_loss(model_.network->forward(example.x, example.timesteps, rows), example.target);
+    loss = task_.loss(state_.step);
   }
   for (auto& weight : state_.weights) weight.mutable_grad() = Tensor();
   loss.backward();
@@ -188,16 +125,12 @@ double Trainer::step() {
 
 void Trainer::save() {
   save_state(options_.output / "state.safetensors", state_, run_line(options_));
-  NamedTensors average;
-  for (size_t i = 0; i < state_.names.size(); ++i)
-    average.emplace_back(state_.names[i], state_.average[i]);
-  save_safetensors(options_.output / "model.safetensors", average);
+  task_.save();
 }
 
 void Trainer::sample() {
   const std::string name = "step-" + std::to_string(state_.step) + ".png";
-  write_preview(options_.output / "samples" / name, average_, options_.sample_guidance,
-                options_.seed);
+  task_.preview(options_.output / "samples" / name);
 }
 
 void Trainer::run() {
@@ -230,27 +163,11 @@ void Trainer::run() {
   if (options_.sample_every) sample();
 }
 
-/// The config as a model's config.json has it: what was given, and what the data added.
-nlohmann::json written_config(const TrainOptions& options, const AdmConfig& config) {
-  nlohmann::json json = options.config;
-  if (config.class_cond) json["num_classes"] = config.num_classes;
-  if (!config.class_names.empty()) json["class_names"] = config.class_names;
-  return json;
-}
-
 }  // namespace
 
 void train(const TrainOptions& options) {
-  const int64_t size = adm_config(options.config, options.config_file).image_size;
-  Dataset data = load_dataset(options.data, size);
-  const AdmConfig config = complete_config(options, data);
-  if (!options.device.is_cpu()) {
-    data.images = data.images.to(options.device);
-    if (data.labels.defined()) data.labels = data.labels.to(options.device);
-  }
-  Trainer trainer(options, config, data);
-  write_file(options.output / "config.json", written_config(options, config).dump(2) + "\n");
-  trainer.run();
+  const auto task = train_task(options);
+  Trainer(options, *task).run();
 }
 
 }  // namespace tiller

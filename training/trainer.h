@@ -1,45 +1,12 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
-#include <nlohmann/json.hpp>
-
-#include "io/file.h"
+#include "training/options.h"
 
 namespace tiller {
 
-/// A training run. Network and schedule come from `config`, guided-diffusion's flags as in an ADM
-/// model's config.json.
-struct TrainOptions {
-  fs::path data, output;
-  nlohmann::json config;
-  std::string config_file;  ///< Where `config` came from, for messages.
-  fs::path initial;         ///< Weights to begin with instead of fresh ones; may be empty.
-
-  int64_t steps = 100000;
-  int64_t batch = 128;
-  double learning_rate = 1e-4;
-  int64_t warmup = 500;  ///< Steps over which the learning rate rises from zero.
-  int64_t cooldown = 0;  ///< Steps before the end over which it falls to zero.
-  double weight_decay = 0;
-  double clip = 1;  ///< Largest norm of the gradient; 0: not clipped.
-  double ema = 0.9999;
-  double input_perturbation = 0.1;  ///< DDPM-IP's gamma; 0: plain DDPM.
-  double label_dropout = 0.1;       ///< Share of labels replaced by "no label", for CFG.
-  bool flip = true;
-  bool bf16 = false;  ///< Autocast.
-  at::Device device = at::kCPU;
-  uint64_t seed = 0;
-
-  int64_t log_every = 50;
-  int64_t save_every = 1000;
-  int64_t sample_every = 5000;  ///< 0: never.
-  std::string sample_guidance;  ///< Of the sample grids, "cfg:scale=2"; empty: none.
-};
-
 /// Trains, resuming from `output` where an earlier run of the same options was killed. Writes there
-/// model.safetensors (the average) and config.json, which load as a model; state.safetensors;
-/// log.jsonl (step, loss, gradient norm, learning rate, images/s); samples/step-N.png.
-/// After SIGINT or SIGTERM it saves and returns. Throws Error or UsageError.
+/// the average of the weights as a model that loads (task.h says in which files);
+/// state.safetensors; log.jsonl (step, loss, gradient norm, learning rate, images/s);
+/// samples/step-N.png. After SIGINT or SIGTERM it saves and returns. Throws Error or UsageError.
 void train(const TrainOptions&);
 
 }  // namespace tiller

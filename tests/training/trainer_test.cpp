@@ -1,29 +1,22 @@
 #include "training/trainer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 #include <thread>
 
-#include "io/progress.h"
 #include "io/safetensors.h"
 #include "models/model.h"
-#include "tests/training/dataset_files.h"
+#include "tests/training/training_runs.h"
 
 namespace tiller::testing {
 namespace {
 
-using Json = nlohmann::json;
+const std::vector<std::string> kFiles = {"model.safetensors", "config.json"};
 
-class Training : public DatasetFiles {
+class Training : public TrainingRuns {
  protected:
-  Training() {
-    at::set_num_threads(1);
-    Progress::set_quiet(true);
-  }
-
   /// CIFAR-10 records: twelve plain images, labels 0 to 2.
   fs::path data() const {
     std::string bytes;
@@ -57,29 +50,6 @@ class Training : public DatasetFiles {
     return options;
   }
 
-  void train_to(int64_t steps, TrainOptions options) const {
-    options.steps = steps;
-    train(options);
-  }
-
-  /// What a run's log says, without what the clock says.
-  std::vector<Json> log_of(const std::string& output) const {
-    std::vector<Json> lines;
-    std::ifstream file(root / output / "log.jsonl");
-    for (std::string line; std::getline(file, line);) {
-      Json json = Json::parse(line);
-      json.erase("images_per_second"), json.erase("seconds");
-      lines.push_back(json);
-    }
-    return lines;
-  }
-
-  void expect_same_run(const std::string& a, const std::string& b) const {
-    EXPECT_EQ(log_of(a), log_of(b));
-    for (const std::string name : {"model.safetensors", "state.safetensors", "config.json"})
-      EXPECT_EQ(read_file(root / a / name), read_file(root / b / name)) << name;
-  }
-
   /// Trains in another process, which gets the signal when it has logged `lines` lines. Returns
   /// its wait status.
   int train_until_signal(const TrainOptions& options, int64_t lines, int signal) const {
@@ -103,31 +73,15 @@ class Training : public DatasetFiles {
     }
     return status;
   }
-
-  /// Trains to step 12 at once; and to step 8 with the last save at step 6, killed there, resumed.
-  void expect_exact_resume(TrainOptions whole) const {
-    TrainOptions killed = whole, saved = whole;
-    killed.output = root / "killed";
-    saved.output = root / "saved";
-    train_to(12, whole);
-    train_to(8, killed);
-    train_to(6, saved);
-    for (const std::string name : {"model.safetensors", "state.safetensors"})
-      fs::copy_file(saved.output / name, killed.output / name,
-                    fs::copy_options::overwrite_existing);
-    train_to(12, killed);
-    EXPECT_EQ(log_of("whole").size(), size_t(12 / whole.log_every));
-    expect_same_run("whole", "killed");
-  }
 };
 
-TEST_F(Training, ResumesExactly) { expect_exact_resume(options("whole")); }
+TEST_F(Training, ResumesExactly) { expect_exact_resume(options("whole"), kFiles); }
 
 TEST_F(Training, ResumesExactlyInBfloat16) {
   TrainOptions whole = options("whole");
   whole.bf16 = true;
   whole.log_every = 1;
-  expect_exact_resume(whole);
+  expect_exact_resume(whole, kFiles);
 }
 
 /// The signal comes at whatever moment.
@@ -149,7 +103,7 @@ TEST_F(Training, ResumesAfterASignal) {
     }
     ASSERT_LT(log_of(name).size(), log_of("whole").size());
     train(cut);
-    expect_same_run("whole", name);
+    expect_same_run("whole", name, kFiles);
   }
 }
 

@@ -1,0 +1,172 @@
+#include <ATen/ATen.h>
+
+#include "models/model.h"
+#include "tests/training/training_runs.h"
+#include "training/pipeline_files.h"
+
+namespace tiller::testing {
+namespace {
+
+const std::vector<std::string> kFiles = {"unet/diffusion_pytorch_model.safetensors",
+                                         "unet/config.json",
+                                         "text_encoder/model.safetensors",
+                                         "text_encoder/config.json",
+                                         "vae/diffusion_pytorch_model.safetensors",
+                                         "vae/config.json",
+                                         "tokenizer/vocab.json",
+                                         "scheduler/scheduler_config.json",
+                                         "model_index.json"};
+
+class TextToImageTraining : public TrainingRuns {
+ protected:
+  TextToImageTraining() {
+    const std::vector<std::string> words = {"red", "green", "blue"};
+    for (int i = 0; i < 9; ++i) {
+      const auto name = "data/" + std::to_string(i);
+      write(name + ".png", png(i % 3 == 0 ? 250 : 5, i % 3 == 1 ? 250 : 5, i % 3 == 2 ? 250 : 5));
+      write(name + ".txt", "a " + words[i % 3] + " square");
+    }
+    TrainOptions vae = common("vae");
+    vae.config = {{"_class_name", "AutoencoderKL"},
+                  {"sample_size", 8},
+                  {"latent_channels", 4},
+                  {"block_out_channels", {8, 8}},
+                  {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
+                  {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
+                  {"norm_num_groups", 4}};
+    train_to(1, vae);
+  }
+
+  TrainOptions common(const std::string& output) const {
+    TrainOptions options;
+    options.data = root / "data";
+    options.output = root / output;
+    options.config_file = "config.json";
+    options.batch = 6;
+    options.warmup = 2;
+    options.learning_rate = 2e-3;
+    options.log_every = 4;
+    options.save_every = 3;
+    options.sample_every = 0;
+    options.seed = 5;
+    return options;
+  }
+
+  TrainOptions options(const std::string& output) const {
+    TrainOptions options = common(output);
+    options.config = {{"vae", (root / "vae").string()},
+                      {"tokenizer", TILLER_FIXTURES "/clip_tokenizer/vocab"},
+                      {"unet",
+                       {{"sample_size", 4},
+                        {"block_out_channels", {16, 16}},
+                        {"down_block_types", {"DownBlock2D", "CrossAttnDownBlock2D"}},
+                        {"up_block_types", {"CrossAttnUpBlock2D", "UpBlock2D"}},
+                        {"layers_per_block", 1},
+                        {"attention_head_dim", 2},
+                        {"norm_num_groups", 8},
+                        {"dropout", 0.1}}},
+                      {"text_encoder",
+                       {{"hidden_size", 16},
+                        {"intermediate_size", 32},
+                        {"num_hidden_layers", 2},
+                        {"num_attention_heads", 2}}},
+                      {"scheduler",
+                       {{"_class_name", "DDIMScheduler"},
+                        {"beta_schedule", "squaredcos_cap_v2"},
+                        {"prediction_type", "v_prediction"},
+                        {"timestep_spacing", "trailing"},
+                        {"clip_sample", false}}}};
+    return options;
+  }
+
+  std::string refusal(const TrainOptions& options) const {
+    try {
+      train_to(1, options);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "";
+  }
+};
+
+TEST_F(TextToImageTraining, ResumesExactly) { expect_exact_resume(options("whole"), kFiles); }
+
+TEST_F(TextToImageTraining, LearnsWhatTheTextSays) {
+  TrainOptions run = options("run");
+  run.config["unet"]["dropout"] = 0.0;
+  run.input_perturbation = 0;
+  run.batch = 24;
+  run.log_every = 50;
+  run.save_every = 1000;
+  train_to(300, run);
+  EXPECT_LT(loss_at("run", 5), 0.6 * loss_at("run", 0));
+}
+
+/// Of the network alone, since a UNet that has learnt nothing yet answers zero whatever it reads.
+TEST_F(TextToImageTraining, TheTextEncoderLearnsToo) {
+  const auto weights_after = [&](int64_t steps) {
+    const std::string name = "run" + std::to_string(steps);
+    train_to(steps, options(name));
+    return load_tensors(root / name / "text_encoder" / "model.safetensors").tensors;
+  };
+  const auto early = weights_after(2), late = weights_after(6);
+  ASSERT_EQ(early.size(), late.size());
+  for (size_t i = 0; i < early.size(); ++i)
+    if (early[i].first.find("k_proj.bias") == std::string::npos)  // softmax ignores it
+      EXPECT_FALSE(early[i].second.equal(late[i].second)) << early[i].first;
+}
+
+TEST_F(TextToImageTraining, SavesAPipelineThatLoadsAndSamplesIt) {
+  TrainOptions run = options("run");
+  run.sample_every = 3;
+  run.sample_guidance = "cfg:scale=2";
+  run.config["prompts"] = {"a red square", "nothing of the kind"};
+  train_to(3, run);
+  const Model model = load_model(run.output);
+  EXPECT_EQ(model.kind, "text_to_image");
+  EXPECT_EQ(model.image_size, 8);
+  ASSERT_TRUE(model.text && model.vae);
+  EXPECT_EQ(model.scheduler.at("prediction_type"), "v_prediction");
+  const auto states = encode_prompt(*model.text, "a red square", {});
+  EXPECT_EQ(states.context.sizes(),
+            (std::vector<int64_t>{1, int64_t(model.text->towers[0].tokenizer.max_length()), 16}));
+  const Tensor samples = read_image(run.output / "samples" / "step-3.png");
+  EXPECT_GE(samples.size(1), 2 * 8);
+  EXPECT_GE(samples.size(2), 8 * 8);
+}
+
+TEST_F(TextToImageTraining, GoesOnFromASavedFolder) {
+  train_to(4, options("first"));
+  TrainOptions second = options("second");
+  second.initial = root / "first";
+  second.learning_rate = 0;
+  train_to(1, second);
+  EXPECT_EQ(read_file(root / "first" / kFiles[0]).size(),
+            read_file(root / "second" / kFiles[0]).size());
+  const auto first = load_tensors(root / "first" / kFiles[0]).tensors,
+             same = load_tensors(root / "second" / kFiles[0]).tensors;
+  for (size_t i = 0; i < first.size(); ++i)
+    EXPECT_TRUE(first[i].second.allclose(same[i].second)) << first[i].first;
+}
+
+TEST_F(TextToImageTraining, SaysWhatAConfigLacks) {
+  TrainOptions run = options("run");
+  run.config["vae"] = "nowhere";
+  EXPECT_NE(refusal(run).find("vae: got 'nowhere', which isn't there"), std::string::npos);
+  run = options("run");
+  run.config.erase("tokenizer");
+  EXPECT_NE(refusal(run).find("tokenizer: got nothing, expected a folder"), std::string::npos);
+  run = options("run");
+  run.config["sheduler"] = 1;
+  EXPECT_NE(refusal(run).find("Did you mean 'scheduler'?"), std::string::npos) << refusal(run);
+  run = options("run");
+  run.config["unet"].erase("sample_size");
+  EXPECT_NE(refusal(run).find("unet.sample_size"), std::string::npos);
+  run = options("run");
+  for (int i = 0; i < 9; ++i) fs::remove(root / "data" / (std::to_string(i) + ".txt"));
+  EXPECT_NE(refusal(run).find("images without captions"), std::string::npos);
+  EXPECT_FALSE(fs::exists(run.output));
+}
+
+}  // namespace
+}  // namespace tiller::testing

@@ -1,0 +1,117 @@
+#include <ATen/ATen.h>
+
+#include "io/error.h"
+#include "io/safetensors.h"
+#include "models/model.h"
+#include "training/batches.h"
+#include "training/objective.h"
+#include "training/preview.h"
+#include "training/random.h"
+#include "training/task.h"
+
+namespace tiller {
+namespace {
+
+Model build(const AdmConfig& config, const TrainOptions& options) {
+  Weights weights = options.initial.empty()
+                        ? Weights(options.seed, options.device)
+                        : Weights(load_tensors(options.initial), options.initial.string(),
+                                  at::kFloat, options.device);
+  return adm_model(config, weights);
+}
+
+/// The config with what the data says of classes.
+AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
+  AdmConfig config = adm_config(options.config, options.config_file);
+  if (config.learn_sigma)
+    throw UsageError(
+        "learn_sigma: got true, expected false: a learned variance can't be trained yet.");
+  if (!config.class_cond) return config;
+  if (!data.labels.defined())
+    throw UsageError("class_cond: got true, but " + options.data.string() + " has no labels.");
+  const int64_t classes = data.labels.max().item<int64_t>() + 1;
+  const auto named = std::ssize(config.class_names);
+  if (!config.num_classes)
+    config.num_classes = named ? named : std::max(classes, std::ssize(data.class_names));
+  if (!named && std::ssize(data.class_names) == config.num_classes)
+    config.class_names = data.class_names;
+  if (named && !data.class_names.empty() && data.class_names != config.class_names)
+    throw UsageError("class_names: got " + enumerate(config.class_names, 4) + " in " +
+                     options.config_file + ", expected " + enumerate(data.class_names, 4) +
+                     " as in " + options.data.string() + ".");
+  if (config.num_classes < classes)
+    throw UsageError("num_classes: got " + std::to_string(config.num_classes) +
+                     ", expected at least " + std::to_string(classes) + " as in " +
+                     options.data.string() + ".");
+  return config;
+}
+
+/// The config as a model's config.json has it: what was given, and what the data added.
+nlohmann::json written_config(const TrainOptions& options, const AdmConfig& config) {
+  nlohmann::json json = options.config;
+  if (config.class_cond) json["num_classes"] = config.num_classes;
+  if (!config.class_names.empty()) json["class_names"] = config.class_names;
+  return json;
+}
+
+class AdmTask final : public TrainTask {
+ public:
+  explicit AdmTask(const TrainOptions&);
+
+  NamedTensors parameters() const override { return model_.parameters; }
+  NamedTensors average() const override { return average_.parameters; }
+  Tensor loss(int64_t step) override;
+  void save() const override;
+  void preview(const fs::path& path) const override {
+    write_preview(path, average_, options_.sample_guidance, options_.seed);
+  }
+
+ private:
+  const TrainOptions& options_;
+  Dataset data_;
+  AdmConfig config_;
+  Batches batches_;
+  NoiseSchedule schedule_;
+  Model model_, average_;
+};
+
+AdmTask::AdmTask(const TrainOptions& options)
+    : options_(options),
+      data_(load_dataset(options.data, adm_config(options.config, options.config_file).image_size)),
+      config_(complete_config(options, data_)),
+      batches_(data_, options),
+      schedule_(guided_diffusion_schedule(config_.noise_schedule, config_.diffusion_steps,
+                                          config_.rescale_timesteps)),
+      model_(build(config_, options)),
+      average_(build(config_, options)) {
+  move_to(data_, options.device);
+}
+
+Tensor AdmTask::loss(int64_t step) {
+  TrainBatch batch = batches_.at(step);
+  const at::Generator generator = step_generator(options_.seed, 4, step, options_.device);
+  seed_dropout(options_.seed, step);
+  Conditioning conditioning;
+  if (config_.class_cond)
+    conditioning.label = config_.null_label ? drop_labels(batch.labels, options_.label_dropout,
+                                                          config_.num_classes, generator)
+                                            : batch.labels;
+  const auto example = input_perturbed(batch.images, schedule_, config_.prediction,
+                                       options_.input_perturbation, generator);
+  const Branch branch{&conditioning, nullptr};
+  Rows rows({&branch, 1}, options_.batch, {.share = true, .training = true});
+  return simple_loss(model_.network->forward(example.x, example.timesteps, rows), example.target);
+}
+
+void AdmTask::save() const {
+  save_safetensors(options_.output / "model.safetensors", average_.parameters);
+  write_file(options_.output / "config.json", written_config(options_, config_).dump(2) + "\n");
+}
+
+}  // namespace
+
+std::unique_ptr<TrainTask> adm_task(const TrainOptions& options) {
+  return std::make_unique<AdmTask>(options);
+}
+
+}  // namespace tiller

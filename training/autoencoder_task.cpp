@@ -1,0 +1,106 @@
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include "io/error.h"
+#include "io/grid.h"
+#include "io/image.h"
+#include "io/safetensors.h"
+#include "models/autoencoder_kl.h"
+#include "models/weights.h"
+#include "training/autoencoder_loss.h"
+#include "training/batches.h"
+#include "training/random.h"
+#include "training/task.h"
+
+namespace tiller {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int64_t kMeasured = 512;  ///< Images that the latents' statistics are taken from.
+constexpr int64_t kPreviewed = 16;
+
+struct TrainedAutoencoder {
+  AutoencoderKL network;
+  NamedTensors parameters;
+};
+
+TrainedAutoencoder build(const TrainOptions& options) {
+  Weights weights = options.initial.empty()
+                        ? Weights(options.seed, options.device)
+                        : Weights(load_tensors(options.initial), options.initial.string(),
+                                  at::kFloat, options.device);
+  AutoencoderKL network(options.config, weights);
+  if (!network.config().quant_conv || !network.config().post_quant_conv)
+    throw UsageError(
+        "use_quant_conv, use_post_quant_conv: got false, expected true: they normalise the "
+        "latents.");
+  return {std::move(network), weights.finish()};
+}
+
+/// Evenly over the data set.
+Tensor some_images(const Dataset& data, int64_t count) {
+  const int64_t images = data.images.size(0), chosen = std::min(count, images);
+  const Tensor rows = at::arange(chosen, at::kLong) * images / chosen;
+  return from_bytes(data.images.index_select(0, rows.to(data.images.device(), at::kLong)));
+}
+
+class AutoencoderTask final : public TrainTask {
+ public:
+  explicit AutoencoderTask(const TrainOptions& options)
+      : options_(options),
+        model_(build(options)),
+        average_(build(options)),
+        data_(load_dataset(options.data, model_.network.config().sample_size)),
+        batches_(data_, options) {
+    move_to(data_, options.device);
+  }
+
+  NamedTensors parameters() const override { return model_.parameters; }
+  NamedTensors average() const override { return average_.parameters; }
+
+  Tensor loss(int64_t step) override {
+    const Tensor images = batches_.at(step).images;
+    const LatentDistribution latents = model_.network.encode(images);
+    const Tensor noise =
+        at::randn(latents.mean.sizes(), step_generator(options_.seed, 4, step, options_.device),
+                  latents.mean.options());
+    const Tensor decoded = model_.network.decode(latents.sample(noise));
+    return reconstruction_loss(decoded, images) + kl_weight * kl_divergence(latents);
+  }
+
+  void save() const override {
+    const c10::InferenceMode guard;
+    NamedTensors tensors = average_.parameters;
+    std::vector<Tensor> means;
+    for (const Tensor& part : some_images(data_, kMeasured).split(64))
+      means.push_back(average_.network.encode(part).mean);
+    normalise_latents(tensors, at::cat(means));
+    Json config = options_.config;
+    config["scaling_factor"] = 1.0;
+    write_file(options_.output / "config.json", config.dump(2) + "\n");
+    save_safetensors(options_.output / "diffusion_pytorch_model.safetensors", tensors);
+  }
+
+  /// Images above what comes of them.
+  void preview(const fs::path& path) const override {
+    const c10::InferenceMode guard;
+    const Tensor images = some_images(data_, kPreviewed);
+    const Tensor decoded = average_.network.decode(average_.network.encode(images).mean);
+    write_png(path, image_grid(to_bytes(at::cat({images, decoded})).cpu(), images.size(0)));
+  }
+
+ private:
+  const TrainOptions& options_;
+  TrainedAutoencoder model_, average_;
+  Dataset data_;
+  Batches batches_;
+};
+
+}  // namespace
+
+std::unique_ptr<TrainTask> autoencoder_task(const TrainOptions& options) {
+  return std::make_unique<AutoencoderTask>(options);
+}
+
+}  // namespace tiller

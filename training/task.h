@@ -1,0 +1,45 @@
+#pragma once
+#include <memory>
+
+#include "io/tensor_file.h"
+#include "training/options.h"
+
+namespace tiller {
+
+/// What a run learns. The trainer knows nothing else of networks and data.
+class TrainTask {
+ public:
+  virtual ~TrainTask() = default;
+  /// The tensors to be trained, and those of the same names that their average is to be kept in.
+  virtual NamedTensors parameters() const = 0;
+  virtual NamedTensors average() const = 0;
+  /// The loss of a step's batch, to be differentiated. It depends on the parameters, the options
+  /// and `step` alone, so that a step can be repeated after a kill.
+  virtual Tensor loss(int64_t step) = 0;
+  /// Writes the average to the output folder, as a model that loads.
+  virtual void save() const = 0;
+  /// Writes a picture of what the average can do.
+  virtual void preview(const fs::path&) const = 0;
+};
+
+/// The task that a config describes. The options must outlive it. Throws Error or UsageError where
+/// the config or the data doesn't fit.
+std::unique_ptr<TrainTask> train_task(const TrainOptions&);
+
+/// An ADM model, class-conditional or not, from guided-diffusion's flags. Saves model.safetensors
+/// and config.json.
+std::unique_ptr<TrainTask> adm_task(const TrainOptions&);
+
+/// An AutoencoderKL, from diffusers' config ("_class_name": "AutoencoderKL"): L1 of pixels and of
+/// their differences to the right and below, and a small KL divergence. Saves config.json and
+/// diffusion_pytorch_model.safetensors, a diffusers VAE whose latents have mean 0 and standard
+/// deviation 1 in each channel.
+std::unique_ptr<TrainTask> autoencoder_task(const TrainOptions&);
+
+/// A latent diffusion model of images and captions: UNet2DConditionModel and CLIP text encoder
+/// together. The config holds diffusers' configs "unet", "text_encoder" and "scheduler" and the
+/// folders "vae" and "tokenizer"; "prompts" (optional) are those of the sample grids. Saves a
+/// folder that diffusers' StableDiffusionPipeline loads.
+std::unique_ptr<TrainTask> text_to_image_task(const TrainOptions&);
+
+}  // namespace tiller

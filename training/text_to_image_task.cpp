@@ -1,0 +1,188 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "io/error.h"
+#include "io/image.h"
+#include "models/unet2d_condition.h"
+#include "samplers/scheduler_config.h"
+#include "training/batches.h"
+#include "training/objective.h"
+#include "training/pipeline_files.h"
+#include "training/preview.h"
+#include "training/random.h"
+#include "training/task.h"
+
+namespace tiller {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int64_t kPreviewPrompts = 6;
+constexpr int64_t kEncodedTogether = 64;
+
+/// UNet and text encoder as one set of parameters, "unet...." and "text_encoder....".
+struct Networks {
+  std::unique_ptr<Network> unet;
+  std::shared_ptr<ClipText> text;
+  NamedTensors parameters;
+};
+
+Weights weights_for(const TrainOptions& options, const std::string& part) {
+  if (options.initial.empty()) return Weights(options.seed, options.device);
+  Component component = component_in(options.initial / part);
+  return {{std::move(component.tensors), {}}, component.file, at::kFloat, options.device};
+}
+
+Networks build(const TrainOptions& options, const PipelineConfig& config) {
+  Weights unet = weights_for(options, "unet"), text = weights_for(options, "text_encoder");
+  Networks networks;
+  networks.unet = unet2d_condition(config.unet, unet);
+  networks.text = std::make_shared<ClipText>(config.text_encoder, text);
+  for (const auto& [name, tensor] : unet.finish())
+    networks.parameters.emplace_back("unet." + name, tensor);
+  for (const auto& [name, tensor] : text.finish())
+    networks.parameters.emplace_back("text_encoder." + name, tensor);
+  if (options.initial.empty()) settle(networks.parameters);
+  return networks;
+}
+
+class TextToImageTask final : public TrainTask {
+ public:
+  explicit TextToImageTask(const TrainOptions&);
+
+  NamedTensors parameters() const override { return networks_.parameters; }
+  NamedTensors average() const override { return average_parameters_; }
+  Tensor loss(int64_t step) override;
+  void save() const override { save_pipeline(options_.output, config_, average_parameters_); }
+  void preview(const fs::path& path) const override {
+    write_text_preview(path, average_, prompts_, options_.sample_guidance, options_.seed);
+  }
+
+ private:
+  void make_average();
+  void encode_images();
+  void tokenize();
+  void choose_prompts();
+
+  const TrainOptions& options_;
+  PipelineConfig config_;
+  ClipTokenizer tokenizer_;
+  std::shared_ptr<Autoencoder> vae_;
+  Dataset data_;
+  Batches batches_;
+  NoiseSchedule schedule_;
+  PredictionType prediction_;
+  Networks networks_;
+  Model average_;  ///< The average's networks as a model that draws.
+  NamedTensors average_parameters_;
+  Tensor latents_;  ///< (N, 4, h, w), then the same of mirrored images.
+  Tensor tokens_;   ///< (N + 1, L) of the captions, and of the empty prompt.
+  std::vector<std::string> prompts_;
+};
+
+Dataset captioned_data(const TrainOptions& options, int64_t size) {
+  Dataset data = load_dataset(options.data, size);
+  if (data.captions.empty())
+    throw UsageError(options.data.string() +
+                     ": got images without captions, expected metadata.jsonl or a NAME.txt beside "
+                     "each NAME.png.");
+  move_to(data, options.device);
+  return data;
+}
+
+int64_t image_size(const PipelineConfig& config, const Autoencoder& vae) {
+  return config.unet.at("sample_size").get<int64_t>() * vae.downscale();
+}
+
+TextToImageTask::TextToImageTask(const TrainOptions& options)
+    : options_(options),
+      config_(read_pipeline_config(options.config, options.config_file)),
+      tokenizer_(read_clip_vocabulary(config_.tokenizer)),
+      vae_(load_vae(config_, options.device)),
+      data_(captioned_data(options, image_size(config_, *vae_))),
+      batches_(data_, options) {
+  complete_text_encoder(config_, tokenizer_);
+  const auto setup = read_scheduler_config(config_.scheduler);
+  schedule_ = configured_schedule(setup, find_sampler(configured_sampler(setup)));
+  prediction_ = setup.prediction;
+  networks_ = build(options, config_);
+  make_average();
+  tokenize();
+  encode_images();
+  choose_prompts();
+}
+
+void TextToImageTask::make_average() {
+  Networks networks = build(options_, config_);
+  average_parameters_ = networks.parameters;
+  average_.kind = "text_to_image";
+  average_.network = std::move(networks.unet);
+  average_.parameters = std::move(networks.parameters);
+  average_.config = config_.unet;
+  average_.prediction = prediction_;
+  average_.scheduler = config_.scheduler;
+  average_.vae = vae_;
+  average_.pixel_scale = vae_->downscale();
+  average_.image_size = image_size(config_, *vae_);
+  average_.text = std::make_shared<TextModel>();
+  average_.text->device = options_.device;
+  average_.text->towers.push_back({tokenizer_, *networks.text});
+}
+
+/// The mean of each image's distribution: with a weak KL divergence there is little else.
+void TextToImageTask::encode_images() {
+  const auto& vae = std::get<AutoencoderKL>(vae_->network);
+  const at::NoGradGuard guard;
+  std::vector<Tensor> latents;
+  for (const bool mirror : {false, true}) {
+    if (mirror && !options_.flip) break;
+    for (const Tensor& part : data_.images.split(kEncodedTogether)) {
+      const Tensor images = from_bytes(mirror ? part.flip(3) : part);
+      latents.push_back(scale_latents(vae.encode(images).mean, vae.config()));
+    }
+  }
+  latents_ = at::cat(latents);
+}
+
+void TextToImageTask::tokenize() {
+  std::vector<Tensor> rows;
+  const auto add = [&](const std::string& text) {
+    rows.push_back(chunk_ids(tokenize_plain(tokenizer_, text).chunks));
+  };
+  for (const auto& caption : data_.captions) add(caption);
+  add("");
+  tokens_ = at::cat(rows).to(options_.device);
+}
+
+/// The config's, else captions from all over the data set.
+void TextToImageTask::choose_prompts() {
+  prompts_ = config_.prompts;
+  const int64_t images = std::ssize(data_.captions);
+  for (int64_t i = 0; prompts_.empty() || (config_.prompts.empty() && i < kPreviewPrompts); ++i)
+    prompts_.push_back(data_.captions[i * images / kPreviewPrompts]);
+}
+
+Tensor TextToImageTask::loss(int64_t step) {
+  const int64_t images = data_.images.size(0);
+  const Tensor chosen = batches_.indices(step);
+  const Tensor views = (chosen + images * batches_.mirrored(step)).to(options_.device);
+  const at::Generator generator = step_generator(options_.seed, 4, step, options_.device);
+  seed_dropout(options_.seed, step);
+  const Tensor captions =
+      drop_labels(chosen.to(options_.device), options_.label_dropout, images, generator);
+  Conditioning conditioning;
+  conditioning.context = networks_.text->encode(tokens_.index_select(0, captions)).context;
+  const auto example = input_perturbed(latents_.index_select(0, views), schedule_, prediction_,
+                                       options_.input_perturbation, generator);
+  const Branch branch{&conditioning, nullptr};
+  Rows rows({&branch, 1}, options_.batch, {.share = true, .training = true});
+  return simple_loss(networks_.unet->forward(example.x, example.timesteps, rows), example.target);
+}
+
+}  // namespace
+
+std::unique_ptr<TrainTask> text_to_image_task(const TrainOptions& options) {
+  return std::make_unique<TextToImageTask>(options);
+}
+
+}  // namespace tiller
