@@ -12,7 +12,7 @@ TEST_F(SingleFiles, ASafetensorsFileGivesTheLatentsOfTheFolder) {
     save_safetensors(folder / (family + ".safetensors"), ldm_tensors(family));
     const std::string how = "--guidance cfg:scale=5 --config " + family;
     const Tensor expected = latents_of(command(family, "--guidance cfg:scale=5"));
-    EXPECT_TRUE(latents_of(command(family + ".safetensors", how)).equal(expected));
+    EXPECT_LT(relative_error(latents_of(command(family + ".safetensors", how)), expected), 1e-5);
   }
 }
 
@@ -23,7 +23,7 @@ TEST_F(SingleFiles, ACkptFileToo) {
   const std::vector<char> pickle = torch::jit::pickle_save(state);
   write("sd1.ckpt", {pickle.begin(), pickle.end()});
   const Tensor expected = latents_of(command("sd1", ""));
-  EXPECT_TRUE(latents_of(command("sd1.ckpt", "--config sd1")).equal(expected));
+  EXPECT_LT(relative_error(latents_of(command("sd1.ckpt", "--config sd1")), expected), 1e-5);
 }
 
 TEST_F(SingleFiles, InfoSaysWhatIsInIt) {
