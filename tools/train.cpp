@@ -114,7 +114,7 @@ Command train_command() {
           .flags = train_flags(),
           .examples = {"tiller train --data cifar10/ --model-config config.json --output run/",
                        "tiller train --data emoji/ --model-config training/configs/emoji.json "
-                       "--output emoji-model/ --balance 0.5 --flip off"},
+                       "--output model/"},
           .run = run_train};
 }
 
