@@ -100,9 +100,14 @@ void check_vae(const Model& model) {
 
 Autoencoder autoencoder_from(Component component, at::ScalarType dtype, at::Device device) {
   Weights weights({std::move(component.tensors), {}}, component.file, dtype, device);
-  Autoencoder vae = autoencoder(component.config, weights, device);
-  vae.parameters = weights.finish();
-  return vae;
+  try {
+    Autoencoder vae = autoencoder(component.config, weights, device);
+    vae.parameters = weights.finish();
+    return vae;
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    throw Error(what.starts_with(component.file) ? what : component.file + ": " + what);
+  }
 }
 
 Model text_to_image_model(Components components, at::ScalarType dtype, at::Device device) {

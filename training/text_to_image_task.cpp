@@ -126,7 +126,7 @@ void TextToImageTask::make_average() {
   average_.image_size = image_size(config_, *vae_);
   average_.text = std::make_shared<TextModel>();
   average_.text->device = options_.device;
-  average_.text->towers.push_back({tokenizer_, *networks.text});
+  average_.text->towers.push_back({"text_encoder", tokenizer_, *networks.text, {}, {}});
 }
 
 /// The mean of each image's distribution: with a weak KL divergence there is little else.

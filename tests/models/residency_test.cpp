@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "models/clip_text.h"
+#include "models/device.h"
 
 namespace tiller {
 namespace {
@@ -34,12 +35,16 @@ TEST(Residency, ReleasedParametersLeaveMemory) {
 }
 
 TEST(Residency, AMoveIsSeenByTheNetwork) {
+  if (!cuda_available()) GTEST_SKIP() << cuda_problem();
   Weights weights(uint64_t{1});
   const Linear layer = take_linear(weights, "layer", 3, 2);
   const NamedTensors parameters = weights.finish();
-  move_to(parameters, at::kMeta);
-  EXPECT_TRUE(layer.weight.is_meta());
-  EXPECT_EQ(layer(at::ones({1, 3}, at::TensorOptions(at::kMeta))).sizes(), at::IntArrayRef({1, 2}));
+  const Tensor x = at::ones({1, 3}), expected = layer(x);
+  move_to(parameters, at::kCUDA);
+  EXPECT_TRUE(layer.weight.is_cuda());
+  EXPECT_TRUE(layer(x.to(at::kCUDA)).to(at::kCPU).allclose(expected));
+  move_to(parameters, at::kCPU);
+  EXPECT_TRUE(layer(x).equal(expected));
 }
 
 }  // namespace
