@@ -86,6 +86,7 @@ bool is_known_global(const std::string& name) {
                                               "torch.Size",
                                               "torch.Tensor",
                                               "torch.device",
+                                              "torch.jit._pickle.restore_type_tag",
                                               "torch.nn.modules.container.ParameterDict",
                                               "torch.nn.parameter.Parameter",
                                               "torch.nn.parameter.Buffer",
@@ -181,7 +182,14 @@ class TensorReader {
     return value.kind == Kind::call && function.kind == Kind::global ? function.text : nothing;
   }
 
-  bool is_dict(const Value& value) const {
+  /// What LibTorch's C++ side wrote with its type beside it, without that.
+  const Value& untagged(const Value& value) const {
+    if (callee(value) != "torch.jit._pickle.restore_type_tag") return value;
+    return at(expect(at(value, 1), Kind::tuple), 0);
+  }
+
+  bool is_dict(const Value& tagged) const {
+    const Value& value = untagged(tagged);
     return value.kind == Kind::dict || callee(value) == "collections.OrderedDict";
   }
 
@@ -251,7 +259,8 @@ class TensorReader {
 
 /// Keys and values of a dict or OrderedDict, the latter's from its arguments too.
 std::vector<std::pair<std::string, const Value*>> entries_of(const TensorReader& reader,
-                                                             const Value& dict) {
+                                                             const Value& tagged) {
+  const Value& dict = reader.untagged(tagged);
   std::vector<std::pair<std::string, const Value*>> entries;
   const auto add = [&](const Value& key, const Value& value) {
     if (key.kind == Kind::text) entries.emplace_back(key.text, &value);

@@ -105,8 +105,9 @@ Autoencoder autoencoder_from(Component component, at::ScalarType dtype, at::Devi
     vae.parameters = weights.finish();
     return vae;
   } catch (const Error& error) {
-    const std::string what = error.what();
-    throw Error(what.starts_with(component.file) ? what : component.file + ": " + what);
+    const std::string message = error.what();
+    if (!message.starts_with("config.json")) throw;
+    throw Error((fs::path(component.file).parent_path() / message).string());
   }
 }
 

@@ -132,7 +132,7 @@ TEST_F(Failure, RecipesThatArent) {
   write_file(folder / "text.png", "no picture");
   expect("generate --from text.png --output b.png", 1, {"text.png"});
   expect("info nowhere", 1, {"nowhere"});
-  expect("info", 2, {"a model, a tensor file or a PNG"});
+  expect("info", 2, {"a model, an adapter, a tensor file or a PNG"});
 }
 
 TEST_F(Failure, RecipesWithForeignNumbers) {

@@ -13,8 +13,14 @@ class AutoencoderTraining : public TrainingRuns {
  protected:
   AutoencoderTraining() {
     for (int i = 0; i < 8; ++i)
-      write("data/" + std::to_string(i) + ".png",
-            png(32 * i % 255, 255 - 30 * i, i % 2 ? 250 : 10));
+      write("data/" + std::to_string(i) + ".png", encode_png(two_colours(i)));
+  }
+
+  /// Normalisation would leave nothing of an image in one colour.
+  static Tensor two_colours(int64_t i) {
+    Tensor image = plain(30 * i, 250 - 30 * i, 10);
+    image.narrow(i % 2 + 1, i / 2 + 1, 3).copy_(plain(250, 30 * i, 200).narrow(i % 2 + 1, 0, 3));
+    return image;
   }
 
   TrainOptions options(const std::string& output) const {

@@ -102,7 +102,6 @@ TEST_F(TextToImageTraining, LearnsWhatTheTextSays) {
   EXPECT_LT(loss_at("run", 5), 0.6 * loss_at("run", 0));
 }
 
-/// Of the network alone, since a UNet that has learnt nothing yet answers zero whatever it reads.
 TEST_F(TextToImageTraining, TheTextEncoderLearnsToo) {
   const auto weights_after = [&](int64_t steps) {
     const std::string name = "run" + std::to_string(steps);
@@ -111,9 +110,11 @@ TEST_F(TextToImageTraining, TheTextEncoderLearnsToo) {
   };
   const auto early = weights_after(2), late = weights_after(6);
   ASSERT_EQ(early.size(), late.size());
-  for (size_t i = 0; i < early.size(); ++i)
-    if (early[i].first.find("k_proj.bias") == std::string::npos)  // softmax ignores it
-      EXPECT_FALSE(early[i].second.equal(late[i].second)) << early[i].first;
+  for (size_t i = 0; i < early.size(); ++i) {
+    const auto& name = early[i].first;
+    const bool unused = name.find("k_proj.bias") != std::string::npos;  // softmax ignores it
+    EXPECT_TRUE(unused || !early[i].second.equal(late[i].second)) << name;
+  }
 }
 
 TEST_F(TextToImageTraining, SavesAPipelineThatLoadsAndSamplesIt) {
