@@ -183,6 +183,13 @@ const std::vector<GuidanceEntry>& guidances() {
   return all;
 }
 
+bool need_empty_prompt(const std::vector<std::string>& texts) {
+  for (const auto& text : texts)
+    for (const auto& part : split_sum(text))
+      if (part != "none" && find_guidance(part.substr(0, part.find(':'))).needs_empty) return true;
+  return false;
+}
+
 std::vector<ChosenGuidance> choose_guidances(const std::vector<std::string>& texts,
                                              const Model& model, const ModelLoader& load) {
   const ModelLoader like_the_first = [&model](const fs::path& path) {

@@ -57,6 +57,10 @@ struct ChosenGuidance {
   std::unique_ptr<Guidance> guidance;
 };
 
+/// Whether one of these guidances needs the conditioning of an empty prompt. Throws UsageError on
+/// an unknown name.
+bool need_empty_prompt(const std::vector<std::string>& texts);
+
 /// Reads "cfg:scale=2 + tpg:scale=3,layers=mid" (each of `texts` may hold several joined by " + ");
 /// "none" adds nothing. A name may come twice: the differences add up. Throws UsageError on an
 /// unknown name, option or layer, when a guidance needs an unconditional branch or text that the

@@ -75,11 +75,12 @@ void add_prompts(const Generation& generation, std::span<const ImageSpec> images
                                    ? time_ids(generation, count, text.negative_aesthetic_score)
                                    : batch.positive.time_ids;
   }
+  if (generation.model.guidance_channels)
+    batch.positive.guidance = batch.negative->guidance = guidance_embedding(generation, count);
+  if (!generation.prompts.empty.context.defined()) return;
   batch.empty = text_conditioning({images.size(), &generation.prompts.empty});
   batch.empty->time_ids = batch.negative->time_ids;
-  if (generation.model.guidance_channels)
-    batch.positive.guidance = batch.negative->guidance = batch.empty->guidance =
-        guidance_embedding(generation, count);
+  batch.empty->guidance = batch.negative->guidance;
 }
 
 void require_finite(const PromptStates& states, const std::string& dtype) {
@@ -111,9 +112,12 @@ PromptTable encode_prompts(const Generation& generation) {
     if (!table.positive.contains(prompt)) table.positive[prompt] = encoded(prompt, options);
   PromptOptions others = options;
   if (text.plain) others.clip_skip = 0;  // diffusers skips layers for the positive prompt only
-  table.negative = encoded(text.negative, others);
-  table.empty = text.negative.empty() ? table.negative : encoded("", others);
-  if (model.zero_negative && !text.negative_given) table.negative = zeros_like(table.negative);
+  table.negative = model.zero_negative && !text.negative_given
+                       ? zeros_like(table.positive.begin()->second)
+                       : encoded(text.negative, others);
+  const GenerateRequest& request = generation.request;
+  if (need_empty_prompt(request.guidances) || need_empty_prompt(request.compare))
+    table.empty = encoded("", others);
   return table;
 }
 

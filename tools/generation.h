@@ -12,7 +12,7 @@ namespace tiller {
 struct PromptTable {
   std::map<std::string, PromptStates> positive;
   PromptStates negative;
-  PromptStates empty;  ///< Of the empty prompt.
+  PromptStates empty;  ///< Of the empty prompt; undefined: no guidance needs it.
 };
 
 /// A request made ready: the model loaded, names resolved and everything checked.

@@ -26,6 +26,22 @@ class Controls : public Pipelines {
                                  .contiguous());
   }
 
+  /// Latents with and without sharing are equal, and the operations unshared are counted right.
+  /// Returns both reports.
+  std::pair<Json, Json> expect_sharing_is_exact(const std::string& flags) const {
+    const auto run = [&](const std::string& more) {
+      const Result result = tiller(command("sd1", flags + more + " --json"));
+      EXPECT_EQ(result.code, 0) << result.err;
+      return result.code ? Json() : Json::parse(result.out);
+    };
+    const Json shared = run("");
+    const Tensor expected = latents("x.safetensors");
+    const Json separate = run(" --share off");
+    EXPECT_LT(relative_error(latents("x.safetensors"), expected), 1e-5);
+    EXPECT_NEAR(double(shared.at("flops_unshared")) / double(separate.at("flops")), 1, 1e-9);
+    return {shared, separate};
+  }
+
   void make_control_net(const std::string& path, const Json& config) const {
     make_part(path, config, [](const Json& c, Weights& w) { ControlNet(c, w); });
   }
@@ -81,17 +97,8 @@ TEST_F(Controls, EveryKindOfGuidanceGivesTheSameSharedOrNot) {
   for (const std::string guidance : {"tpg:scale=3,layers=down", "pag:layers=mid", "slg:layers=d0",
                                      "sag", "nag", "tsg", "asag", "swg", "icg"}) {
     SCOPED_TRACE(guidance);
-    const auto run = [&](const std::string& more) {
-      const Result result = tiller(command("sd1", flags + guidance + more + " --json"));
-      EXPECT_EQ(result.code, 0) << result.err;
-      return result.code ? Json() : Json::parse(result.out);
-    };
-    const Json shared = run("");
-    const Tensor expected = latents("x.safetensors");
-    const Json separate = run(" --share off");
-    EXPECT_LT(relative_error(latents("x.safetensors"), expected), 1e-5);
+    const auto [shared, separate] = expect_sharing_is_exact(flags + guidance);
     EXPECT_LT(shared.at("flops"), separate.at("flops"));
-    EXPECT_NEAR(double(shared.at("flops_unshared")) / double(separate.at("flops")), 1, 1e-9);
   }
 }
 
@@ -227,16 +234,7 @@ TEST_F(IpAdapters, EveryKindOfGuidanceGivesTheSameSharedOrNot) {
       "--guidance cfg:scale=4 --steps 3 --sampler ddim --guidance ";
   for (const std::string guidance : {"tpg:scale=3,layers=down", "pag:layers=mid", "nag", "swg"}) {
     SCOPED_TRACE(guidance);
-    const auto run = [&](const std::string& more) {
-      const Result result = tiller(command("sd1", flags + guidance + more + " --json"));
-      EXPECT_EQ(result.code, 0) << result.err;
-      return result.code ? Json() : Json::parse(result.out);
-    };
-    const Json shared = run("");
-    const Tensor expected = latents("x.safetensors");
-    const Json separate = run(" --share off");
-    EXPECT_LT(relative_error(latents("x.safetensors"), expected), 1e-5);
-    EXPECT_NEAR(double(shared.at("flops_unshared")) / double(separate.at("flops")), 1, 1e-9);
+    expect_sharing_is_exact(flags + guidance);
   }
 }
 
