@@ -22,7 +22,9 @@ namespace tiller {
   X(pndm)                  \
   X(lms)                   \
   X(lcm)                   \
-  X(tcd)
+  X(tcd)                   \
+  X(bdia)                  \
+  X(bdia_edm)
 
 #define TILLER_DECLARE(name) Sampler name##_sampler();
 TILLER_SAMPLERS(TILLER_DECLARE)

@@ -1,5 +1,6 @@
 #pragma once
 #include "io/options.h"
+#include "samplers/inversion.h"
 #include "samplers/samplers.h"
 
 namespace tiller {
@@ -17,6 +18,7 @@ struct Sampler {
   /// x: noise times the trajectory's initial_scale, (B, C, H, W).
   Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const Options&, NoiseSource&,
                 const Observer&);
+  Inverse inverse = {};  ///< Without functions: it can't be run backwards.
 };
 
 /// All samplers, in the order in which they are listed.

@@ -103,6 +103,7 @@ Trajectory through_timesteps(const NoiseSchedule& schedule, const std::vector<do
   trajectory.levels.push_back(level_of_abar(final_abar, 0, static_cast<int>(timesteps.size())));
   trajectory.timestep_of = network_timestep_of(schedule);
   trajectory.level_at = level_function(schedule);
+  trajectory.cleanest = level_of_abar(schedule.alphas_cumprod.front());
   return trajectory;
 }
 
@@ -140,6 +141,7 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
   Trajectory trajectory = custom_trajectory(sigmas, network_timestep_of(schedule));
   for (size_t i = 0; i < timesteps.size(); ++i)
     trajectory.levels[i].timestep = schedule.network_timestep(timesteps[i]);
+  trajectory.cleanest = {1, table.front()};
   if (config.spacing == Spacing::leading || !config.respacing.empty())
     trajectory.initial_scale = std::hypot(sigmas.front(), 1);
   return trajectory;
@@ -164,6 +166,7 @@ Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig
                                              static_cast<int>(sigmas.size())));
   trajectory.timestep_of = network_timestep_of(schedule);
   trajectory.level_at = level_function(schedule);
+  trajectory.cleanest = level_of_abar(schedule.alphas_cumprod.front());
   return trajectory;
 }
 
@@ -188,6 +191,8 @@ Trajectory custom_trajectory(const std::vector<double>& sigmas,
   for (double sigma : sigmas)
     trajectory.levels.push_back(
         {1, sigma, sigma > 0 ? timestep_of(sigma) : 0, static_cast<int>(trajectory.levels.size())});
+  for (const auto& level : trajectory.levels)
+    if (level.sigma > 0) trajectory.cleanest = level;
   trajectory.initial_scale = sigmas.front();
   trajectory.timestep_of = std::move(timestep_of);
   return trajectory;

@@ -24,6 +24,7 @@ struct Trajectory {
   /// Steps left out at the start (from_strength): solvers that lower their order in short runs
   /// count them, as diffusers does.
   int skipped_steps = 0;
+  NoiseLevel cleanest;       ///< Of those with noise that the network knows (custom: that occur).
   double highest_sigma = 0;  ///< sigma / alpha where the first of these began, 0: none left out.
 
   int steps() const { return static_cast<int>(levels.size()) - 1; }
