@@ -1,0 +1,58 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tiller {
+using at::Tensor;
+
+/// Text as it may stand between tags and in attributes: markup characters escaped, control
+/// characters left out.
+std::string html_escaped(const std::string& text);
+
+/// An image with a line of text below.
+struct HtmlFigure {
+  Tensor image;  ///< (3, H, W) uint8.
+  std::string caption;
+};
+
+/// A cell of a table: text, or an image.
+struct HtmlCell {
+  std::string text;
+  std::optional<double> number = {};  ///< What it is sorted by, and stands to the right; else text.
+  Tensor image = {};                  ///< (3, H, W) uint8, in place of the text.
+};
+
+struct HtmlTable {
+  std::vector<std::string> header;
+  std::vector<std::vector<HtmlCell>> rows;
+  std::string caption = {};
+  bool sortable = true;  ///< A click on a column's header sorts by it.
+};
+
+/// A page that is one file: images, style and script are inside, and nothing is fetched from
+/// anywhere. Readable on paper, on small screens and in the dark. All texts are escaped.
+class HtmlPage {
+ public:
+  explicit HtmlPage(const std::string& title);
+
+  void heading(const std::string& text);
+  void paragraph(const std::string& text);
+  /// Text in a fixed-width font with a box around it, such as a command.
+  void code(const std::string& text);
+  void table(const HtmlTable&);
+  /// Images side by side, as many as fit. Small ones are enlarged by whole factors, without blur.
+  void figures(const std::vector<HtmlFigure>&);
+  /// Names and values, one a line.
+  void list(const std::vector<std::pair<std::string, std::string>>& entries);
+
+  /// The whole page. The same content gives the same bytes.
+  std::string text() const;
+
+ private:
+  std::string title_, body_;
+};
+
+}  // namespace tiller
