@@ -124,7 +124,7 @@ std::string html_escaped(const std::string& text) {
       escaped += "&quot;";
     else if (c == '\'')
       escaped += "&#39;";
-    else if (static_cast<unsigned char>(c) >= ' ' || c == '\n' || c == '\t')
+    else if ((static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) || c == '\n' || c == '\t')
       escaped += c;
   }
   return escaped;
