@@ -27,7 +27,7 @@ struct Entry {
   }
   const Json& at(const std::string& key) const {
     const auto found = json.find(key);
-    if (found == json.end()) refuse(key, nullptr, "it");
+    if (found == json.end()) refuse(key, nullptr, "a value");
     return *found;
   }
   std::string text(const std::string& key) const {

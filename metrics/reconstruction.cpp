@@ -64,7 +64,7 @@ double ssim(const Tensor& a, const Tensor& b, double range) {
 
 Tensor outside(const Tensor& image, const Tensor& mask) { return image * (1 - mask); }
 
-Moments moments(const Tensor& x) {
+NoiseMoments noise_moments(const Tensor& x) {
   const Tensor values = on_cpu(x);
   const double mean = values.mean().item<double>();
   const Tensor squares = (values - mean).square();

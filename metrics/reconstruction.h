@@ -27,10 +27,10 @@ double ssim(const Tensor& a, const Tensor& b, double range);
 Tensor outside(const Tensor& image, const Tensor& mask);
 
 /// How far a noise latent is from noise, whose std is 1 and whose kurtosis is 3.
-struct Moments {
+struct NoiseMoments {
   double mean, std;  ///< Of the population (divided by N).
   double kurtosis;   ///< E (x - mean)^4 / std^4.
 };
-Moments moments(const Tensor& x);
+NoiseMoments noise_moments(const Tensor& x);
 
 }  // namespace tiller

@@ -74,7 +74,7 @@ TEST(Reconstruction, MaxErrorFindsOneValue) {
 
 TEST(Reconstruction, MomentsEqualScipy) {
   const Tensor x = formula_tensor("moments", {4000}).to(at::kDouble);
-  const Moments got = moments(x + 0.25 * x.pow(3));
+  const NoiseMoments got = noise_moments(x + 0.25 * x.pow(3));
   const Json& expected = reference().at("moments");
   EXPECT_NEAR(got.mean, expected.at("mean"), 1e-12);
   EXPECT_NEAR(got.std, expected.at("std"), 1e-12);
