@@ -25,7 +25,8 @@ NamedTensors weights_of(const std::string& net, bool own) {
   for (size_t i = 0; i < test.at("names").size(); ++i) {
     const std::string name = test.at("names").at(i), plain = trunk_name(name);
     const auto shape = test.at("shapes").at(i).get<std::vector<int64_t>>();
-    tensors.emplace_back(own ? name : plain, formula_weight(plain, shape));
+    const Tensor weight = formula_weight(plain, shape);
+    tensors.emplace_back(own ? name : plain, plain.starts_with("lin") ? weight.abs() : weight);
   }
   return tensors;
 }

@@ -18,7 +18,9 @@ class ClipFolder : public testing::Test {
     write_file(folder / "vocab.json", fixture("pipelines.json").at("letters").dump());
     write_file(folder / "merges.txt", "#version: 0.2\n");
     write_file(folder / "tokenizer_config.json", R"({"model_max_length": 77})");
-    save_safetensors(folder / "model.safetensors", formula_tensors(clip.at("shapes")));
+    NamedTensors tensors = formula_tensors(clip.at("shapes"));
+    tensors.emplace_back("logit_scale", at::scalar_tensor(4.6, at::kFloat));
+    save_safetensors(folder / "model.safetensors", tensors);
   }
   void TearDown() override { fs::remove_all(folder); }
 

@@ -80,6 +80,7 @@ def perceptual():
         module = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
         names = [name for name in module.state_dict() if not name.startswith(("lins.", "scaling_layer."))]
         state = {name: formula.weight(trunk_name(name), tuple(module.state_dict()[name].shape)) for name in names}
+        state = {name: value.abs() if name.startswith("lin") else value for name, value in state.items()}  # heads aren't negative
         module.load_state_dict(state, strict=False)
         with torch.no_grad():
             value = module(a / 127.5 - 1, b / 127.5 - 1).item()
@@ -113,7 +114,7 @@ def clip():
             out = model(input_ids=ids.input_ids, attention_mask=ids.attention_mask, pixel_values=pixels)
         cosine = F.cosine_similarity(out.image_embeds.double(), out.text_embeds.double()).item()
         cases.append({"text": text, "name": name, "height": height, "width": width, "score": 100 * cosine})
-    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items() if value.dim()}
     return {"config": config, "shapes": shapes, "cases": cases}
 
 
