@@ -107,7 +107,7 @@ def clip():
         (folder / "merges.txt").write_text("#version: 0.2\n")
         tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
     cases = []
-    for text, name, height, width in (("a red fox", "clip 1", 40, 33), ("an empty street at night", "clip 2", 32, 32)):
+    for text, name, height, width in (("a red fox", "clip 1", 96, 64), ("an empty street at night", "clip 2", 32, 32)):
         ids = tokenizer(text, return_tensors="pt", padding="max_length", max_length=77, truncation=True)
         pixels = processor(image(name, height, width), return_tensors="pt").pixel_values
         with torch.no_grad():
