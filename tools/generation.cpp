@@ -107,7 +107,7 @@ void choose_sampler(Generation& generation) {
 }
 
 /// Samplers read their options as they start: a run of no steps finds what is wrong with them.
-void check_sampler_options(const Generation& generation) {
+void start_sampler(const Generation& generation) {
   Trajectory none = generation.trajectory;
   none.levels.resize(1);
   none.landings.clear();
@@ -115,6 +115,14 @@ void check_sampler_options(const Generation& generation) {
   const Denoiser never = [](const Tensor&, const NoiseLevel&) { return Prediction{}; };
   generation.sampler->run(never, at::zeros({1, 1, 1, 1}), none, generation.sampler_options, noise,
                           {});
+}
+
+void require_sampler_options(const Generation& generation) {
+  try {
+    start_sampler(generation);
+  } catch (const UsageError& error) {
+    throw UsageError("sampler " + generation.sampler->name + ": " + error.what());
+  }
 }
 
 }  // namespace
@@ -148,12 +156,14 @@ Generation prepare(GenerateRequest request) {
   generation.controls = load_controls(generation);
   drop_text_encoders(generation);
   use_unet(generation);
-  try {
-    check_sampler_options(generation);
-  } catch (const UsageError& error) {
-    throw UsageError("sampler " + generation.sampler->name + ": " + error.what());
-  }
+  require_sampler_options(generation);
   return generation;
+}
+
+void use_sampler(Generation& generation, const std::string& sampler) {
+  generation.request.sampler = sampler;
+  choose_sampler(generation);
+  require_sampler_options(generation);
 }
 
 }  // namespace tiller

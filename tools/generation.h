@@ -37,6 +37,9 @@ struct Generation {
 
 /// Loads the model and checks the request against it. Throws UsageError or Error.
 Generation prepare(GenerateRequest);
+/// Puts another sampler, "NAME:key=value,...", in the place of the one that the request names.
+/// Throws UsageError.
+void use_sampler(Generation&, const std::string& sampler);
 
 /// Height and width of what the network works on.
 ImageSize latent_size(const Generation&);
