@@ -31,7 +31,8 @@ std::vector<int64_t> labels_of_classes(const fs::path& path, const Dataset& data
 int64_t numbered_label(const fs::path& path, int64_t label, const Model& model) {
   if (label < model.classes) return label;
   throw Error(path.string() + ": got class " + std::to_string(label) + ", expected 0 to " +
-              std::to_string(model.classes - 1) + " as the model knows. --class gives one for all.");
+              std::to_string(model.classes - 1) +
+              " as the model knows. --class gives one for all.");
 }
 
 void tell_labels(const fs::path& path, const Dataset& data, const Model& model,

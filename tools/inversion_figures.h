@@ -9,7 +9,7 @@ namespace tiller {
 struct InversionFigures {
   static constexpr double none = std::numeric_limits<double>::quiet_NaN();
   double latent_mse = none, latent_max = none;
-  double bit_equal = none;  ///< 1 or 0.
+  double bit_equal = none;                                          ///< 1 or 0.
   double image_mse = none, psnr = none, ssim = none, lpips = none;  ///< On values of 0 to 1.
   double noise_std = none, noise_kurtosis = none;
   double evaluations = none;  ///< Of the network, in both directions.

@@ -1,0 +1,9 @@
+#pragma once
+#include "tools/command.h"
+
+namespace tiller {
+
+/// `tiller evaluate --task inversion`: every method takes every image to noise and back.
+int evaluate_inversion(const Flags&);
+
+}  // namespace tiller

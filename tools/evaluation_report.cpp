@@ -1,0 +1,204 @@
+#include "tools/evaluation_report.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "io/error.h"
+#include "io/html.h"
+#include "io/image.h"
+#include "io/resample.h"
+#include "tools/table.h"
+
+namespace tiller {
+namespace {
+
+constexpr double shown_difference = 8;  ///< How much differences are brightened.
+constexpr int64_t shown_side = 256;     ///< Larger pictures are shrunk for the page.
+
+std::string number(double value, const char* format = "%.4g") {
+  if (std::isnan(value)) return "-";
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, format, value);
+  return buffer;
+}
+
+/// Columns that hold a figure of any method.
+std::vector<FigureColumn> filled_columns(const InversionReport& report) {
+  std::vector<FigureColumn> columns;
+  for (const auto& column : figure_columns())
+    for (const auto& method : report.methods)
+      if (!std::isnan(aggregate(method, column))) {
+        columns.push_back(column);
+        break;
+      }
+  return columns;
+}
+
+/// What went wrong with images of a method; "": nothing.
+std::string trouble_of(const MethodFigures& method) {
+  for (const auto& image : method.images)
+    if (!image.failure.empty())
+      return std::to_string(failures(method)) + " of " + std::to_string(method.images.size()) +
+             " images failed, the first: " + image.failure;
+  return "";
+}
+
+/// Notes on methods that failed or were left out.
+std::vector<std::string> notes_of(const InversionReport& report) {
+  std::vector<std::string> notes;
+  for (const auto& method : report.methods)
+    if (const auto trouble = trouble_of(method); !trouble.empty())
+      notes.push_back(method.method + ": " + trouble);
+  for (const auto& [method, reason] : report.left_out)
+    notes.push_back(method + ": left out: " + reason);
+  return notes;
+}
+
+/// A field of a CSV file, quoted where it must be.
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == text.npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+std::string csv_of(const InversionReport& report) {
+  std::string csv = "method,images,failed";
+  for (const auto& column : figure_columns()) csv += "," + column.key;
+  csv += "\n";
+  for (const auto& method : report.methods) {
+    csv += csv_field(method.method) + "," + std::to_string(method.images.size()) + "," +
+           std::to_string(failures(method));
+    for (const auto& column : figure_columns()) {
+      const double value = aggregate(method, column);
+      csv += "," + (std::isnan(value) ? "" : number(value, "%.10g"));
+    }
+    csv += "\n";
+  }
+  return csv;
+}
+
+HtmlTable html_table(const InversionReport& report) {
+  const auto columns = filled_columns(report);
+  HtmlTable table;
+  table.header = {"method"};
+  for (const auto& column : columns) table.header.push_back(column.title);
+  for (const auto& method : report.methods) {
+    std::vector<HtmlCell> row = {{method.method}};
+    for (const auto& column : columns) {
+      const double value = aggregate(method, column);
+      row.push_back({number(value), value});
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+/// As the page shows it.
+Tensor shown(const Tensor& image) {
+  const int64_t height = image.size(1), width = image.size(2), side = std::max(height, width);
+  if (side <= shown_side) return image;
+  const auto shrunk = [&](int64_t n) { return std::max<int64_t>(1, n * shown_side / side); };
+  return resample_bicubic(image, shrunk(height), shrunk(width));
+}
+
+Tensor brightened_difference(const Tensor& a, const Tensor& b) {
+  return ((a.to(at::kFloat) - b.to(at::kFloat)).abs() * shown_difference)
+      .clamp(0, 255)
+      .to(at::kByte);
+}
+
+/// Of one image: the original and what each method made of it, below it the differences.
+HtmlTable picture_table(const InversionReport& report, const EvaluationData& data, int64_t image) {
+  HtmlTable table{.header = {"original"}, .rows = {}, .caption = {}, .sortable = false};
+  const std::string subject = data.names[image];
+  table.caption = subject;
+  const Tensor original = data.images[image];
+  std::vector<HtmlCell> pictures = {{subject, {}, shown(original)}},
+                        differences = {{"difference x8"}};
+  for (const auto& method : report.methods) {
+    const std::string file = image < std::ssize(method.pictures) ? method.pictures[image] : "";
+    const double psnr = method.images[image].psnr;
+    table.header.push_back(method.method + (std::isnan(psnr) ? "" : ", " + number(psnr) + " dB"));
+    if (file.empty()) {
+      pictures.push_back({"failed"});
+      differences.push_back({""});
+      continue;
+    }
+    const Tensor made = read_image(report.folder / file);
+    pictures.push_back({subject + " by " + method.method, {}, shown(made)});
+    differences.push_back(
+        {"difference by " + method.method, {}, shown(brightened_difference(original, made))});
+  }
+  table.rows = {std::move(pictures), std::move(differences)};
+  return table;
+}
+
+std::string plain(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+std::string page_of(const InversionReport& report, const EvaluationData& data, int64_t pictures) {
+  HtmlPage page("Inversion, method by method");
+  page.paragraph("Each method takes every image to noise and back with the same network. " +
+                 std::to_string(data.images.size(0)) + " images.");
+  page.table(html_table(report));
+  for (const auto& note : notes_of(report)) page.paragraph(note);
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const auto& column : filled_columns(report))
+    entries.emplace_back(column.title, column.meaning);
+  page.heading("Columns");
+  page.list(entries);
+  entries.clear();
+  for (const auto& [key, value] : report.recipe.items()) entries.emplace_back(key, plain(value));
+  page.heading("Run");
+  page.list(entries);
+  if (pictures > 0) page.heading("Pictures");
+  for (int64_t i = 0; i < std::min(pictures, data.images.size(0)); ++i)
+    page.table(picture_table(report, data, i));
+  return page.text();
+}
+
+}  // namespace
+
+Json report_json(const InversionReport& report) {
+  Json methods = Json::array(), left_out = Json::array();
+  for (const auto& method : report.methods) {
+    Json entry = {
+        {"method", method.method}, {"images", method.images.size()}, {"failed", failures(method)}};
+    for (const auto& column : figure_columns()) {
+      const double value = aggregate(method, column);
+      entry[column.key] = std::isfinite(value) ? Json(value) : Json(nullptr);
+    }
+    if (const auto trouble = trouble_of(method); !trouble.empty()) entry["trouble"] = trouble;
+    methods.push_back(std::move(entry));
+  }
+  for (const auto& [method, reason] : report.left_out)
+    left_out.push_back({{"method", method}, {"reason", reason}});
+  return {{"task", "inversion"},
+          {"recipe", report.recipe},
+          {"methods", methods},
+          {"left_out", left_out}};
+}
+
+std::string report_table(const InversionReport& report) {
+  const auto columns = filled_columns(report);
+  std::vector<std::vector<std::string>> rows = {{"method"}};
+  for (const auto& column : columns) rows[0].push_back(column.title);
+  for (const auto& method : report.methods) {
+    rows.push_back({method.method});
+    for (const auto& column : columns) rows.back().push_back(number(aggregate(method, column)));
+  }
+  std::string text = table(rows);
+  for (const auto& note : notes_of(report)) text += note + "\n";
+  return text;
+}
+
+void write_report(const InversionReport& report, const EvaluationData& data, int64_t pictures) {
+  write_file(report.folder / "results.json", report_json(report).dump(2) + "\n");
+  write_file(report.folder / "results.csv", csv_of(report));
+  write_file(report.folder / "index.html", page_of(report, data, pictures));
+}
+
+}  // namespace tiller
