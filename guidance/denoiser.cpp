@@ -78,7 +78,7 @@ class GuidedDenoiser {
   GuidedBatch conditionings_at(const NoiseLevel& level) const {
     GuidedBatch now = batch_;
     const auto keep = [&](Conditioning& conditioning) {
-      conditioning.controls = acting(conditioning.controls, level.step, batch_.steps);
+      conditioning.controls = acting(conditioning.controls, step_of(level), batch_.steps);
     };
     keep(now.positive);
     if (now.negative) keep(*now.negative);
@@ -104,15 +104,19 @@ class GuidedDenoiser {
     return step;
   }
 
+  /// The step that a level belongs to: the end of a run, which inversion asks about, to its last.
+  int step_of(const NoiseLevel& level) const { return std::min(level.step, batch_.steps - 1); }
+
   /// Which guidances act at a level. All evaluations of a step follow its first one, whose sigma
   /// decides.
   std::vector<bool> active_at(const NoiseLevel& level) const {
     if (decided_step_ == level.step) return active_;
     const double sigma = level.sigma / level.alpha;
     active_.clear();
+    const int now = step_of(level);
     for (const auto& chosen : guidances_)
-      active_.push_back(int(chosen.from * batch_.steps) <= level.step &&
-                        level.step < int(chosen.to * batch_.steps) && chosen.sigma_to < sigma &&
+      active_.push_back(int(chosen.from * batch_.steps) <= now &&
+                        now < int(chosen.to * batch_.steps) && chosen.sigma_to < sigma &&
                         sigma <= chosen.sigma_from);
     decided_step_ = level.step;
     return active_;

@@ -13,6 +13,7 @@ namespace tiller {
 /// One line a subcommand: X(name) lists what `Command name_command()` in its own file returns.
 #define TILLER_COMMANDS(X) \
   X(generate)              \
+  X(invert)                \
   X(train)                 \
   X(info)                  \
   X(list)
