@@ -61,6 +61,24 @@ class GuidedDenoiser {
   }
 
  private:
+  /// Throws Error unless the second half of the images has the seeds of the first: tokens that
+  /// guidance shuffles stay together then.
+  void require_pairs() const {
+    const auto& seeds = batch_.seeds;
+    const auto half = seeds.begin() + std::ptrdiff_t(seeds.size() / 2);
+    if (seeds.size() % 2 || !std::equal(seeds.begin(), half, half))
+      throw Error("seeds: got images that are no pairs, expected each edit's to be its source's.");
+  }
+
+  /// Whether the edits' control acts in a branch: not in other networks or on parts of the image.
+  bool is_controlled(const GuidanceStep& step, const Request& request) const {
+    if (!batch_.control || request.network) return false;
+    if (request.input.defined() && request.input.sizes() != step.x.sizes()) return false;
+    const Conditioning& own = *request.branch.conditioning;
+    return batch_.control->in_all_branches() ||
+           (own.context.is_same(step.positive->context) && own.label.is_same(step.positive->label));
+  }
+
   void check(const ChosenGuidance& chosen) const {
     if (int(chosen.from * batch_.steps) >= int(chosen.to * batch_.steps))
       throw UsageError("guidance " + chosen.text +
@@ -104,24 +122,6 @@ class GuidedDenoiser {
     for (size_t i = 0; i < guidances_.size(); ++i)
       step.asks_negative |= active[i] && guidances_[i].entry->needs_negative;
     return step;
-  }
-
-  /// Throws Error unless the second half of the images has the seeds of the first: tokens that
-  /// guidance shuffles stay together then.
-  void require_pairs() const {
-    const auto& seeds = batch_.seeds;
-    const auto half = seeds.begin() + std::ptrdiff_t(seeds.size() / 2);
-    if (seeds.size() % 2 || !std::equal(seeds.begin(), half, half))
-      throw Error("seeds: got images that are no pairs, expected each edit's to be its source's.");
-  }
-
-  /// Whether the edits' control acts in a branch: not in other networks or on parts of the image.
-  bool is_controlled(const GuidanceStep& step, const Request& request) const {
-    if (!batch_.control || request.network) return false;
-    if (request.input.defined() && request.input.sizes() != step.x.sizes()) return false;
-    const Conditioning& own = *request.branch.conditioning;
-    return batch_.control->in_all_branches() ||
-           (own.context.is_same(step.positive->context) && own.label.is_same(step.positive->label));
   }
 
   /// Which guidances act at a level. All evaluations of a step follow its first one, whose sigma
