@@ -129,7 +129,7 @@ int edit(const Flags& flags) {
 }
 
 std::vector<Flag> edit_flags() {
-  static const std::set<std::string> others = {"count",      "compare", "batch",
+  static const std::set<std::string> others = {"count",      "compare", "batch",   "prompt-file",
                                                "init-image", "mask",    "strength"};
   std::vector<Flag> flags = {
       {"image", "FILE", "the image to change"},
@@ -138,14 +138,22 @@ std::vector<Flag> edit_flags() {
       {"edit-model", "DIR|FILE", "another model to draw the edit with"},
       {"edit-guidance", "NAME[:key=value,...]", "to draw the edit with; default: --guidance",
        Flag::rare},
-      {"edit-from", "X", "share of the steps that are undone; default 0.8, with a control 1"},
+      {"edit-from", "X", "share of the steps undone; default 0.8, with a control 1"},
       {"edit-control", "NAME[:key=value,...]", "what stays; `tiller list edit-controls`"},
       {"edit-word", "WORD=WEIGHT", "repeats: how much attention p2p gives a word"},
       {"blend-mask", "FILE", "change the image only where this one is white"},
       {"blend-word", "WORD", "repeats: change it only where this word of either prompt lies"},
       {"blend-threshold", "X", "share of the word's greatest attention; default 0.3", Flag::rare}};
+  static const std::map<std::string, Flag> own_words = {
+      {"class", {"class", "NAME", "what the image shows, by name or index"}},
+      {"prompt", {"prompt", "TEXT", "what the image shows"}},
+      {"seed", {"seed", "N", "of guidances that draw numbers; default 0"}},
+      {"steps", {"steps", "N", "of the whole schedule; default 50"}},
+      {"sampler", {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}}};
   for (Flag flag : request_flags()) {
     if (others.contains(flag.name)) continue;
+    if (const auto found = own_words.find(flag.name); found != own_words.end())
+      flag = found->second;
     if (flag.name.starts_with("control") || flag.name == "ip-adapter") flag.use = Flag::rare;
     flags.push_back(flag);
   }
@@ -167,7 +175,7 @@ Command edit_command() {
           .operand = "",
           .flags = edit_flags(),
           .examples = {"tiller edit --image cat.png --class cat --edit-class dog",
-                       "tiller edit --model sd15/ --image cat.png --prompt 'a cat' --edit-prompt "
+                       "tiller edit --model sd/ --image cat.png --prompt 'a cat' --edit-prompt "
                        "'a fox' --edit-control p2p"},
           .run = edit};
 }

@@ -56,7 +56,7 @@ Tensor comparison(const Editing& editing, const EditOutcome& outcome) {
   GridLabels labels;
   for (const auto& [name, image] : panels(editing, outcome)) {
     images.push_back(image);
-    labels.columns.push_back(name);
+    labels.columns.push_back(name.substr(0, name.find(':')));
   }
   return image_grid(at::stack(images), int64_t(images.size()), labels);
 }

@@ -156,6 +156,39 @@ InversionState twice(const InversionState& state) {
   return joined({row, row});
 }
 
+/// Source and edit in one batch.
+void regenerate_beside(Editing& editing, const InversionState& noise,
+                       const std::function<void(int64_t)>& advance, EditedLatents& result) {
+  const Companions companions(editing);
+  const InvertOptions options{.verify = Verify::off,
+                              .arrange = [&](GuidedBatch& batch) { companions.arrange(batch); }};
+  const std::vector<ImageSpec> images = {editing.before, editing.after};
+  const auto watch = [&](const StepReport& report) {
+    companions.blend(report);
+    advance(2);
+  };
+  const Tensor both = regenerate_latents(editing.source, editing.guidances, images, twice(noise),
+                                         options, result.cost, watch)
+                          .latents;
+  result.reconstructed = both.narrow(0, 0, 1);
+  result.edited = both.narrow(0, 1, 1);
+}
+
+void regenerate_alone(Editing& editing, InversionState noise,
+                      const std::function<void(int64_t)>& advance, EditedLatents& result) {
+  const InvertOptions options{.verify = Verify::off};
+  const auto watch = [&](const StepReport&) { advance(1); };
+  if (editing.request.reconstruct)
+    result.reconstructed =
+        regenerate_latents(editing.source, editing.guidances, {&editing.before, 1}, noise, options,
+                           result.cost, watch)
+            .latents;
+  result.edited =
+      regenerate_latents(editing.regenerates(), editing.regenerating_guidances(),
+                         {&editing.after, 1}, std::move(noise), options, result.cost, watch)
+          .latents;
+}
+
 }  // namespace
 
 std::unique_ptr<Editing> prepare_editing(GenerateRequest request, EditRequest edit,
@@ -195,43 +228,21 @@ int64_t step_count(const Editing& editing) {
 EditedLatents edit_latents(Editing& editing, const Tensor& latents, Verify verify,
                            const std::function<void(int64_t)>& advance) {
   const Generation& source = editing.source;
-  EditedLatents result;
   const int64_t rows = editing.paired() ? 2 : 1;
-  const std::vector<ImageSpec> alike(size_t(rows), editing.before);
-  const auto watch = [&](const StepReport&) { advance(rows); };
-  const auto controlled = [&](GuidedBatch& batch) {
-    if (editing.control) batch.control = editing.control->control;
-  };
+  EditedLatents result;
+  const InvertOptions options{
+      .until = editing.until, .verify = verify, .arrange = [&](GuidedBatch& batch) {
+        if (editing.control) batch.control = editing.control->control;
+      }};
   InversionState noise = invert_latents(
-      source, editing.guidances, alike,
-      {.level = source.trajectory.steps(), .latents = latents.repeat({rows, 1, 1, 1})},
-      {.until = editing.until, .verify = verify, .arrange = controlled}, result.cost, watch);
+      source, editing.guidances, std::vector<ImageSpec>(size_t(rows), editing.before),
+      {.level = source.trajectory.steps(), .latents = latents.repeat({rows, 1, 1, 1})}, options,
+      result.cost, [&](const StepReport&) { advance(rows); });
   result.start = as_stored(latents, noise);
-  if (editing.paired()) {
-    const Companions companions(editing);
-    const InvertOptions options{.verify = Verify::off,
-                                .arrange = [&](GuidedBatch& batch) { companions.arrange(batch); }};
-    const std::vector<ImageSpec> images = {editing.before, editing.after};
-    const Tensor both =
-        regenerate_latents(source, editing.guidances, images, twice(noise), options, result.cost,
-                           [&](const StepReport& report) {
-                             companions.blend(report);
-                             advance(rows);
-                           })
-            .latents;
-    result.reconstructed = both.narrow(0, 0, 1);
-    result.edited = both.narrow(0, 1, 1);
-    return result;
-  }
-  const InvertOptions options{.verify = Verify::off};
-  if (editing.request.reconstruct)
-    result.reconstructed =
-        regenerate_latents(source, editing.guidances, alike, noise, options, result.cost, watch)
-            .latents;
-  result.edited =
-      regenerate_latents(editing.regenerates(), editing.regenerating_guidances(),
-                         {&editing.after, 1}, std::move(noise), options, result.cost, watch)
-          .latents;
+  if (editing.paired())
+    regenerate_beside(editing, noise, advance, result);
+  else
+    regenerate_alone(editing, std::move(noise), advance, result);
   return result;
 }
 
