@@ -46,6 +46,7 @@ class GuidedDenoiser {
       if (active[i]) dialogues.push_back({guidances_[i].guidance.get(), {}});
     if (batch_.onlooker) dialogues.push_back({batch_.onlooker.get(), {}});
     for (auto& dialogue : dialogues) dialogue.guidance->begin_step(step);
+    if (batch_.control) batch_.control->begin_step(step.context);
     const Tensor raw = converse(step, dialogues);
     const Tensor guided = combined(step, dialogues, without_variance(raw));
     Prediction prediction = to_prediction(guided, x, level, model_.prediction);
@@ -60,6 +61,24 @@ class GuidedDenoiser {
   }
 
  private:
+  /// Throws Error unless the second half of the images has the seeds of the first: tokens that
+  /// guidance shuffles stay together then.
+  void require_pairs() const {
+    const auto& seeds = batch_.seeds;
+    const auto half = seeds.begin() + std::ptrdiff_t(seeds.size() / 2);
+    if (seeds.size() % 2 || !std::equal(seeds.begin(), half, half))
+      throw Error("seeds: got images that are no pairs, expected each edit's to be its source's.");
+  }
+
+  /// Whether the edits' control acts in a branch: not in other networks or on parts of the image.
+  bool is_controlled(const GuidanceStep& step, const Request& request) const {
+    if (!batch_.control || request.network) return false;
+    if (request.input.defined() && request.input.sizes() != step.x.sizes()) return false;
+    const Conditioning& own = *request.branch.conditioning;
+    return batch_.control->in_all_branches() ||
+           (own.context.is_same(step.positive->context) && own.label.is_same(step.positive->label));
+  }
+
   void check(const ChosenGuidance& chosen) const {
     if (int(chosen.from * batch_.steps) >= int(chosen.to * batch_.steps))
       throw UsageError("guidance " + chosen.text +
@@ -91,6 +110,7 @@ class GuidedDenoiser {
     if (static_cast<int64_t>(batch_.seeds.size()) != x.size(0))
       throw Error("seeds: got " + std::to_string(batch_.seeds.size()) +
                   ", expected one for each of " + std::to_string(x.size(0)) + " images.");
+    if (batch_.control) require_pairs();
     GuidanceStep step;
     step.context = {level.step, batch_.steps, batch_.seeds, x.size(2), x.size(3), x.device()};
     step.level = level;
@@ -136,6 +156,8 @@ class GuidedDenoiser {
       for (auto& asked : stage)
         if (asked.request.branch.conditioning->context.is_same(step.positive->context))
           asked.request.branch.cross = cross;
+      for (auto& asked : stage)
+        if (is_controlled(step, asked.request)) asked.request.branch.control = batch_.control.get();
       if (stage.empty()) return conditional;
       const std::vector<Tensor> outputs = answer(step, stage);
       if (!conditional.defined()) {

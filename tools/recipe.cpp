@@ -128,6 +128,10 @@ Recipe read_recipe(const fs::path& png) {
                 "generate`.");
   try {
     const Json json = Json::parse(found->second);
+    if (json.contains("edit"))
+      throw Error(where +
+                  ": got the recipe of an edit, expected one made by `tiller generate`: an edit "
+                  "begins with an image.");
     Recipe recipe;
     recipe.request = request_from(json.at("request"), where);
     recipe.model_file = json.at("model").at("file").get<std::string>();
