@@ -21,6 +21,7 @@ class AdaptiveProjected final : public CfgForm {
       : CfgForm(options.space, options.form == Form::paper && options.scale == 1),
         options_(options) {}
 
+  bool remembers() const override { return options_.momentum != 0; }
   void begin_run() override { running_ = Tensor(); }
 
  private:

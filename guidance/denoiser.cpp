@@ -46,6 +46,7 @@ class GuidedDenoiser {
       if (active[i]) dialogues.push_back({guidances_[i].guidance.get(), {}});
     if (batch_.onlooker) dialogues.push_back({batch_.onlooker.get(), {}});
     for (auto& dialogue : dialogues) dialogue.guidance->begin_step(step);
+    if (batch_.control) batch_.control->begin_step(step.context);
     const Tensor raw = converse(step, dialogues);
     const Tensor guided = combined(step, dialogues, without_variance(raw));
     Prediction prediction = to_prediction(guided, x, level, model_.prediction);
@@ -60,6 +61,24 @@ class GuidedDenoiser {
   }
 
  private:
+  /// Throws Error unless the second half of the images has the seeds of the first: tokens that
+  /// guidance shuffles stay together then.
+  void require_pairs() const {
+    const auto& seeds = batch_.seeds;
+    const auto half = seeds.begin() + std::ptrdiff_t(seeds.size() / 2);
+    if (seeds.size() % 2 || !std::equal(seeds.begin(), half, half))
+      throw Error("seeds: got images that are no pairs, expected each edit's to be its source's.");
+  }
+
+  /// Whether the edits' control acts in a branch: not in other networks or on parts of the image.
+  bool is_controlled(const GuidanceStep& step, const Request& request) const {
+    if (!batch_.control || request.network) return false;
+    if (request.input.defined() && request.input.sizes() != step.x.sizes()) return false;
+    const Conditioning& own = *request.branch.conditioning;
+    return batch_.control->in_all_branches() ||
+           (own.context.is_same(step.positive->context) && own.label.is_same(step.positive->label));
+  }
+
   void check(const ChosenGuidance& chosen) const {
     if (int(chosen.from * batch_.steps) >= int(chosen.to * batch_.steps))
       throw UsageError("guidance " + chosen.text +
@@ -78,7 +97,7 @@ class GuidedDenoiser {
   GuidedBatch conditionings_at(const NoiseLevel& level) const {
     GuidedBatch now = batch_;
     const auto keep = [&](Conditioning& conditioning) {
-      conditioning.controls = acting(conditioning.controls, level.step, batch_.steps);
+      conditioning.controls = acting(conditioning.controls, step_of(level), batch_.steps);
     };
     keep(now.positive);
     if (now.negative) keep(*now.negative);
@@ -91,6 +110,7 @@ class GuidedDenoiser {
     if (static_cast<int64_t>(batch_.seeds.size()) != x.size(0))
       throw Error("seeds: got " + std::to_string(batch_.seeds.size()) +
                   ", expected one for each of " + std::to_string(x.size(0)) + " images.");
+    if (batch_.control) require_pairs();
     GuidanceStep step;
     step.context = {level.step, batch_.steps, batch_.seeds, x.size(2), x.size(3), x.device()};
     step.level = level;
@@ -104,15 +124,19 @@ class GuidedDenoiser {
     return step;
   }
 
+  /// The step that a level belongs to: the end of a run, which inversion asks about, to its last.
+  int step_of(const NoiseLevel& level) const { return std::min(level.step, batch_.steps - 1); }
+
   /// Which guidances act at a level. All evaluations of a step follow its first one, whose sigma
   /// decides.
   std::vector<bool> active_at(const NoiseLevel& level) const {
     if (decided_step_ == level.step) return active_;
     const double sigma = level.sigma / level.alpha;
     active_.clear();
+    const int now = step_of(level);
     for (const auto& chosen : guidances_)
-      active_.push_back(int(chosen.from * batch_.steps) <= level.step &&
-                        level.step < int(chosen.to * batch_.steps) && chosen.sigma_to < sigma &&
+      active_.push_back(int(chosen.from * batch_.steps) <= now &&
+                        now < int(chosen.to * batch_.steps) && chosen.sigma_to < sigma &&
                         sigma <= chosen.sigma_from);
     decided_step_ = level.step;
     return active_;
@@ -132,6 +156,8 @@ class GuidedDenoiser {
       for (auto& asked : stage)
         if (asked.request.branch.conditioning->context.is_same(step.positive->context))
           asked.request.branch.cross = cross;
+      for (auto& asked : stage)
+        if (is_controlled(step, asked.request)) asked.request.branch.control = batch_.control.get();
       if (stage.empty()) return conditional;
       const std::vector<Tensor> outputs = answer(step, stage);
       if (!conditional.defined()) {

@@ -16,6 +16,8 @@ struct GuidedBatch {
   TextObserver observer = {};
   /// Asks for branches like a guidance, at every step, and adds nothing; null: none.
   std::shared_ptr<Guidance> onlooker = {};
+  /// Images are pairs: the first half sources, the second half their edits; null: they aren't.
+  std::shared_ptr<EditControl> control = {};
 };
 
 /// What a run has cost, for --json.

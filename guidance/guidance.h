@@ -31,6 +31,8 @@ struct Request {
 class Guidance {
  public:
   virtual ~Guidance() = default;
+  /// Whether steps depend on those before, so that a run has no exact inverse.
+  virtual bool remembers() const { return false; }
   /// Forgets the last run: state across steps starts afresh.
   virtual void begin_run() {}
   /// Draws and prepares what an evaluation needs; called before `requests`. Samplers of higher

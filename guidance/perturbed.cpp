@@ -32,17 +32,6 @@ class PerturbedGuidance final : public Guidance {
 
 }  // namespace
 
-SitePerturbation::SitePerturbation(std::vector<Site> sites) : sites_(std::move(sites)) {
-  for (const Site& site : sites_) {
-    if (chosen_.size() <= static_cast<size_t>(site.order)) chosen_.resize(site.order + 1);
-    chosen_[site.order] = true;
-  }
-}
-
-bool SitePerturbation::acts_at(const Site& site) const {
-  return static_cast<size_t>(site.order) < chosen_.size() && chosen_[site.order];
-}
-
 std::unique_ptr<Guidance> perturbed_guidance(double scale,
                                              std::unique_ptr<Perturbation> perturbation) {
   return std::make_unique<PerturbedGuidance>(scale, std::move(perturbation));

@@ -10,15 +10,15 @@ namespace tiller {
 /// What most perturbations share: they act at the sites that the user chose.
 class SitePerturbation : public Perturbation {
  public:
-  explicit SitePerturbation(std::vector<Site> sites);
-  bool acts_at(const Site& site) const final;
+  explicit SitePerturbation(std::vector<Site> sites) : sites_(std::move(sites)), chosen_(sites_) {}
+  bool acts_at(const Site& site) const final { return chosen_.holds(site); }
 
  protected:
   const std::vector<Site>& sites() const { return sites_; }
 
  private:
   std::vector<Site> sites_;
-  std::vector<bool> chosen_;  // by Site::order
+  SiteSet chosen_;
 };
 
 /// D_c + scale (D_c - D_p), with D_p the conditional branch under a perturbation. Nothing is

@@ -14,13 +14,15 @@ namespace {
 
 constexpr size_t max_file_bytes = size_t{1} << 30;
 
+constexpr int64_t usual_max_pixels = int64_t{1} << 28;
+
 struct FreePixels {
   void operator()(unsigned char* pixels) const { stbi_image_free(pixels); }
 };
 
-}  // namespace
-
-Tensor decode_image(std::string_view bytes, const std::string& name, int64_t max_pixels) {
+/// (channels, H, W) uint8.
+Tensor decode_channels(std::string_view bytes, const std::string& name, int64_t max_pixels,
+                       int wanted) {
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   const int size = static_cast<int>(std::min<size_t>(bytes.size(), INT_MAX));
   int width = 0, height = 0, channels = 0;
@@ -30,15 +32,33 @@ Tensor decode_image(std::string_view bytes, const std::string& name, int64_t max
     throw Error(name + ": got " + std::to_string(width) + "x" + std::to_string(height) +
                 " pixels, expected at most " + std::to_string(max_pixels) + ".");
   const std::unique_ptr<unsigned char, FreePixels> pixels(
-      stbi_load_from_memory(data, size, &width, &height, &channels, 3));
+      stbi_load_from_memory(data, size, &width, &height, &channels, wanted));
   if (!pixels) throw Error(name + ": the image is damaged (" + stbi_failure_reason() + ").");
-  return at::from_blob(pixels.get(), {height, width, 3}, at::kByte)
+  return at::from_blob(pixels.get(), {height, width, wanted}, at::kByte)
       .permute({2, 0, 1})
       .clone(at::MemoryFormat::Contiguous);
 }
 
+}  // namespace
+
+Tensor decode_image(std::string_view bytes, const std::string& name, int64_t max_pixels) {
+  return decode_channels(bytes, name, max_pixels, 3);
+}
+
 Tensor read_image(const fs::path& path) {
   return decode_image(read_file(path, max_file_bytes), path.string());
+}
+
+Tensor read_opaque_image(const fs::path& path) {
+  const std::string bytes = read_file(path, max_file_bytes);
+  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
+  const Tensor image = decode_channels(bytes, path.string(), usual_max_pixels, 4);
+  if (stbi_is_16_bit_from_memory(data, static_cast<int>(bytes.size())))
+    throw Error(path.string() + ": got 16 bits a channel, expected 8: save it as an 8-bit PNG.");
+  if (image[3].lt(255).any().item<bool>())
+    throw Error(path.string() +
+                ": got a transparent image, expected an opaque one: put it on a background first.");
+  return image.narrow(0, 0, 3).contiguous();
 }
 
 Tensor resize_and_crop(const Tensor& image, int64_t size) {

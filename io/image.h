@@ -16,6 +16,9 @@ using PngText = std::map<std::string, std::string>;
 Tensor decode_image(std::string_view bytes, const std::string& name,
                     int64_t max_pixels = int64_t{1} << 28);
 Tensor read_image(const fs::path&);
+/// As read_image; throws Error where 8 bits of red, green and blue don't say all: with 16 bits a
+/// channel, and with transparency.
+Tensor read_opaque_image(const fs::path&);
 
 /// Scales (3, H, W) uint8 so that the shorter side is `size`, antialiased, and crops the centre:
 /// (3, size, size).

@@ -16,8 +16,9 @@ Tensor ResBlock::operator()(Rows& rows, const Tensor& x, const Tensor& embedded)
   h = scale_shift ? out_norm.silu(h, projected)
                   : out_norm.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
   if (dropout > 0 && rows.training()) h = at::dropout(h, dropout, true);
+  h = rows.features(up_index, out_conv(rows, h));
   const Tensor residual = resampled(x, resample);
-  return (skip ? (*skip)(rows, residual) : residual) + out_conv(rows, h);
+  return rows.expand(skip ? (*skip)(rows, residual) : residual) + h;
 }
 
 ResBlock take_res_block(Weights& weights, const std::string& name, const AdmConfig& config,

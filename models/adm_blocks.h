@@ -21,6 +21,7 @@ struct ResBlock {
   Resample resample = Resample::none;
   bool scale_shift = true;
   double dropout = 0;
+  int up_index = -1;  ///< The output block that it begins; -1: lies elsewhere.
   /// x: (R, C, H, W); embedded: (R', E), after its SiLU.
   Tensor operator()(Rows&, const Tensor& x, const Tensor& embedded) const;
 };

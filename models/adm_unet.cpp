@@ -19,6 +19,7 @@ class AdmUNet final : public Network {
   int64_t out_channels() const override { return config_.in_channels; }
   int64_t size_multiple() const override { return int64_t{1} << (config_.channel_mult.size() - 1); }
   int64_t time_channels() const override { return 4 * config_.num_channels; }
+  int up_blocks() const override { return static_cast<int>(output_blocks_.size()); }
   Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const override;
 
  private:
@@ -144,6 +145,7 @@ void AdmUNet::take_output_blocks(Weights& weights) {
       const std::string name = "output_blocks." + std::to_string(output_blocks_.size());
       Sequence blocks;
       add_res_block(weights, blocks, name, channels_ + skip_channels_.back(), channels_of(level));
+      std::get<adm::ResBlock>(blocks.back()).up_index = static_cast<int>(output_blocks_.size());
       skip_channels_.pop_back();
       add_attention(weights, blocks, name, Part::up);
       if (level && i == config_.num_res_blocks) {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "models/perturbation.h"
+#include "models/edit_control.h"
 
 namespace tiller {
 
@@ -43,6 +43,7 @@ struct Branch {
   const Perturbation* perturbation = nullptr;
   const Perturbation* cross = nullptr;  ///< One of kind cross, besides the other.
   const TextObserver* observer = nullptr;
+  const EditControl* control = nullptr;  ///< Besides the perturbation; needs an even B.
 };
 
 struct RowOptions {
@@ -106,6 +107,9 @@ class Rows {
   /// Cross-attention of all groups to their contexts. q: (R, heads, N, d); project: keys and values
   /// of contexts (R', L, D), each (R', heads, L, d).
   Tensor cross_attention(const Site&, const Tensor& q, const ContextProjection& project);
+  /// What the way up's n-th residual block adds to its input, h (R, C, H, W). Negative: no block of
+  /// the way up.
+  Tensor features(int block, Tensor h);
   /// After a stack's last block, before any other layer: rows of branches that skipped blocks.
   Tensor resume(Tensor tokens);
   /// After a stack's last site: shuffles that were put off are done here, as one permutation.
@@ -123,6 +127,16 @@ class Rows {
   Tensor slice(const Tensor& x, int64_t group) const;
   bool acts(int64_t branch, const Site&, Perturbation::Kind) const;
   Tensor resume_before(const Site* next, Tensor tokens);
+  /// The control of a group that acts here; nullptr: none.
+  template <class Acts>
+  const EditControl* control_of(int64_t group, const Acts&) const;
+  /// Forks groups whose branches are controlled differently here. Returns whether any is.
+  template <class Acts>
+  bool split_controls(const Acts&);
+  Tensor with_sources(const Tensor& x, int64_t group) const;
+  void read_sources(const Site&, Tensor& q, Tensor& k, Tensor& v);
+  Tensor control_text(const Site&, const Tensor& q, const Tensor& k, const Tensor& v,
+                      Tensor attended) const;
   void observe(const Site&, const Tensor& q, const Tensor& k) const;
   void observe_text(const Site&, const Tensor& q, const Tensor& k) const;
   /// Attention of all groups, by a rule of its own in those of `rules`.

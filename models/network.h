@@ -16,6 +16,8 @@ class Network {
   virtual int64_t size_multiple() const = 0;
   /// Width of the time embedding that Rows::time sees; 0: the network has none.
   virtual int64_t time_channels() const { return 0; }
+  /// Residual blocks of the way up, as Rows::features counts them.
+  virtual int up_blocks() const { return 0; }
   /// x: (B, C, H, W); t: (B) timesteps. Returns the raw output for the rows' final groups,
   /// (groups * B, C', H, W) in float32.
   virtual Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const = 0;

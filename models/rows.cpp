@@ -15,6 +15,16 @@ const Perturbation* time_rule(const Branch& branch) {
   return rule && rule->kind() == Perturbation::Kind::time ? rule : nullptr;
 }
 
+/// What controls the branch where `acts`; nullptr: nothing.
+template <class Acts>
+const EditControl* control_where(const Branch& branch, const Acts& acts) {
+  return branch.control && acts(*branch.control) ? branch.control : nullptr;
+}
+
+const auto on_text = [](const Site& site) {
+  return [&site](const EditControl& control) { return control.acts_on_text(site); };
+};
+
 /// What replaces the branch's cross-attention at a site; nullptr: nothing.
 const Perturbation* text_rule(const Branch& branch, const Site& site) {
   const Perturbation* rule = branch.perturbation;
@@ -142,7 +152,8 @@ int64_t Rows::split_off(int64_t from, const std::function<bool(const Branch&)>& 
 int64_t Rows::isolate(int64_t branch) {
   const Branch& own = branches_[branch];
   return split_off(group_of(branch), [&](const Branch& other) {
-    return other.perturbation == own.perturbation && same_context(other, own);
+    return other.perturbation == own.perturbation && other.control == own.control &&
+           same_context(other, own);
   });
 }
 
@@ -225,7 +236,55 @@ Tensor Rows::attend(const Site& site, const Tensor& q, const Tensor& k, const Te
   return at::cat(parts);
 }
 
-Tensor Rows::attention(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v) {
+template <class Acts>
+const EditControl* Rows::control_of(int64_t group, const Acts& acts) const {
+  return control_where(branches_[members_[group].front()], acts);
+}
+
+template <class Acts>
+bool Rows::split_controls(const Acts& acts) {
+  bool any = false;
+  for (int64_t g = 0; g < groups(); ++g) {
+    const EditControl* first = control_of(g, acts);
+    split_off(g, [&](const Branch& other) { return control_where(other, acts) != first; });
+    any |= first != nullptr;
+  }
+  return any;
+}
+
+/// A group's sources, twice in place of the group.
+Tensor Rows::with_sources(const Tensor& x, int64_t group) const {
+  const Tensor sources = slice(x, group).narrow(0, 0, images_ / 2);
+  return replace(x, group, at::cat({sources, sources}));
+}
+
+void Rows::read_sources(const Site& site, Tensor& q, Tensor& k, Tensor& v) {
+  const auto acts = [&](const EditControl& control) { return control.self_attention(site).any(); };
+  if (!split_controls(acts)) return;
+  for (Tensor* part : {&q, &k, &v}) *part = expand(*part);
+  for (int64_t g = 0; g < groups(); ++g) {
+    const EditControl* control = control_of(g, acts);
+    if (!control) continue;
+    const FromSource from = control->self_attention(site);
+    if (from.q) q = with_sources(q, g);
+    if (from.k) k = with_sources(k, g);
+    if (from.v) v = with_sources(v, g);
+  }
+}
+
+Tensor Rows::features(int block, Tensor h) {
+  const auto acts = [&](const EditControl& control) { return control.acts_on_features(block); };
+  if (block < 0 || !split_controls(acts)) return h;
+  h = expand(h);
+  for (int64_t g = 0; g < groups(); ++g)
+    if (control_of(g, acts)) h = with_sources(h, g);
+  return h;
+}
+
+Tensor Rows::attention(const Site& site, const Tensor& own_q, const Tensor& own_k,
+                       const Tensor& own_v) {
+  Tensor q = own_q, k = own_k, v = own_v;
+  read_sources(site, q, k, v);
   observe(site, q, k);
   std::map<int64_t, const Perturbation*> perturbed;
   for (int64_t b = 0; b < branches(); ++b)
@@ -248,7 +307,8 @@ Tensor Rows::split_contexts(const Site& site, Tensor tokens) {
   for (int64_t g = 0; g < groups(); ++g) {
     const Branch first = branches_[members_[g].front()];
     split_off(g, [&](const Branch& other) {
-      return !same_context(other, first) || text_rule(other, site) != text_rule(first, site);
+      return !same_context(other, first) || text_rule(other, site) != text_rule(first, site) ||
+             control_where(other, on_text(site)) != control_where(first, on_text(site));
     });
   }
   return expand(tokens);
@@ -272,6 +332,19 @@ Tensor Rows::attend_to_second(const Tensor& q, const std::vector<int64_t>& group
   return at::scaled_dot_product_attention(own, k, v);
 }
 
+/// Where a group's attention to its text isn't perturbed, edits take their control's.
+Tensor Rows::control_text(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v,
+                          Tensor attended) const {
+  for (int64_t g = 0; g < groups(); ++g) {
+    const EditControl* control = control_of(g, on_text(site));
+    if (!control || text_rule(branches_[members_[g].front()], site)) continue;
+    const Tensor edits = control->text_attention(site, slice(q, g), slice(k, g), slice(v, g));
+    const Tensor sources = slice(attended, g).narrow(0, 0, images_ / 2);
+    attended = replace(attended, g, at::cat({sources, edits}));
+  }
+  return attended;
+}
+
 Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextProjection& project) {
   const auto [k, v] = project(gather(&Conditioning::context));
   count(4.0 * q.numel() * k.size(2), q.size(0));
@@ -280,7 +353,7 @@ Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextPro
   for (int64_t g = 0; g < groups(); ++g)
     if (const Perturbation* own = text_rule(branches_[members_[g].front()], site))
       perturbed[g] = own;
-  Tensor attended = attend(site, q, k, v, perturbed);
+  Tensor attended = control_text(site, q, k, v, attend(site, q, k, v, perturbed));
   const auto rule = [&](int64_t group) { return branches_[members_[group].front()].cross; };
   std::vector<int64_t> blended;
   for (int64_t g = 0; g < groups(); ++g)

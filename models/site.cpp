@@ -76,4 +76,15 @@ std::vector<int> select_sites(const std::string& pattern, const std::vector<Site
   return {chosen.begin(), chosen.end()};
 }
 
+SiteSet::SiteSet(const std::vector<Site>& sites) {
+  for (const Site& site : sites) {
+    if (chosen_.size() <= size_t(site.order)) chosen_.resize(size_t(site.order) + 1);
+    chosen_[size_t(site.order)] = true;
+  }
+}
+
+bool SiteSet::holds(const Site& site) const {
+  return size_t(site.order) < chosen_.size() && chosen_[size_t(site.order)];
+}
+
 }  // namespace tiller

@@ -38,4 +38,14 @@ Grid token_grid(const Site&, int64_t latent_height, int64_t latent_width);
 /// nothing.
 std::vector<int> select_sites(const std::string& pattern, const std::vector<Site>&);
 
+/// Which sites of a network were chosen.
+class SiteSet {
+ public:
+  explicit SiteSet(const std::vector<Site>&);
+  bool holds(const Site&) const;
+
+ private:
+  std::vector<bool> chosen_;  // by Site::order
+};
+
 }  // namespace tiller

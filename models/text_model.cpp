@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <iostream>
 
 namespace tiller {
@@ -58,6 +59,27 @@ std::vector<int64_t> word_positions(const TextModel& model, const std::string& p
     for (size_t token = span.begin; token < span.end; ++token)
       positions.push_back(int64_t(span.chunk * tower.tokenizer.max_length() + token));
   return positions;
+}
+
+PromptTokens prompt_tokens(const TextModel& model, const std::string& prompt,
+                           const PromptOptions& options, int64_t length) {
+  const TextTower& tower = model.towers.front();
+  auto chunks = tokenized(tower, prompt, options).chunks;
+  pad_chunks(tower.tokenizer, chunks, size_t(length));
+  PromptTokens tokens;
+  int64_t word = 0;
+  for (const auto& chunk : chunks) {
+    const auto end = std::find(chunk.ids.begin() + 1, chunk.ids.end(), tower.tokenizer.end());
+    for (auto id = chunk.ids.begin(); id != chunk.ids.end(); ++id) {
+      const bool is_edge = id == chunk.ids.begin() || id == end;
+      tokens.ids.push_back(*id);
+      tokens.words.push_back(is_edge    ? PromptTokens::edge
+                             : id > end ? PromptTokens::padding
+                                        : word);
+      if (!is_edge && id < end && tower.tokenizer.ends_word(*id)) ++word;
+    }
+  }
+  return tokens;
 }
 
 PromptStates zeros_like(const PromptStates& states) {

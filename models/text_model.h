@@ -48,6 +48,16 @@ int64_t chunks_of(const TextModel&, const std::string& prompt, const PromptOptio
 std::vector<int64_t> word_positions(const TextModel&, const std::string& prompt,
                                     const PromptOptions&, const std::string& word);
 
+/// A prompt's tokens as they stand in its context.
+struct PromptTokens {
+  static constexpr int64_t edge = -1, padding = -2;
+  std::vector<int64_t> ids;    ///< 77 n for n chunks.
+  std::vector<int64_t> words;  ///< The word that each belongs to, from 0; `edge`: begin or end.
+};
+/// `length`: chunks to fill up to, as encode_prompt does.
+PromptTokens prompt_tokens(const TextModel&, const std::string& prompt, const PromptOptions&,
+                           int64_t length = 1);
+
 /// States of the same shape without content.
 PromptStates zeros_like(const PromptStates&);
 

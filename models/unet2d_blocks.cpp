@@ -9,8 +9,8 @@ Tensor Resnet2D::operator()(Rows& rows, const Tensor& x, const Tensor& time_embe
   const Tensor projected = time(rows, time_embedding);
   h = scale_shift ? norm2.silu(h, projected)
                   : norm2.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
-  h = conv2(rows, at::dropout(h, dropout, rows.training()));
-  const Tensor sum = (shortcut ? (*shortcut)(rows, x) : x) + h;
+  h = rows.features(up_index, conv2(rows, at::dropout(h, dropout, rows.training())));
+  const Tensor sum = rows.expand(shortcut ? (*shortcut)(rows, x) : x) + h;
   return output_scale == 1 ? sum : sum / output_scale;
 }
 
@@ -93,6 +93,7 @@ UNet2DLayers UNet2DBuilder::take_up(size_t index) {
   for (int64_t i = 0; i < stage.resnets; ++i) {
     layers.resnets.push_back(take_resnet(name + ".resnets." + std::to_string(i),
                                          channels_ + skips_.back(), stage.channels));
+    layers.resnets.back().up_index = up_resnets_++;
     if (!stage.depths.empty()) layers.attentions.push_back(take_stack(name, stage, i, Part::up));
     channels_ = stage.channels;
     skips_.pop_back();

@@ -15,6 +15,7 @@ struct Resnet2D {
   bool scale_shift = false;
   double dropout = 0;
   double output_scale = 1;  ///< Divides the sum with the residual.
+  int up_index = -1;        ///< Counted over the way up; -1: lies elsewhere.
   /// x: (R, C, H, W); time: (R, T), after its SiLU.
   Tensor operator()(Rows&, const Tensor& x, const Tensor& time) const;
 };
@@ -34,6 +35,7 @@ class UNet2DBuilder {
   UNet2DLayers take_mid();
   UNet2DLayers take_up(size_t stage);
   const std::vector<Site>& sites() const { return sites_; }
+  int up_resnets() const { return up_resnets_; }
 
  private:
   Resnet2D take_resnet(const std::string& name, int64_t in, int64_t out, double output_scale = 1);
@@ -47,6 +49,7 @@ class UNet2DBuilder {
   int stacks_ = 0;
   int downscale_ = 1;
   int counted_[3] = {0, 0, 0};  // sites of each part
+  int up_resnets_ = 0;
 };
 
 /// Each pushes or pops `skips`: outputs of the way down, for rows as they were then.

@@ -21,6 +21,7 @@ class UNet2DCondition final : public Network {
     return config_.pad_before_downsampling ? 1 : int64_t{1} << (down_.size() - 1);
   }
   int64_t time_channels() const override { return config_.time_channels; }
+  int up_blocks() const override { return up_blocks_; }
   Tensor forward(const Tensor& x, const Tensor& t, Rows& rows) const override;
 
  private:
@@ -35,6 +36,7 @@ class UNet2DCondition final : public Network {
   UNet2DLayers mid_;
   GroupNorm norm_out_;
   std::vector<Site> sites_;
+  int up_blocks_ = 0;
 };
 
 UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) : config_(config) {
@@ -48,6 +50,7 @@ UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) :
   norm_out_ = take_group_norm(weights, "conv_norm_out", width, config.norm_groups, config.norm_eps);
   conv_out_ = take_conv(weights, "conv_out", width, config.out_channels, config.conv_out_kernel);
   sites_ = builder.sites();
+  up_blocks_ = builder.up_resnets();
 }
 
 /// x and the channels that are read beside it.

@@ -10,7 +10,7 @@ struct InversionState {
   Tensor latents;  ///< Integers on a lattice (lattice.h), int32 where they fit; else floats.
   Tensor partner;  ///< What goes with them, as the sampler has it; undefined: nothing yet.
   Tensor side;     ///< int64: digits that a multiplication on the lattice left; undefined: none.
-  Tensor record;   ///< What was kept of every step, (S, ...); undefined: nothing.
+  Tensor record;   ///< What was kept of every step, (S, B, ...); undefined: nothing.
 };
 
 /// For methods that work on what guidance is given.

@@ -43,10 +43,11 @@ std::vector<std::string> words_from(const Flags& flags, const std::string& flag)
   return words;
 }
 
-/// The words of all prompts that can be named, each once.
-std::vector<std::string> known_words(const Generation& generation) {
+/// The words of prompts that can be named, each once.
+std::vector<std::string> known_words(const Generation& generation,
+                                     const std::vector<std::string>& prompts) {
   std::vector<std::string> words;
-  for (const auto& prompt : generation.request.text.prompts)
+  for (const auto& prompt : prompts)
     for (const auto& piece : parse_prompt(prompt)) {
       std::istringstream text(piece.text);
       for (std::string word; text >> word;) {
@@ -58,19 +59,6 @@ std::vector<std::string> known_words(const Generation& generation) {
       }
     }
   return words;
-}
-
-void check_word(const Generation& generation, const std::string& flag, const std::string& word) {
-  const auto& prompts = generation.request.text.prompts;
-  const auto has_word = [&](const auto& prompt) {
-    return !positions(generation, prompt, word).empty();
-  };
-  if (std::any_of(prompts.begin(), prompts.end(), has_word)) return;
-  const auto known = known_words(generation);
-  throw UsageError("--" + flag + ": got '" + word + "', expected " +
-                   (known.empty() ? "a word of the prompt, which has none."
-                                  : "words of the prompt: " + enumerate(known, 40) + ".") +
-                   suggestion(word, known));
 }
 
 /// A word as a part of a file's name.
@@ -125,6 +113,19 @@ std::string label_of(const WordMap& map) { return map.effect ? map.word + " (eff
 
 }  // namespace
 
+void require_word(const Generation& generation, const std::string& flag, const std::string& word,
+                  const std::vector<std::string>& prompts) {
+  const auto has_word = [&](const auto& prompt) {
+    return !positions(generation, prompt, word).empty();
+  };
+  if (std::any_of(prompts.begin(), prompts.end(), has_word)) return;
+  const auto known = known_words(generation, prompts);
+  throw UsageError("--" + flag + ": got '" + word + "', expected " +
+                   (known.empty() ? "a word of the prompt, which has none."
+                                  : "words of the prompt: " + enumerate(known, 40) + ".") +
+                   suggestion(word, known));
+}
+
 const std::vector<Flag>& word_flags() {
   static const std::vector<Flag> flags = {
       {"attention-map", "WORD[,WORD...]", "write where attention put words of the prompt, as PNGs"},
@@ -152,7 +153,8 @@ void check_words(const Flags& flags, const Generation& generation) {
                        "', expected none: the model reads no text.");
     if (!generation.request.compare.empty())
       throw UsageError("--" + flag + ": got --compare too, expected one of them.");
-    for (const auto& word : words) check_word(generation, flag, word);
+    for (const auto& word : words)
+      require_word(generation, flag, word, generation.request.text.prompts);
   }
   if (flags.has("attention-map") && std::none_of(sites.begin(), sites.end(), AttentionMaps::reads))
     throw UsageError(

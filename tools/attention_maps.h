@@ -13,6 +13,10 @@ void apply_word_flags(const Flags&, WordsRequest& words);
 /// lists, and when the model or the rest of the request has no room for maps.
 void check_words(const Flags&, const Generation&);
 
+/// Throws UsageError, naming the flag and listing words, unless one of the prompts has the word.
+void require_word(const Generation&, const std::string& flag, const std::string& word,
+                  const std::vector<std::string>& prompts);
+
 /// Records the maps of a batch's images as they are sampled.
 class WordRecorder {
  public:

@@ -145,18 +145,20 @@ std::string page_of(const InversionReport& report, const EvaluationData& data, i
                  std::to_string(data.images.size(0)) + " images.");
   page.table(html_table(report));
   for (const auto& note : notes_of(report)) page.paragraph(note);
+  if (pictures > 0) page.heading("Pictures");
+  for (int64_t i = 0; i < std::min(pictures, data.images.size(0)); ++i)
+    page.table(picture_table(report, data, i));
   std::vector<std::pair<std::string, std::string>> entries;
   for (const auto& column : filled_columns(report))
     entries.emplace_back(column.title, column.meaning);
   page.heading("Columns");
   page.list(entries);
   entries.clear();
-  for (const auto& [key, value] : report.recipe.items()) entries.emplace_back(key, plain(value));
+  for (const auto& [key, value] : report.recipe.items())
+    if (const auto text = plain(value); !text.empty() && text != "[]" && text != "{}")
+      entries.emplace_back(key, text);
   page.heading("Run");
   page.list(entries);
-  if (pictures > 0) page.heading("Pictures");
-  for (int64_t i = 0; i < std::min(pictures, data.images.size(0)); ++i)
-    page.table(picture_table(report, data, i));
   return page.text();
 }
 

@@ -7,6 +7,7 @@
 #include "io/safetensors.h"
 #include "tools/attention_maps.h"
 #include "tools/inputs.h"
+#include "tools/inversion_file.h"
 #include "tools/outputs.h"
 #include "tools/preview.h"
 
@@ -24,12 +25,14 @@ double seconds_since(Clock::time_point start) {
 struct Run {
   Outputs outputs;
   Generation generation;
-  Rows rows;                        ///< One, or one for each row of a comparison.
-  std::vector<GuidanceCost> costs;  ///< One for each of the above.
-  std::vector<size_t> made;         ///< Indices of the images that were made.
-  std::vector<Tensor> samples;      ///< Only where latents are written.
-  std::vector<Tensor> pixels;       ///< Only where a grid is drawn.
-  std::vector<DoneImages> maps;     ///< Of words, without images; only where asked for.
+  Rows rows;                           ///< One, or one for each row of a comparison.
+  std::vector<GuidanceCost> costs;     ///< One for each of the above.
+  std::vector<size_t> made;            ///< Indices of the images that were made.
+  std::vector<Tensor> samples;         ///< Only where latents are written.
+  std::vector<Tensor> pixels;          ///< Only where a grid is drawn.
+  std::vector<DoneImages> maps;        ///< Of words, without images; only where asked for.
+  std::vector<InversionState> states;  ///< At the image, and
+  std::vector<Tensor> starts;          ///< the noise that they began with; only where asked for.
   double load_seconds = 0, seconds = 0;
 };
 
@@ -51,6 +54,11 @@ std::optional<Recipe> recipe_of(const Flags& flags) {
 
 GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& recipe) {
   GenerateRequest request = recipe ? recipe->request : GenerateRequest{};
+  if (flags.has("inversion")) {
+    if (recipe) throw UsageError("--inversion: got --from too, expected one of them.");
+    request = read_inversion(flags.text("inversion")).request;
+    request.inversion = flags.text("inversion");
+  }
   apply_flags(flags, request);
   apply_word_flags(flags, request.words);
   if (recipe && !request.model.empty() && !flags.has("model") && !fs::exists(request.model))
@@ -101,8 +109,12 @@ bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.g
 void keep(Run& run, const DoneImages& done) {
   if (!run.outputs.latents.empty()) run.samples.push_back(done.samples);
   if (run.outputs.grid) run.pixels.push_back(done.pixels);
+  if (run.generation.keeps_state || run.generation.inversion) {
+    run.states.push_back(done.state);
+    if (done.start.defined()) run.starts.push_back(done.start);
+  }
   if (done.attention.defined() || done.effects.defined())
-    run.maps.push_back({{}, {}, done.attention, done.effects});
+    run.maps.push_back({.attention = done.attention, .effects = done.effects});
 }
 
 /// Writes the image in `row` of those done, and its overlays.
@@ -144,7 +156,10 @@ void make_images(Run& run) {
 
 DoneImages one_of(const DoneImages& done, int64_t row) {
   const auto part = [&](const Tensor& x) { return x.defined() ? x.narrow(0, row, 1) : x; };
-  return {part(done.samples), part(done.pixels), part(done.attention), part(done.effects)};
+  return {.samples = part(done.samples),
+          .pixels = part(done.pixels),
+          .attention = part(done.attention),
+          .effects = part(done.effects)};
 }
 
 /// Repeats the batch that an image was made in, and keeps that image.
@@ -178,10 +193,9 @@ DoneImages collected_maps(const Run& run) {
       if ((done.*part).defined()) parts.push_back(done.*part);
     return parts.empty() ? Tensor() : at::cat(parts);
   };
-  return {{},
-          run.pixels.empty() || run.maps.empty() ? Tensor() : at::cat(run.pixels),
-          all(&DoneImages::attention),
-          all(&DoneImages::effects)};
+  return {.pixels = run.pixels.empty() || run.maps.empty() ? Tensor() : at::cat(run.pixels),
+          .attention = all(&DoneImages::attention),
+          .effects = all(&DoneImages::effects)};
 }
 
 void write_collected(const Run& run) {
@@ -194,6 +208,11 @@ void write_collected(const Run& run) {
                        grid_columns(request, int64_t(run.generation.images.size())));
   if (!run.samples.empty())
     save_safetensors(run.outputs.latents, {{"latents", at::cat(run.samples)}}, {{"format", "pt"}});
+  if (run.generation.keeps_state) {
+    const InversionState state = joined(run.states);
+    write_inversion(run.outputs.inversion, run.generation, state,
+                    as_stored(at::cat(run.starts), state));
+  }
 }
 
 Json cost_json(const GuidanceCost& cost) {
@@ -244,7 +263,16 @@ Json files_json(const Run& run) {
     for (const auto& path : overlay_paths(run.outputs.path, request.words)) add(path);
   if (!run.outputs.latents.empty()) add(run.outputs.latents);
   if (!run.outputs.maps.empty()) add(run.outputs.maps);
+  if (!run.outputs.inversion.empty()) add(run.outputs.inversion);
   return files;
+}
+
+/// Whether a run that went on from an inversion gave the latents that were inverted; unset: nobody
+/// can say.
+std::optional<bool> came_back(const Run& run) {
+  const InversionFile* file = run.generation.inversion.get();
+  if (!file || file->target.empty()) return std::nullopt;
+  return latents_hash(joined(run.states).latents) == file->target;
 }
 
 Json rows_json(const Run& run) {
@@ -275,6 +303,7 @@ Json report(const Run& run) {
                {"dtype", request.dtype},
                {"share", request.share},
                {"seconds", {{"load", run.load_seconds}, {"images", run.seconds}}}};
+  if (const auto exact = came_back(run)) json["exact"] = *exact;
   const Json rows = rows_json(run);
   if (request.compare.empty() && !rows.empty())
     json.update(rows.front());
@@ -289,6 +318,11 @@ void print_result(const Run& run) {
   const size_t images = run.made.size() * run.rows.size();
   std::cerr << images << (images == 1 ? " image in " : " images in ") << seconds << ": "
             << run.outputs.path.string() << "\n";
+  if (const auto exact = came_back(run))
+    std::cerr << (*exact
+                      ? "The latents that were inverted came back to the bit.\n"
+                      : "The latents aren't those that were inverted: another machine, device or "
+                        "LibTorch rounds otherwise.\n");
 }
 
 /// Most models of text want classifier-free guidance; distilled ones are told a scale.
@@ -315,6 +349,9 @@ int generate(const Flags& flags) {
   run.outputs =
       choose_outputs(flags, run.generation.request, int64_t(run.generation.images.size()));
   run.rows = choose_rows(run.generation);
+  run.generation.keeps_state = !run.outputs.inversion.empty();
+  if (run.generation.keeps_state || run.generation.inversion)
+    require_invertible(run.generation, run.rows.front());
   run.made = images_to_make(run.outputs, run.generation.images.size());
   run.load_seconds = seconds_since(start);
   hint_at_guidance(flags, run.generation);
@@ -341,6 +378,7 @@ std::vector<Flag> generate_flags() {
   flags.insert(flags.end(), output_flags().begin(), output_flags().end());
   flags.push_back(
       {"from", "IMAGE.png", "the recipe of a PNG: the same bytes; other flags override"});
+  flags.push_back({"inversion", "FILE", "what `tiller invert` wrote: its image again"});
   flags.push_back({"json", "", "one JSON object on standard output"});
   flags.push_back({"quiet", "", "no progress"});
   return flags;

@@ -9,6 +9,7 @@
 #include "samplers/scheduler_config.h"
 #include "tools/conditioning.h"
 #include "tools/inputs.h"
+#include "tools/inversion_file.h"
 #include "tools/loading.h"
 #include "tools/residence.h"
 #include "tools/subjects.h"
@@ -125,6 +126,16 @@ void require_sampler_options(const Generation& generation) {
   }
 }
 
+/// Threads decide how sums round: as many as then.
+void load_inversion(Generation& generation) {
+  GenerateRequest& request = generation.request;
+  if (request.inversion.empty()) return;
+  auto file = std::make_shared<InversionFile>(read_inversion(request.inversion));
+  require_same_request(request, *file, request.inversion);
+  request.threads = file->request.threads;
+  generation.inversion = std::move(file);
+}
+
 }  // namespace
 
 ImageSize latent_size(const Generation& generation) {
@@ -143,6 +154,7 @@ VaeOptions Generation::vae_options() const {
 Generation prepare(GenerateRequest request) {
   Generation generation;
   generation.request = std::move(request);
+  load_inversion(generation);
   if (generation.request.threads > 0)
     at::set_num_threads(static_cast<int>(generation.request.threads));
   load_requested(generation);
@@ -151,6 +163,8 @@ Generation prepare(GenerateRequest request) {
   choose_images(generation);
   choose_size(generation);
   choose_sampler(generation);
+  if (generation.inversion)
+    require_same_run(generation, *generation.inversion, generation.request.inversion);
   use_text_encoders(generation);
   generation.prompts = encode_prompts(generation);
   generation.controls = load_controls(generation);

@@ -8,6 +8,8 @@
 
 namespace tiller {
 
+struct InversionFile;
+
 /// The states of a run's prompts.
 struct PromptTable {
   std::map<std::string, PromptStates> positive;
@@ -29,6 +31,8 @@ struct Generation {
   std::shared_ptr<Autoencoder> taesd;  ///< For previews; null: none.
   Controls controls;
   PromptTable prompts;
+  std::shared_ptr<const InversionFile> inversion;  ///< What the run goes on from; null: noise.
+  bool keeps_state = false;  ///< Whether DoneImages are to hold what the way back needs.
   /// Short SHA-256 of every file beside the model that the request names, by its name there.
   std::map<std::string, std::string> inputs;
 
@@ -59,7 +63,14 @@ struct DoneImages {
   Tensor pixels;   ///< (B, 3, H, W) uint8.
   /// Maps of words, (B, words, H, W) float32 of the samples' size; undefined: not asked for.
   Tensor attention, effects;
+  /// At the image, from which the run can be inverted, with the noise that it began with;
+  /// undefined: not kept.
+  InversionState state;
+  Tensor start;
 };
+/// What samples look like, decoded where the model has a VAE: (B, 3, H, W) uint8 on the CPU.
+Tensor to_pixels(const Generation&, const Tensor& samples);
+
 /// Is given the images first, first + 1, ...
 using ImageSink = std::function<void(size_t first, const DoneImages&)>;
 

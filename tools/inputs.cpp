@@ -59,6 +59,7 @@ std::map<std::string, std::string> input_hashes(const GenerateRequest& request) 
   for (const auto& text : request.control.images) add(control_image(text).file);
   for (const auto& file : request.control.adapter_images) add(file);
   add(request.control.adapter);
+  add(request.inversion);
   add(request.control.image_encoder);
   return hashes;
 }

@@ -1,6 +1,6 @@
 #include <iostream>
 
-#include "guidance/registry.h"
+#include "guidance/edit_controls.h"
 #include "io/error.h"
 #include "samplers/registry.h"
 #include "tools/request.h"
@@ -9,7 +9,7 @@
 namespace tiller {
 namespace {
 
-/// What samplers and guidances have in common.
+/// What samplers, guidances and edit controls have in common.
 struct Entry {
   std::string name, description, paper;
   std::vector<Option> options;
@@ -56,7 +56,8 @@ Category category(const std::string& name, const std::string& flag, const Table&
 
 std::vector<Category> categories() {
   return {category("samplers", "--sampler", samplers()),
-          category("guidances", "--guidance", guidances())};
+          category("guidances", "--guidance", guidances()),
+          category("edit-controls", "--edit-control", edit_controls())};
 }
 
 std::string paper_of(const Entry& entry) {
@@ -133,8 +134,8 @@ int list(const Flags& flags) {
 
 Command list_command() {
   return {.name = "list",
-          .description = "Lists what can be combined: samplers and guidances, with their options.",
-          .operand = "[samplers|guidances]",
+          .description = "Lists samplers, guidances and edit controls, with their options.",
+          .operand = "[samplers|guidances|edit-controls]",
           .flags = {{"json", "", "as JSON"}},
           .examples = {"tiller list", "tiller list guidances --json"},
           .run = list};

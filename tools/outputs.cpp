@@ -50,10 +50,11 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
     throw UsageError("--output: got the folder " + outputs.path.string() +
                      " with --compare, expected a .png file for the grid.");
   if (outputs.skip_existing &&
-      (!outputs.folder || outputs.grid || !outputs.latents.empty() || !outputs.maps.empty()))
+      (!outputs.folder || outputs.grid || !outputs.latents.empty() || !outputs.maps.empty() ||
+       !outputs.inversion.empty() || !request.inversion.empty()))
     throw UsageError(
-        "--skip-existing: got an --output, --save-latents or --save-maps that needs every image, "
-        "expected a folder for --output without --grid, --save-latents and --save-maps.");
+        "--skip-existing: got --inversion or an output that needs every image, expected a folder "
+        "for --output without --grid, --save-latents, --save-inversion and --save-maps.");
   if (!request.compare.empty() && flags.has("grid"))
     throw UsageError("--grid: got --compare too, expected one of them.");
   if (!outputs.preview.empty() && lower_extension(outputs.preview) != ".png")
@@ -61,11 +62,6 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
   if (!outputs.maps.empty() && request.words.maps.empty() && request.words.effects.empty())
     throw UsageError(
         "--save-maps: got no --attention-map or --attention-effect with it, expected one.");
-  for (const auto& [flag, file] :
-       {std::pair("--save-latents", outputs.latents), std::pair("--save-maps", outputs.maps)})
-    if (!file.empty() && lower_extension(file) != ".safetensors")
-      throw UsageError(std::string(flag) + ": got " + file.string() +
-                       ", expected a .safetensors file.");
 }
 
 std::string common(const std::vector<std::string>& texts) {
@@ -115,6 +111,8 @@ const std::vector<Flag>& output_flags() {
       {"skip-existing", "", "leave images alone that the folder already has"},
       {"preview", "FILE.png", "draw the batch at hand there while it is coming", Flag::rare},
       {"save-latents", "FILE", "final samples as a .safetensors file, tensor `latents`"},
+      {"save-inversion", "FILE", "what `tiller invert --inversion` needs to find the noise again",
+       Flag::rare},
       {"save-maps", "FILE", "words' maps as a .safetensors file, a tensor (B, H, W) a word",
        Flag::rare}};
   return flags;
@@ -129,13 +127,22 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
   outputs.latents = flags.text("save-latents");
   outputs.preview = flags.text("preview");
   outputs.maps = flags.text("save-maps");
+  outputs.inversion = flags.text("save-inversion");
   outputs.skip_existing = flags.has("skip-existing");
   check_fit(flags, outputs, request);
   require_writable("--output", outputs.path, outputs.folder);
   if (!outputs.preview.empty()) require_writable("--preview", outputs.preview, false);
-  if (!outputs.latents.empty()) require_writable("--save-latents", outputs.latents, false);
-  if (!outputs.maps.empty()) require_writable("--save-maps", outputs.maps, false);
+  for (const auto& [flag, file] :
+       {std::pair("--save-latents", outputs.latents), std::pair("--save-maps", outputs.maps),
+        std::pair("--save-inversion", outputs.inversion)})
+    if (!file.empty()) require_tensor_file(flag, file);
   return outputs;
+}
+
+void require_tensor_file(const std::string& flag, const fs::path& path) {
+  if (lower_extension(path) != ".safetensors")
+    throw UsageError(flag + ": got " + path.string() + ", expected a .safetensors file.");
+  require_writable(flag, path, false);
 }
 
 fs::path image_path(const Outputs& outputs, size_t index) {

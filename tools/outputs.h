@@ -10,9 +10,13 @@ struct Outputs {
   bool grid = false;    ///< Draw one; in a folder it is grid.png beside the images.
   fs::path latents;     ///< Empty: none.
   fs::path preview;     ///< Empty: none.
+  fs::path inversion;   ///< What the way back to noise needs; empty: none.
   fs::path maps;        ///< Raw maps of words; empty: none.
   bool skip_existing = false;
 };
+
+/// Throws UsageError unless the file is called .safetensors, Error unless it can be written.
+void require_tensor_file(const std::string& flag, const fs::path&);
 
 /// Flags for the above.
 const std::vector<Flag>& output_flags();

@@ -13,6 +13,8 @@ namespace tiller {
 /// One line a subcommand: X(name) lists what `Command name_command()` in its own file returns.
 #define TILLER_COMMANDS(X) \
   X(generate)              \
+  X(invert)                \
+  X(evaluate)              \
   X(train)                 \
   X(info)                  \
   X(list)

@@ -99,11 +99,13 @@ PngText image_text(const Generation& generation, std::span<const ChosenGuidance>
                    const BatchOf& batch) {
   const ImageSpec& image = batch.images[batch.row];
   const std::string label = subject_of(generation.model, image);
-  const GenerateRequest request = request_for(generation.request, image);
+  const bool resumed = generation.inversion != nullptr;  // its file tells of all images
+  const GenerateRequest request =
+      resumed ? generation.request : request_for(generation.request, image);
   Json json = own_json(generation, request);
   json[generation.model.text ? "prompt" : "class"] = label;
   json["guidance"] = describe(guidances);
-  json["batch"] = to_json(batch);
+  if (!resumed) json["batch"] = to_json(batch);
   return {{"parameters", parameters(generation, request, guidances, label)},
           {"tiller", json.dump()}};
 }
@@ -126,6 +128,10 @@ Recipe read_recipe(const fs::path& png) {
                 "generate`.");
   try {
     const Json json = Json::parse(found->second);
+    if (json.contains("edit"))
+      throw Error(where +
+                  ": got the recipe of an edit, expected one made by `tiller generate`: an edit "
+                  "begins with an image.");
     Recipe recipe;
     recipe.request = request_from(json.at("request"), where);
     recipe.model_file = json.at("model").at("file").get<std::string>();

@@ -56,6 +56,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("low_memory", request.low_memory);
   visit("embedded_guidance", request.embedded_guidance);
   visit("clip_denoised", request.clip_denoised);
+  visit("inversion", request.inversion);
   visit("share", request.share);
   visit("device", request.device);
   visit("dtype", request.dtype);
@@ -77,6 +78,7 @@ Json to_json(const GenerateRequest& request) {
 GenerateRequest request_from(const Json& json, const std::string& where) {
   GenerateRequest request;
   visit_fields(request, [&]<class Field>(const char* key, Field& field) {
+    if (key == std::string("inversion") && !json.contains(key)) return;  // older recipes
     try {
       field = json.at(key).get<Field>();
     } catch (const nlohmann::json::exception&) {

@@ -77,6 +77,7 @@ struct GenerateRequest {
   AdapterRequest adapters;
   WordsRequest words;
   ControlRequest control;
+  std::string inversion;           ///< File of `tiller invert` to go on from; empty: none.
   double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
   bool clip_denoised = false;
   bool strict_diffusers = false;

@@ -3,9 +3,9 @@
 
 #include "io/error.h"
 #include "io/image.h"
-#include "samplers/clip.h"
 #include "tools/attention_maps.h"
 #include "tools/conditioning.h"
+#include "tools/inversion_file.h"
 #include "tools/residence.h"
 #include "tools/start.h"
 
@@ -16,7 +16,6 @@ namespace {
 Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidances,
                  std::span<const ImageSpec> images, GuidanceCost& cost, const WordRecorder& words,
                  const Observer& observer) {
-  const GenerateRequest& request = generation.request;
   GuidedBatch batch = guided_batch(generation, images);
   words.attach(batch);
   SeededNoise noise(batch.seeds);
@@ -25,14 +24,39 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
   for (auto* other : {&batch.negative, &batch.empty})
     if (*other) (*other)->channels = batch.positive.channels;
   use_unet(generation);
-  Denoiser denoise =
-      guided_denoiser(generation.model, guidances, std::move(batch), request.share, &cost);
-  if (request.clip_denoised) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
-  denoise = limited(std::move(denoise), generation.sampler_options);
+  const Denoiser denoise = batch_denoiser(generation, guidances, std::move(batch), &cost);
   return generation.sampler
       ->run(denoise, start.x, generation.trajectory, generation.sampler_options, noise,
             keeping(start, observer))
       .to(at::kFloat);
+}
+
+Tensor start_noise(const Generation& generation, std::span<const ImageSpec> images) {
+  const ImageSize size = latent_size(generation);
+  std::vector<uint64_t> seeds;
+  for (const auto& image : images) seeds.push_back(image.seed);
+  SeededNoise noise(seeds);
+  return initial_noise(noise, {int64_t(images.size()), generation.model.network->out_channels(),
+                               size.height, size.width}) *
+         generation.trajectory.initial_scale;
+}
+
+/// A batch that goes on from an inversion's states, or can be inverted afterwards.
+DoneImages run_reversibly(const Generation& generation, std::span<ChosenGuidance> guidances,
+                          std::span<const ImageSpec> images, size_t first, GuidanceCost& cost,
+                          const WordRecorder& words, const Observer& observer) {
+  DoneImages done;
+  InversionState state;
+  if (generation.inversion)
+    state = rows_of(generation.inversion->state, int64_t(first), int64_t(images.size()));
+  else
+    state.latents = done.start = start_noise(generation, images);
+  InvertOptions options{.verify = Verify::off};
+  options.arrange = [&](GuidedBatch& batch) { words.attach(batch); };
+  done.state =
+      regenerate_latents(generation, guidances, images, std::move(state), options, cost, observer);
+  done.samples = float_latents(done.state.latents).to(at::kFloat);
+  return done;
 }
 
 void require_finite(const Tensor& samples, const GenerateRequest& request) {
@@ -42,7 +66,8 @@ void require_finite(const Tensor& samples, const GenerateRequest& request) {
       (request.dtype == "float32" ? " Lower the guidance scale." : " Use --dtype float32."));
 }
 
-/// One or three channels in [-1, 1] to RGB (B, 3, H, W) uint8.
+}  // namespace
+
 Tensor to_pixels(const Generation& generation, const Tensor& samples) {
   const Tensor images = generation.model.vae ? decode_latents(*generation.model.vae, samples,
                                                               generation.vae_options())
@@ -50,8 +75,6 @@ Tensor to_pixels(const Generation& generation, const Tensor& samples) {
   const Tensor pixels = to_bytes(images.to(at::kCPU));
   return pixels.size(1) == 1 ? pixels.expand({-1, 3, -1, -1}) : pixels;
 }
-
-}  // namespace
 
 GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> guidances,
                         std::span<const ImageSpec> images, int64_t batch, Progress& progress,
@@ -61,15 +84,22 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
   for (size_t first = 0; first < images.size(); first += batch) {
     const auto part = images.subspan(first, std::min<size_t>(batch, images.size() - first));
     const WordRecorder words(generation, part);
-    const Tensor samples =
-        run_batch(generation, guidances, part, cost, words, [&](const StepReport& report) {
-          progress.advance(int64_t(part.size()));
-          if (watch) watch(report);
-        });
-    require_finite(samples, generation.request);
+    const Observer observer = [&](const StepReport& report) {
+      progress.advance(int64_t(part.size()));
+      if (watch) watch(report);
+    };
+    DoneImages done;
+    if (generation.inversion || generation.keeps_state)
+      done = run_reversibly(generation, guidances, part, first, cost, words, observer);
+    else
+      done.samples = run_batch(generation, guidances, part, cost, words, observer);
+    require_finite(done.samples, generation.request);
     use_vae(generation);
-    sink(first, {samples.to(at::kCPU), to_pixels(generation, samples), words.attention(),
-                 words.effects()});
+    done.pixels = to_pixels(generation, done.samples);
+    done.samples = done.samples.to(at::kCPU);
+    done.attention = words.attention();
+    done.effects = words.effects();
+    sink(first, done);
   }
   return cost;
 }

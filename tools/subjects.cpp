@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "samplers/noise.h"
+#include "tools/inversion_file.h"
 
 namespace tiller {
 namespace {
@@ -34,6 +35,23 @@ std::vector<int64_t> chosen_labels(const Generation& generation) {
   return labels;
 }
 
+/// The images of an inversion's file, whose recipe isn't to be trusted.
+void take_images(Generation& generation) {
+  const Model& model = generation.model;
+  const auto& prompts = generation.request.text.prompts;
+  generation.images = generation.inversion->images;
+  for (const auto& image : generation.images) {
+    const bool label_fits =
+        model.classes == 0 ? image.label == -1 : image.label >= 0 && image.label < model.classes;
+    const bool prompt_fits = model.text ? std::ranges::find(prompts, image.prompt) != prompts.end()
+                                        : image.prompt.empty();
+    if (!label_fits || !prompt_fits)
+      throw Error("--inversion " + generation.request.inversion +
+                  ": got an image of a class or prompt that the recipe or the model lacks, "
+                  "expected a file that `tiller invert` wrote.");
+  }
+}
+
 }  // namespace
 
 void check_subject(const Generation& generation) {
@@ -53,6 +71,10 @@ void check_subject(const Generation& generation) {
 }
 
 void choose_images(Generation& generation) {
+  if (generation.inversion) {
+    take_images(generation);
+    return;
+  }
   GenerateRequest& request = generation.request;
   const auto& prompts = request.text.prompts;
   std::vector<int64_t> labels = chosen_labels(generation);

@@ -1,0 +1,48 @@
+#include "tools/denoising.h"
+
+#include <ATen/ATen.h>
+
+#include "io/error.h"
+#include "samplers/clip.h"
+
+namespace tiller {
+namespace {
+
+bool same(const Tensor& a, const Tensor& b) {
+  return a.defined() == b.defined() && (!a.defined() || at::equal(a, b));
+}
+
+void require_alike(const Prediction& first, const Prediction& second) {
+  if (!first.epsilon.isfinite().all().item<bool>())
+    throw Error("unet: gave values that aren't finite, expected numbers. Use --dtype float32.");
+  if (same(first.sample, second.sample) && same(first.epsilon, second.epsilon) &&
+      same(first.renoise, second.renoise))
+    return;
+  throw Error(
+      "--verify: got two answers of the network to one input, expected the same bits. Inversion "
+      "can't be exact here; --verify off goes on regardless.");
+}
+
+}  // namespace
+
+Denoiser batch_denoiser(const Generation& generation, std::span<ChosenGuidance> guidances,
+                        GuidedBatch batch, GuidanceCost* cost) {
+  const GenerateRequest& request = generation.request;
+  Denoiser denoise =
+      guided_denoiser(generation.model, guidances, std::move(batch), request.share, cost);
+  if (request.clip_denoised) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
+  return limited(std::move(denoise), generation.sampler_options);
+}
+
+Denoiser verified(Denoiser denoise, Verify verify) {
+  if (verify == Verify::off) return denoise;
+  return [denoise = std::move(denoise), verify, done = false](const Tensor& x,
+                                                              const NoiseLevel& level) mutable {
+    const Prediction p = denoise(x, level);
+    if (!done) require_alike(p, denoise(x, level));
+    done = verify == Verify::first;
+    return p;
+  };
+}
+
+}  // namespace tiller

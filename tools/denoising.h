@@ -1,0 +1,17 @@
+#pragma once
+#include "tools/generation.h"
+
+namespace tiller {
+
+/// The guided denoiser of a batch, limited as the request and the sampler's options say. All must
+/// outlive it; `cost` may be null.
+Denoiser batch_denoiser(const Generation&, std::span<ChosenGuidance>, GuidedBatch,
+                        GuidanceCost* cost);
+
+/// How often a network is asked twice, to find out whether it answers alike.
+enum class Verify { off, first, all };
+
+/// Throws Error when two evaluations of the same input differ by a bit.
+Denoiser verified(Denoiser, Verify);
+
+}  // namespace tiller

@@ -1,0 +1,183 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+#include <iostream>
+#include <set>
+
+#include "io/error.h"
+#include "io/image.h"
+#include "samplers/lattice.h"
+#include "tools/edit_report.h"
+#include "tools/init_image.h"
+
+namespace tiller {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// (3, H, W) uint8, scaled and cropped to a size that is given.
+Tensor read_pixels(const std::string& file, const ImageSize& size) {
+  const Tensor image = read_opaque_image(file);
+  return size == ImageSize{} ? image : covering(image, size)[0].round().to(at::kByte);
+}
+
+Tensor read_mask(const std::string& file, const Tensor& image, const ImageSize& size) {
+  if (file.empty()) return {};
+  const Tensor mask = read_image(file);
+  const ImageSize own{mask.size(1), mask.size(2)}, expected{image.size(1), image.size(2)};
+  if (own != expected)
+    throw UsageError("--blend-mask: got " + file + " of " + to_text(own) +
+                     " pixels, expected the image's " + to_text(expected) + ".");
+  return size == ImageSize{} ? mask : covering(mask, size)[0];
+}
+
+EditRequest edit_from(const Flags& flags) {
+  EditRequest edit;
+  if (flags.has("edit-prompt")) edit.prompt = flags.text("edit-prompt");
+  edit.label = flags.text("edit-class");
+  edit.model = flags.text("edit-model");
+  edit.guidances = flags.all("edit-guidance");
+  if (flags.has("edit-from")) edit.from = flags.number("edit-from", 0, 1, 1);
+  edit.control = flags.text("edit-control");
+  edit.words = flags.all("edit-word");
+  edit.mask = flags.text("blend-mask");
+  edit.blend_words = flags.all("blend-word");
+  edit.blend_threshold = flags.number("blend-threshold", 0, 1, edit.blend_threshold);
+  edit.reconstruct = flags.choice("reconstruct", {"on", "off"}, "on") == "on";
+  return edit;
+}
+
+GenerateRequest request_from(const Flags& flags) {
+  GenerateRequest request;
+  request.sampler = "bdia";
+  request.steps = 50;
+  apply_flags(flags, request);
+  return request;
+}
+
+/// Pixel models draw one size; others' latents need multiples.
+void require_size(const Flags& flags, const Generation& generation) {
+  const Model& model = generation.model;
+  const ImageSize usual{model.image_size, model.image_size};
+  if (model.vae || flags.has("size") || generation.request.size == usual) return;
+  throw UsageError("--image: got " + to_text(generation.request.size) + " pixels, expected " +
+                   to_text(usual) + " as the model draws. --size " +
+                   std::to_string(model.image_size) + " scales and crops.");
+}
+
+EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
+  const at::NoGradGuard no_grad;
+  const auto start = Clock::now();
+  const Tensor latents = latents_of(editing.source, pixels.unsqueeze(0));
+  Progress progress("editing", step_count(editing), "steps");
+  const EditedLatents result =
+      edit_latents(editing, latents, verify, [&](int64_t images) { progress.advance(images); });
+  progress.finish();
+  const auto drawn = [](const Generation& generation, const Tensor& z) {
+    return to_pixels(generation, float_latents(z).to(at::kFloat))[0];
+  };
+  EditOutcome outcome{.before = pixels, .cost = result.cost};
+  outcome.after = drawn(editing.regenerates(), result.edited);
+  if (result.reconstructed.defined()) {
+    outcome.reconstruction = drawn(editing.source, result.reconstructed);
+    outcome.exact = at::equal(result.reconstructed, result.start);
+    outcome.latent_error = (float_latents(result.reconstructed).to(at::kDouble) -
+                            float_latents(result.start).to(at::kDouble))
+                               .abs()
+                               .max()
+                               .item<double>();
+  }
+  outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return outcome;
+}
+
+void print_result(const EditPaths& paths, const EditOutcome& outcome) {
+  std::fprintf(stderr, "Edited in %.1f s: %s, %s\n", outcome.seconds, paths.edited.c_str(),
+               paths.page.c_str());
+  std::fprintf(stderr, "Changed %.0f%% of the pixels.\n", 100 * changed_share(outcome));
+  if (!outcome.reconstruction.defined()) return;
+  if (outcome.exact)
+    std::fprintf(stderr, "Unchanged it comes back with the latents' very bits, at %.1f dB.\n",
+                 figures_of(outcome).psnr);
+  else
+    std::fprintf(stderr, "Unchanged it comes back at %.1f dB.\n", figures_of(outcome).psnr);
+}
+
+int edit(const Flags& flags) {
+  Progress::set_quiet(flags.has("quiet") || flags.has("json"));
+  if (!flags.has("image")) throw UsageError("--image: got none, expected the image to change.");
+  GenerateRequest request = request_from(flags);
+  const EditRequest changes = edit_from(flags);
+  const Tensor pixels = read_pixels(flags.text("image"), request.size);
+  const Tensor mask = read_mask(changes.mask, read_image(flags.text("image")), request.size);
+  request.size = {pixels.size(1), pixels.size(2)};
+  const EditPaths paths = edit_paths(choose_outputs(flags, {}, 1));
+  const auto editing = prepare_editing(std::move(request), changes, mask);
+  require_size(flags, editing->source);
+  const std::string verify = flags.choice("verify", {"off", "first", "all"}, "first");
+  const EditOutcome outcome = outcome_of(*editing, pixels,
+                                         verify == "off"   ? Verify::off
+                                         : verify == "all" ? Verify::all
+                                                           : Verify::first);
+  write_edit(paths, *editing, outcome);
+  if (flags.has("json"))
+    std::cout << edit_json(paths, *editing, outcome).dump(2) << "\n";
+  else if (!flags.has("quiet"))
+    print_result(paths, outcome);
+  return 0;
+}
+
+std::vector<Flag> edit_flags() {
+  static const std::set<std::string> others = {"count",      "compare", "batch",   "prompt-file",
+                                               "init-image", "mask",    "strength"};
+  std::vector<Flag> flags = {
+      {"image", "FILE", "the image to change"},
+      {"edit-prompt", "TEXT", "what it is to show; --prompt says what it shows"},
+      {"edit-class", "NAME", "what it is to show; --class says what it shows"},
+      {"edit-model", "DIR|FILE", "another model to draw the edit with"},
+      {"edit-guidance", "NAME[:key=value,...]", "to draw the edit with; default: --guidance",
+       Flag::rare},
+      {"edit-from", "X", "share of the steps undone; default 0.8, with a control 1"},
+      {"edit-control", "NAME[:key=value,...]", "what stays; `tiller list edit-controls`"},
+      {"edit-word", "WORD=WEIGHT", "repeats: how much attention p2p gives a word"},
+      {"blend-mask", "FILE", "change the image only where this one is white"},
+      {"blend-word", "WORD", "repeats: change it only where this word of either prompt lies"},
+      {"blend-threshold", "X", "share of the word's greatest attention; default 0.3", Flag::rare}};
+  static const std::map<std::string, Flag> own_words = {
+      {"class", {"class", "NAME", "what the image shows, by name or index"}},
+      {"prompt", {"prompt", "TEXT", "what the image shows"}},
+      {"seed", {"seed", "N", "of guidances that draw numbers; default 0"}},
+      {"steps", {"steps", "N", "of the whole schedule; default 50"}},
+      {"sampler", {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}}};
+  for (Flag flag : request_flags()) {
+    if (others.contains(flag.name)) continue;
+    if (const auto found = own_words.find(flag.name); found != own_words.end())
+      flag = found->second;
+    if (flag.name.starts_with("control") || flag.name == "ip-adapter") flag.use = Flag::rare;
+    flags.push_back(flag);
+  }
+  const std::vector<Flag> own = {
+      {"output", "FILE.png|DIR", "the edit, beside it a comparison and a page; default tiller.png"},
+      {"reconstruct", "on|off", "also draw the image unchanged; default on", Flag::rare},
+      {"verify", "off|first|all", "evaluate twice and compare the bits; default first", Flag::rare},
+      {"json", "", "one JSON object on standard output"},
+      {"quiet", "", "no progress"}};
+  flags.insert(flags.end(), own.begin(), own.end());
+  return flags;
+}
+
+}  // namespace
+
+Command edit_command() {
+  return {.name = "edit",
+          .description = "Changes an image by changing its prompt or class.",
+          .operand = "",
+          .flags = edit_flags(),
+          .examples = {"tiller edit --image cat.png --class cat --edit-class dog",
+                       "tiller edit --model sd/ --image cat.png --prompt 'a cat' --edit-prompt "
+                       "'a fox' --edit-control p2p"},
+          .run = edit};
+}
+
+}  // namespace tiller

@@ -1,0 +1,298 @@
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <iostream>
+#include <set>
+
+#include "io/error.h"
+#include "io/image.h"
+#include "io/safetensors.h"
+#include "samplers/lattice.h"
+#include "tools/init_image.h"
+#include "tools/inversion_file.h"
+#include "tools/outputs.h"
+#include "training/refine_latent.h"
+
+namespace tiller {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// All of a run that its report needs.
+struct Run {
+  Generation generation;
+  std::vector<ChosenGuidance> guidances;
+  fs::path output, latents;
+  Tensor pixels;         ///< (B, 3, H, W) uint8; undefined: from an inversion's file.
+  Tensor start;          ///< Latents that the run begins with, as they are stored.
+  InversionState state;  ///< Where it ends.
+  GuidanceCost cost;
+  std::optional<bool> exact;  ///< Whether the way back gave the start's bits; unset: not asked.
+  double largest_error = 0;   ///< Of that way.
+  std::optional<double> decoded_mse;  ///< Of the VAE alone, on 0 to 1; unset: there is none.
+  double seconds = 0;
+};
+
+Tensor read_pixels(const std::vector<std::string>& files, const ImageSize& size) {
+  std::vector<Tensor> images;
+  for (const auto& file : files) {
+    Tensor image = read_opaque_image(file);
+    if (size != ImageSize{}) image = covering(image, size)[0].round().to(at::kByte);
+    if (!images.empty() && image.sizes() != images.front().sizes())
+      throw UsageError("--image: got " + file + " of " +
+                       to_text(ImageSize{image.size(1), image.size(2)}) + " pixels, expected " +
+                       to_text(ImageSize{images.front().size(1), images.front().size(2)}) +
+                       " like the first. --size WxH scales and crops them.");
+    images.push_back(image);
+  }
+  return at::stack(images);
+}
+
+GenerateRequest request_of(const Flags& flags, const Tensor& pixels) {
+  GenerateRequest request;
+  request.sampler = "bdia";
+  request.steps = 50;
+  apply_flags(flags, request);
+  if (!request.compare.empty())
+    throw UsageError("--compare: got it with invert, expected --guidance.");
+  request.count = pixels.size(0);
+  request.size = {pixels.size(2), pixels.size(3)};
+  return request;
+}
+
+/// Pixel models draw one size; others' latents need multiples.
+void require_size(const Flags& flags, const Generation& generation) {
+  const Model& model = generation.model;
+  const ImageSize& size = generation.request.size;
+  if (model.vae || flags.has("size") || size == ImageSize{model.image_size, model.image_size})
+    return;
+  throw UsageError("--image: got " + to_text(size) + " pixels, expected " +
+                   to_text(ImageSize{model.image_size, model.image_size}) +
+                   " as the model draws. --size " + std::to_string(model.image_size) +
+                   " scales and crops.");
+}
+
+GenerateRequest request_from_file(const Flags& flags) {
+  GenerateRequest request = read_inversion(flags.text("inversion")).request;
+  apply_flags(flags, request);
+  request.inversion = flags.text("inversion");
+  return request;
+}
+
+void begin(Run& run, const Flags& flags) {
+  const auto files = flags.all("image");
+  if (files.empty() == !flags.has("inversion"))
+    throw UsageError(std::string("--image: got ") + (files.empty() ? "none" : "--inversion too") +
+                     ", expected the image to invert.");
+  if (files.empty()) {
+    run.generation = prepare(request_from_file(flags));
+    const InversionState& state = run.generation.inversion->state;
+    if (state.level != run.generation.trajectory.steps())
+      throw UsageError(
+          "--inversion: got noise, expected an image that `tiller generate "
+          "--save-inversion` made. `tiller generate --inversion` leads back.");
+    run.state = state;
+    run.start = state.latents;
+    return;
+  }
+  GenerateRequest sizes;
+  apply_flags(flags, sizes);
+  run.pixels = read_pixels(files, sizes.size);
+  run.generation = prepare(request_of(flags, run.pixels));
+  require_size(flags, run.generation);
+}
+
+void encode(Run& run, const Flags& flags) {
+  if (!run.pixels.defined()) return;
+  const Generation& generation = run.generation;
+  Tensor latents = latents_of(generation, run.pixels);
+  if (generation.model.vae) {
+    const int64_t steps = flags.integer("refine-latent", 0, 100'000, 0);
+    if (steps > 0) {
+      Progress progress("refining", steps, "steps");
+      latents = refine_latent(*generation.model.vae, latents, from_bytes(run.pixels), int(steps),
+                              [&] { progress.advance(1); });
+      progress.finish();
+    }
+    const Tensor decoded = to_pixels(generation, latents);
+    const Tensor difference = (decoded.to(at::kDouble) - run.pixels.to(at::kDouble)) / 255;
+    run.decoded_mse = difference.square().mean().item<double>();
+  } else if (flags.has("refine-latent")) {
+    throw UsageError("--refine-latent: got it for a model of pixels, expected one with a VAE.");
+  }
+  run.start = latents.to(at::kCPU);
+}
+
+template <class Step>
+InversionState in_batches(Run& run, const InversionState& whole, const Step& step) {
+  const std::span<const ImageSpec> images = run.generation.images;
+  const int64_t batch = run.generation.request.batch, count = int64_t(images.size());
+  std::vector<InversionState> parts;
+  for (int64_t first = 0; first < count; first += batch) {
+    const int64_t rows = std::min(batch, count - first);
+    parts.push_back(step(images.subspan(first, rows), rows_of(whole, first, rows)));
+    for (Tensor InversionState::*part : {&InversionState::latents, &InversionState::partner,
+                                         &InversionState::side, &InversionState::record})
+      if ((parts.back().*part).defined()) parts.back().*part = (parts.back().*part).to(at::kCPU);
+  }
+  return joined(std::move(parts));
+}
+
+void ascend(Run& run, const InvertOptions& options) {
+  const Generation& generation = run.generation;
+  if (!run.state.latents.defined())
+    run.state = {.level = generation.trajectory.steps(), .latents = run.start};
+  Progress progress("inverting", int64_t(generation.images.size()) * generation.trajectory.steps(),
+                    "steps");
+  run.state = in_batches(run, run.state, [&](auto images, InversionState state) {
+    const auto watch = [&](const StepReport&) { progress.advance(int64_t(images.size())); };
+    return invert_latents(generation, run.guidances, images, std::move(state), options, run.cost,
+                          watch);
+  });
+  progress.finish();
+  run.start = as_stored(run.start, run.state);
+}
+
+/// The way back at once.
+void check(Run& run, const InvertOptions& options) {
+  const Generation& generation = run.generation;
+  Progress progress("checking", int64_t(generation.images.size()) * generation.trajectory.steps(),
+                    "steps");
+  GuidanceCost cost;
+  const auto back = in_batches(run, run.state, [&](auto images, InversionState state) {
+    const auto watch = [&](const StepReport&) { progress.advance(int64_t(images.size())); };
+    return regenerate_latents(generation, run.guidances, images, std::move(state), options, cost,
+                              watch);
+  });
+  progress.finish();
+  run.exact = at::equal(back.latents, run.start);
+  run.largest_error =
+      (float_latents(back.latents).to(at::kDouble) - float_latents(run.start).to(at::kDouble))
+          .abs()
+          .max()
+          .item<double>();
+}
+
+struct LatentMoments {
+  double mean, std, kurtosis;
+};
+
+LatentMoments moments_of(const Tensor& latents, double scale) {
+  const Tensor x = float_latents(latents).to(at::kDouble) / scale;
+  const double mean = x.mean().item<double>(), variance = (x - mean).square().mean().item<double>();
+  return {mean, std::sqrt(variance),
+          (x - mean).pow(4).mean().item<double>() / (variance * variance)};
+}
+
+double noise_scale(const Run& run) {
+  const NoiseLevel& first = run.generation.trajectory.levels.front();
+  return std::hypot(first.alpha, first.sigma);
+}
+
+Json report(const Run& run, const LatentMoments& noise) {
+  const Generation& generation = run.generation;
+  Json json = {{"file", run.output.string()},
+               {"images", generation.images.size()},
+               {"model", {{"file", generation.model.file}, {"hash", generation.model.hash.get()}}},
+               {"sampler",
+                {{"name", generation.sampler->name},
+                 {"options", generation.sampler_options.values},
+                 {"steps", generation.trajectory.steps()}}},
+               {"guidance", describe(run.guidances)},
+               {"noise", {{"mean", noise.mean}, {"std", noise.std}, {"kurtosis", noise.kurtosis}}},
+               {"evaluations", run.cost.evaluations},
+               {"seconds", run.seconds}};
+  if (run.exact) json["latent_error"] = {{"exact", *run.exact}, {"largest", run.largest_error}};
+  if (run.decoded_mse) json["decoder_psnr"] = -10 * std::log10(*run.decoded_mse);
+  return json;
+}
+
+void print_result(const Run& run, const LatentMoments& noise) {
+  std::fprintf(stderr, "%zu %s in %.1f s: %s\n", run.generation.images.size(),
+               run.generation.images.size() == 1 ? "image" : "images", run.seconds,
+               run.output.c_str());
+  std::fprintf(stderr,
+               "The noise has mean %.3f, std %.3f and kurtosis %.2f (a normal's: 0, 1, 3).\n",
+               noise.mean, noise.std, noise.kurtosis);
+  if (run.exact && *run.exact)
+    std::fprintf(stderr, "The way back gives the latents to the bit.\n");
+  else if (run.exact)
+    std::fprintf(stderr, "The way back gives the latents but for %.2g at most.\n",
+                 run.largest_error);
+  if (run.decoded_mse)
+    std::fprintf(stderr, "The VAE alone gives the image at %.1f dB.\n",
+                 -10 * std::log10(*run.decoded_mse));
+  if (noise.std > 2)
+    std::fprintf(stderr,
+                 "That is no noise to edit from: take gamma nearer to 1, fewer steps or a "
+                 "lower guidance scale.\n");
+}
+
+Verify verify_from(const Flags& flags) {
+  const std::string text = flags.choice("verify", {"off", "first", "all"}, "first");
+  return text == "off" ? Verify::off : text == "all" ? Verify::all : Verify::first;
+}
+
+int invert(const Flags& flags) {
+  Progress::set_quiet(flags.has("quiet") || flags.has("json"));
+  const auto start = Clock::now();
+  Run run;
+  run.output = flags.text("output", "inversion.safetensors");
+  run.latents = flags.text("save-latents");
+  require_tensor_file("--output", run.output);
+  if (!run.latents.empty()) require_tensor_file("--save-latents", run.latents);
+  const InvertOptions options{.verify = verify_from(flags)};
+  begin(run, flags);
+  run.guidances = choose_guidances(run.generation.request.guidances, run.generation.model);
+  require_invertible(run.generation, run.guidances);
+  encode(run, flags);
+  ascend(run, options);
+  if (flags.has("check")) check(run, {.verify = Verify::off});
+  write_inversion(run.output, run.generation, run.state, run.start);
+  const bool from_image = run.pixels.defined();
+  if (!run.latents.empty())
+    save_safetensors(run.latents,
+                     {{"latents", float_latents(from_image ? run.start : run.state.latents)}},
+                     {{"format", "pt"}});
+  run.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const LatentMoments noise = moments_of(run.state.latents, noise_scale(run));
+  if (flags.has("json"))
+    std::cout << report(run, noise).dump(2) << "\n";
+  else if (!flags.has("quiet"))
+    print_result(run, noise);
+  return 0;
+}
+
+std::vector<Flag> invert_flags() {
+  static const std::set<std::string> others = {"count", "compare", "init-image", "mask",
+                                               "strength"};
+  std::vector<Flag> flags = {
+      {"image", "FILE", "the image to turn into noise; repeats"},
+      {"inversion", "FILE", "instead: what `tiller generate --save-inversion` wrote", Flag::rare}};
+  for (const auto& flag : request_flags())
+    if (!others.contains(flag.name)) flags.push_back(flag);
+  const std::vector<Flag> own = {
+      {"output", "FILE", "the inversion; default inversion.safetensors"},
+      {"save-latents", "FILE", "the image's latents (with --inversion: the noise), as `latents`"},
+      {"check", "", "run the way back at once, and say how exact it is"},
+      {"verify", "off|first|all", "evaluate twice and compare the bits; default first"},
+      {"refine-latent", "N", "steps that bring the decoded latent nearer to the image"},
+      {"json", "", "one JSON object on standard output"},
+      {"quiet", "", "no progress"}};
+  flags.insert(flags.end(), own.begin(), own.end());
+  return flags;
+}
+
+}  // namespace
+
+Command invert_command() {
+  return {.name = "invert",
+          .description = "Turns images into the noise that generates them, to the bit.",
+          .operand = "",
+          .flags = invert_flags(),
+          .examples = {"tiller invert --image frog.png --class frog --output frog.safetensors",
+                       "tiller generate --inversion frog.safetensors --output again.png"},
+          .run = invert};
+}
+
+}  // namespace tiller

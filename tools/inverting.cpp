@@ -1,0 +1,138 @@
+#include "tools/inverting.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "io/error.h"
+#include "io/image.h"
+#include "samplers/lattice.h"
+#include "tools/conditioning.h"
+#include "tools/residence.h"
+
+namespace tiller {
+namespace {
+
+/// A batch made ready: what InversionRun refers to.
+struct InversionBatch {
+  Denoiser denoise;
+  InversionSteering steering;
+};
+
+/// The unguided denoiser and those that methods give other negatives.
+InversionSteering steering_of(const Generation& generation, std::span<ChosenGuidance> guidances,
+                              const GuidedBatch& batch, GuidanceCost& cost) {
+  InversionSteering steering;
+  GuidedBatch alone = batch;
+  steering.conditional = batch_denoiser(generation, {}, std::move(alone), &cost);
+  steering.positive = batch.positive.context;
+  if (!batch.negative) return steering;
+  steering.negative = batch.negative->context;
+  steering.with_negative = [&generation, guidances, batch, &cost](const Tensor& negative) {
+    GuidedBatch other = batch;
+    other.negative->context = negative;
+    return batch_denoiser(generation, guidances, std::move(other), &cost);
+  };
+  return steering;
+}
+
+InversionBatch batch_of(const Generation& generation, std::span<ChosenGuidance> guidances,
+                        std::span<const ImageSpec> images, const InvertOptions& options,
+                        GuidanceCost& cost) {
+  use_unet(generation);
+  GuidedBatch batch = guided_batch(generation, images);
+  if (options.arrange) options.arrange(batch);
+  InversionBatch ready;
+  ready.steering = steering_of(generation, guidances, batch, cost);
+  ready.denoise =
+      verified(batch_denoiser(generation, guidances, std::move(batch), &cost), options.verify);
+  return ready;
+}
+
+InversionState on_device(InversionState state, at::Device device) {
+  for (Tensor* part : {&state.latents, &state.partner, &state.side, &state.record})
+    if (part->defined()) *part = part->to(device);
+  return state;
+}
+
+}  // namespace
+
+void require_invertible(const Generation& generation, std::span<const ChosenGuidance> guidances) {
+  const Sampler& sampler = *generation.sampler;
+  if (!sampler.inverse.ascend) {
+    std::vector<std::string> able;
+    for (const auto& other : samplers())
+      if (other.inverse.ascend) able.push_back(other.name);
+    throw UsageError("--sampler: got " + sampler.name + ", which has no inverse, expected one of " +
+                     enumerate(able, able.size()) + ".");
+  }
+  if (generation.init.image.defined())
+    throw UsageError("--init-image: got one, expected none: inversion begins with --image.");
+  if (generation.model.network->in_channels() > generation.model.network->out_channels())
+    throw UsageError("--model: got an inpainting network, expected one that reads latents alone.");
+  for (const auto& chosen : guidances)
+    if (chosen.guidance->remembers())
+      throw UsageError("guidance " + chosen.text +
+                       ": remembers the steps before, expected momentum=0 for inversion.");
+}
+
+Tensor latents_of(const Generation& generation, const Tensor& pixels) {
+  const Model& model = generation.model;
+  const Tensor images = from_bytes(pixels);
+  if (!model.vae)
+    return (model.network->in_channels() == 1 ? images.mean(1, true) : images)
+        .to(generation.device);
+  use_vae(generation);
+  const ImageSize size = latent_size(generation);
+  const Tensor mean = at::zeros({pixels.size(0), model.vae->channels(), size.height, size.width});
+  return encode_images(*model.vae, images, mean, generation.vae_options()).to(generation.device);
+}
+
+InversionState invert_latents(const Generation& generation, std::span<ChosenGuidance> guidances,
+                              std::span<const ImageSpec> images, InversionState state,
+                              const InvertOptions& options, GuidanceCost& cost,
+                              const Observer& observer) {
+  const c10::NoGradGuard no_grad;
+  const auto batch = batch_of(generation, guidances, images, options, cost);
+  const InversionRun run{batch.denoise, generation.trajectory, generation.sampler_options,
+                         batch.steering, observer};
+  return generation.sampler->inverse.ascend(run, on_device(std::move(state), generation.device),
+                                            options.until);
+}
+
+InversionState regenerate_latents(const Generation& generation, std::span<ChosenGuidance> guidances,
+                                  std::span<const ImageSpec> images, InversionState state,
+                                  const InvertOptions& options, GuidanceCost& cost,
+                                  const Observer& observer) {
+  const c10::NoGradGuard no_grad;
+  const auto batch = batch_of(generation, guidances, images, options, cost);
+  const InversionRun run{batch.denoise, generation.trajectory, generation.sampler_options,
+                         batch.steering, observer};
+  return generation.sampler->inverse.descend(run, on_device(std::move(state), generation.device));
+}
+
+InversionState rows_of(const InversionState& state, int64_t first, int64_t count) {
+  const auto rows = [&](const Tensor& x, int64_t dim) {
+    return x.defined() ? x.narrow(dim, first, count) : x;
+  };
+  return {state.level, rows(state.latents, 0), rows(state.partner, 0), rows(state.side, 0),
+          rows(state.record, 1)};
+}
+
+InversionState joined(std::vector<InversionState> states) {
+  const auto all = [&](Tensor InversionState::*part, int64_t dim) {
+    std::vector<Tensor> parts;
+    for (const auto& state : states)
+      if ((state.*part).defined()) parts.push_back(state.*part);
+    return parts.empty() ? Tensor() : at::cat(parts, dim);
+  };
+  return {states.front().level, all(&InversionState::latents, 0), all(&InversionState::partner, 0),
+          all(&InversionState::side, 0), all(&InversionState::record, 1)};
+}
+
+Tensor as_stored(const Tensor& latents, const InversionState& state) {
+  if (!at::isIntegralType(state.latents.scalar_type(), false)) return latents.to(at::kFloat);
+  const bool integers = at::isIntegralType(latents.scalar_type(), false);
+  return (integers ? latents : to_lattice(latents)).to(state.latents.scalar_type());
+}
+
+}  // namespace tiller

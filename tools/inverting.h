@@ -1,0 +1,38 @@
+#pragma once
+#include "tools/denoising.h"
+
+namespace tiller {
+
+/// How a batch is inverted.
+struct InvertOptions {
+  int until = 0;  ///< Index of the trajectory's level to stop at; 0: pure noise.
+  Verify verify = Verify::first;
+  /// Changes what the networks are given; empty: nothing.
+  std::function<void(GuidedBatch&)> arrange = {};
+};
+
+/// Throws UsageError when the sampler has no inverse, or where a guidance, a mask or an init image
+/// leaves none.
+void require_invertible(const Generation&, std::span<const ChosenGuidance>);
+
+/// Latents of (B, 3, H, W) uint8 pixels, float32 on the device: the VAE's mean, or the pixels
+/// themselves in [-1, 1], for one channel their mean over RGB.
+Tensor latents_of(const Generation&, const Tensor& pixels);
+
+/// From a state at the image (level N) towards noise. One ImageSpec a row.
+InversionState invert_latents(const Generation&, std::span<ChosenGuidance>,
+                              std::span<const ImageSpec>, InversionState, const InvertOptions&,
+                              GuidanceCost&, const Observer& = {});
+
+/// Back to the image. `options.until` has no meaning.
+InversionState regenerate_latents(const Generation&, std::span<ChosenGuidance>,
+                                  std::span<const ImageSpec>, InversionState, const InvertOptions&,
+                                  GuidanceCost&, const Observer& = {});
+
+/// Rows first, ..., first + count - 1 of a state, and states one after the other.
+InversionState rows_of(const InversionState&, int64_t first, int64_t count);
+InversionState joined(std::vector<InversionState>);
+/// Latents in the numbers that the state has: on its lattice, or unchanged.
+Tensor as_stored(const Tensor& latents, const InversionState&);
+
+}  // namespace tiller
