@@ -14,6 +14,7 @@ namespace tiller {
 #define TILLER_COMMANDS(X) \
   X(generate)              \
   X(invert)                \
+  X(edit)                  \
   X(evaluate)              \
   X(train)                 \
   X(info)                  \
