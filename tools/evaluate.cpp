@@ -68,8 +68,8 @@ Command evaluate_command() {
       .operand = "",
       .flags = evaluate_flags(),
       .examples = {"tiller evaluate --task inversion --data cifar10/ --count 200 --output report",
-                   "tiller evaluate --task inversion --model sd15/ --data photos/ --method "
-                   "bdia:gamma=0.96 --method ddim --output report"},
+                   "tiller evaluate --task inversion --data photos/ --method bdia:gamma=0.96 "
+                   "--output report"},
       .run = evaluate};
 }
 

@@ -291,7 +291,8 @@ Command invert_command() {
           .operand = "",
           .flags = invert_flags(),
           .examples = {"tiller invert --image frog.png --class frog --output frog.safetensors",
-                       "tiller generate --inversion frog.safetensors --output again.png"},
+                       "tiller invert --model sd15/ --image cat.png --prompt 'a cat' --sampler "
+                       "bdia:gamma=0.96"},
           .run = invert};
 }
 

@@ -54,6 +54,19 @@ InversionState on_device(InversionState state, at::Device device) {
   return state;
 }
 
+/// Samplers read their options as they start: a run of no steps finds what is wrong with them.
+void check_inverse_options(const Generation& generation) {
+  const Denoiser never = [](const Tensor&, const NoiseLevel&) { return Prediction{}; };
+  const InversionRun run{never, generation.trajectory, generation.sampler_options, {}, {}};
+  const int end = generation.trajectory.steps();
+  try {
+    generation.sampler->inverse.ascend(run, {.level = end, .latents = at::zeros({1, 1, 1, 1})},
+                                       end);
+  } catch (const UsageError& error) {
+    throw UsageError("sampler " + generation.sampler->name + ": " + error.what());
+  }
+}
+
 }  // namespace
 
 void require_invertible(const Generation& generation, std::span<const ChosenGuidance> guidances) {
@@ -69,6 +82,7 @@ void require_invertible(const Generation& generation, std::span<const ChosenGuid
     throw UsageError("--init-image: got one, expected none: inversion begins with --image.");
   if (generation.model.network->in_channels() > generation.model.network->out_channels())
     throw UsageError("--model: got an inpainting network, expected one that reads latents alone.");
+  check_inverse_options(generation);
   for (const auto& chosen : guidances)
     if (chosen.guidance->remembers())
       throw UsageError("guidance " + chosen.text +

@@ -9,7 +9,8 @@ namespace {
 class Describe : public ProgramTest {};
 
 TEST_F(Describe, HelpFitsAScreenAndEndsWithExamples) {
-  for (const std::string command : {"generate", "train", "info", "list"}) {
+  for (const std::string command :
+       {"generate", "invert", "edit", "evaluate", "train", "info", "list"}) {
     const Result result = tiller(command + " --help");
     EXPECT_EQ(result.code, 0);
     std::istringstream lines(result.out);
