@@ -21,6 +21,7 @@ setup:
 	@scripts/packages.sh build $(if $(Torch_DIR),,python)
 	@scripts/torch.sh
 	@scripts/clip_vocabulary.sh
+	@scripts/feature_network.sh
 
 configure: setup
 	@scripts/configure.sh $(BUILD) -DTILLER_WERROR=$(WERROR) $(CMAKE_FLAGS)

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/shared_file.h"
 #include "models/clip_tokenizer.h"
 
 namespace tiller {
@@ -282,15 +283,8 @@ ClipVocabulary read_clip_vocabulary(const fs::path& path, const std::string& pad
 }
 
 fs::path find_clip_vocabulary() {
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
-  const fs::path name = fs::path("clip") / "bpe_simple_vocab_16e6.txt.gz";
-  const std::vector<fs::path> places = {program.parent_path() / "share" / "tiller" / name,
-                                        fs::path(TILLER_SOURCE_DIR) / "share" / name};
-  for (const auto& place : places)
-    if (fs::is_regular_file(place, error)) return place;
-  throw Error("CLIP's vocabulary: got no " + places[0].string() + " and no " + places[1].string() +
-              ", expected one. Run scripts/clip_vocabulary.sh in the sources.");
+  return find_shared_file(fs::path("clip") / "bpe_simple_vocab_16e6.txt.gz", "CLIP's vocabulary",
+                          "Run scripts/clip_vocabulary.sh in the sources.");
 }
 
 }  // namespace tiller

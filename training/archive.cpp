@@ -25,10 +25,11 @@ ArchiveReader::ArchiveReader(const fs::path& path, Format format)
     : path_(path), archive_(archive_read_new()) {
   if (!archive_) throw std::bad_alloc();
   allow_filters(archive_);
-  if (format == Format::tar) {
-    archive_read_support_format_tar(archive_);
-  } else {
+  if (format == Format::raw) {
     archive_read_support_format_raw(archive_);
+  } else {
+    archive_read_support_format_tar(archive_);
+    if (format == Format::files) archive_read_support_format_zip(archive_);
   }
   if (archive_read_open_filename(archive_, path.c_str(), kBlock) == ARCHIVE_OK) return;
   const std::string reason = archive_error_string(archive_);

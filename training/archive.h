@@ -10,8 +10,8 @@ namespace tiller {
 /// bzip2, xz, zstd, lz4). Nothing is ever written to disk, so names and links in it do no harm.
 class ArchiveReader {
  public:
-  /// tar: tar files of any kind. raw: one entry, the file's content.
-  enum class Format { tar, raw };
+  /// tar: tar files of any kind. files: these and zip. raw: one entry, the file's content.
+  enum class Format { tar, files, raw };
 
   /// Throws Error when the file can't be opened.
   ArchiveReader(const fs::path&, Format);

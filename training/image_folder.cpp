@@ -38,10 +38,16 @@ std::string nearby(const fs::path& folder) {
 
 }  // namespace
 
-Dataset load_image_folder(const fs::path& path, int64_t size) {
+std::vector<std::string> list_image_files(const fs::path& folder) {
   std::vector<std::string> names;
   std::set<fs::path> visited;
-  list_images(path, path, visited, names);
+  list_images(folder, folder, visited, names);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Dataset load_image_folder(const fs::path& path, int64_t size) {
+  std::vector<std::string> names = list_image_files(path);
   if (names.empty())
     throw Error(path.string() +
                 ": got a folder without data, expected images (class = sub-folder), "

@@ -31,6 +31,9 @@ class ImageSet {
 /// Decodes all of the set's files, which lie under `path`.
 Dataset decode_files(ImageSet, const fs::path& path);
 
+/// Images below a folder, in all of its folders (links too, each once), relative to it and sorted.
+std::vector<std::string> list_image_files(const fs::path& folder);
+
 /// Whether a file of this name is to be read as an image: by its ending, hidden files aside.
 bool is_image_name(const fs::path&);
 

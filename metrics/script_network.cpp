@@ -1,0 +1,58 @@
+#include "metrics/script_network.h"
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+/// LibTorch's messages are pages long; their first line says what it is.
+std::string first_line(const std::string& text) { return printable(text.substr(0, text.find('\n'))); }
+
+bool takes_return_features(const torch::jit::Module& module) {
+  for (const auto& argument : module.get_method("forward").function().getSchema().arguments())
+    if (argument.name() == "return_features") return true;
+  return false;
+}
+
+Tensor tensor_of(const c10::IValue& value, const std::string& file) {
+  if (value.isTensor()) return value.toTensor();
+  if (value.isTuple() && !value.toTupleRef().elements().empty())
+    return tensor_of(value.toTupleRef().elements()[0], file);
+  throw Error(file + ": got " + value.tagKind() + " from its forward, expected a tensor.");
+}
+
+torch::jit::Module load(const fs::path& file, at::Device device) {
+  try {
+    auto module = torch::jit::load(file.string(), device);
+    module.eval();
+    module.get_method("forward");
+    return module;
+  } catch (const std::exception& error) {
+    throw Error(file.string() + ": got no TorchScript that can be loaded, expected a file of torch.jit.save: " +
+                first_line(error.what()));
+  }
+}
+
+}  // namespace
+
+std::function<Tensor(const Tensor&)> load_script(const fs::path& file, at::Device device) {
+  if (!fs::exists(file)) throw Error(file.string() + ": got no such file, expected TorchScript.");
+  auto module = std::make_shared<torch::jit::Module>(load(file, device));
+  std::unordered_map<std::string, c10::IValue> keywords;
+  if (takes_return_features(*module)) keywords["return_features"] = true;
+  return [module, keywords, name = file.string()](const Tensor& x) {
+    try {
+      return tensor_of(module->forward({x}, keywords), name);
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& error) {
+      throw Error(name + ": its forward failed on " + std::to_string(x.size(0)) +
+                  " images: " + first_line(error.what()));
+    }
+  };
+}
+
+}  // namespace tiller
