@@ -65,7 +65,7 @@ struct Progress::State {
   std::string line() const {
     const double elapsed = seconds(Clock::now() - began);
     const double per_second = elapsed > 0 ? static_cast<double>(done - start) / elapsed : 0;
-    std::string text = std::to_string(done) + "/" + std::to_string(total);
+    std::string text = std::to_string(done) + (total > 0 ? "/" + std::to_string(total) : "");
     if (done > start) {
       text += " | " + rate(per_second, unit);
       text += done < total

@@ -15,15 +15,20 @@ ConvNorm take_conv_norm(Weights& weights, const std::string& conv, const std::st
   const auto of_channel = [&](const std::string& name) {
     return weights.take(norm + "." + name, {shape.out}).to(at::kDouble);
   };
-  const Tensor gain = of_channel("weight") * (of_channel("running_var") + shape.eps).rsqrt();
-  const Tensor bias = of_channel("bias") - of_channel("running_mean") * gain;
+  const Tensor gain = of_channel("weight"), shift = of_channel("bias"),
+               mean = of_channel("running_mean"), variance = of_channel("running_var");
   weights.ignore(norm + ".num_batches_tracked");
-  const Tensor folded = (weight.to(at::kDouble) * gain.view({-1, 1, 1, 1})).to(at::kFloat);
-  return {folded.contiguous(at::MemoryFormat::ChannelsLast),
-          bias.to(at::kFloat),
-          {shape.stride, shape.stride},
-          shape.padding,
-          shape.groups};
+  ConvNorm folded{.stride = {shape.stride, shape.stride},
+                  .padding = shape.padding,
+                  .groups = shape.groups};
+  for (const auto& tensor : {weight, gain, shift, mean, variance})
+    if (tensor.is_meta()) return folded;  // `finish` will say so
+  const Tensor scale = gain * (variance + shape.eps).rsqrt();
+  folded.weight = (weight.to(at::kDouble) * scale.view({-1, 1, 1, 1}))
+                      .to(at::kFloat)
+                      .contiguous(at::MemoryFormat::ChannelsLast);
+  folded.bias = (shift - mean * scale).to(at::kFloat);
+  return folded;
 }
 
 }  // namespace tiller

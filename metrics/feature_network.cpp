@@ -87,6 +87,7 @@ FeatureNetwork inception(const Options& options, std::optional<ResizeRule> resiz
   network.input = described(FidInception::side, rule);
   network.width = dims;
   network.classes = dims == 2048 ? 1008 : 0;
+  network.spatial = dims == 2048;
   const auto net = std::make_shared<FidInception>(load_tensors(file), file, device, dims);
   network.run = [net, rule, device](const Tensor& images) {
     const InceptionFeatures f = (*net)(inception_input(images.to(device), rule));

@@ -24,7 +24,8 @@ struct FeatureNetwork {
   std::string input;     ///< How images are brought to it: "299x299, pytorch-fid".
   int64_t width = 0;
   int64_t classes = 0;           ///< Of the logits; 0: none.
-  bool cifar_classes = false;    ///< The logits are CIFAR-10's classes.
+  bool cifar_classes = false;  ///< The logits are CIFAR-10's classes.
+  bool spatial = false;        ///< It gives sFID's features.
   /// images: (B, 3, H, W) uint8, on any device.
   std::function<Features(const Tensor& images)> run;
 };
