@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "io/archive.h"
 #include "io/error.h"
-#include "training/archive.h"
 #include "training/dataset_formats.h"
 
 // The IDX format of MNIST (http://yann.lecun.com/exdb/mnist): a big-endian magic number 0x0000080D

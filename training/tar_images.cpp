@@ -1,5 +1,5 @@
+#include "io/archive.h"
 #include "io/error.h"
-#include "training/archive.h"
 #include "training/dataset_formats.h"
 #include "training/image_set.h"
 

@@ -18,7 +18,8 @@ def safetensors(header, data=b""):
 
 def main():
     fixtures, folder = map(pathlib.Path, sys.argv[1:3])
-    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer"]:
+    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer",
+                 "numpy_file"]:
         (folder / f"corpus_{name}").mkdir(parents=True, exist_ok=True)
 
     def write(name, data):
@@ -30,6 +31,8 @@ def main():
         b'{"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)))
     for i, text in enumerate(["scale=3", "scale=3.5,layers=d6-23", "clip=true,steps=20", "scal=1"]):
         write(f"options/{i}", text.encode())
+    for path in (fixtures / "numpy_files").iterdir():
+        shutil.copy(path, folder / "corpus_numpy_file")
     shutil.copy(fixtures / "images" / "text.png", folder / "corpus_png_text")
     deflated = zlib.compress(b"long " * 20)
     write("png_text/text", b"\x00key\x00value")

@@ -10,8 +10,8 @@ namespace tiller {
 /// bzip2, xz, zstd, lz4). Nothing is ever written to disk, so names and links in it do no harm.
 class ArchiveReader {
  public:
-  /// tar: tar files of any kind. files: these and zip. raw: one entry, the file's content.
-  enum class Format { tar, files, raw };
+  /// tar: tar files of any kind. zip: stored or deflated. raw: one entry, the file's content.
+  enum class Format { tar, zip, raw };
 
   /// Throws Error when the file can't be opened.
   ArchiveReader(const fs::path&, Format);
@@ -29,6 +29,8 @@ class ArchiveReader {
   int64_t size() const;
   /// Up to `limit` further bytes of the entry. Throws Error when it is damaged or cut short.
   std::string read(size_t limit);
+  /// Fills `target` as far as the entry goes; returns the bytes read. Throws as read.
+  size_t read_into(std::span<std::byte> target);
 
  private:
   [[noreturn]] void fail() const;

@@ -1,4 +1,4 @@
-#include "training/archive.h"
+#include "io/archive.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -19,18 +19,26 @@ void allow_filters(archive* a) {
   archive_read_support_filter_lz4(a);
 }
 
+void allow_format(archive* a, ArchiveReader::Format format) {
+  switch (format) {
+    case ArchiveReader::Format::tar:
+      archive_read_support_format_tar(a);
+      break;
+    case ArchiveReader::Format::zip:
+      archive_read_support_format_zip(a);
+      break;
+    case ArchiveReader::Format::raw:
+      archive_read_support_format_raw(a);
+  }
+}
+
 }  // namespace
 
 ArchiveReader::ArchiveReader(const fs::path& path, Format format)
     : path_(path), archive_(archive_read_new()) {
   if (!archive_) throw std::bad_alloc();
-  allow_filters(archive_);
-  if (format == Format::raw) {
-    archive_read_support_format_raw(archive_);
-  } else {
-    archive_read_support_format_tar(archive_);
-    if (format == Format::files) archive_read_support_format_zip(archive_);
-  }
+  if (format != Format::zip) allow_filters(archive_);
+  allow_format(archive_, format);
   if (archive_read_open_filename(archive_, path.c_str(), kBlock) == ARCHIVE_OK) return;
   const std::string reason = archive_error_string(archive_);
   archive_read_free(archive_);
@@ -71,14 +79,24 @@ int64_t ArchiveReader::size() const { return archive_entry_size(entry_); }
 std::string ArchiveReader::read(size_t limit) {
   std::string bytes;
   while (bytes.size() < limit) {
-    const size_t had = bytes.size();
-    bytes.resize(std::min(limit, had + kBlock));
-    const auto got = archive_read_data(archive_, bytes.data() + had, bytes.size() - had);
-    if (got < 0) fail();
-    bytes.resize(had + static_cast<size_t>(got));
-    if (got == 0) break;
+    const size_t had = bytes.size(), wanted = std::min(limit - had, kBlock);
+    bytes.resize(had + wanted);
+    const size_t got = read_into(std::as_writable_bytes(std::span(bytes).subspan(had)));
+    bytes.resize(had + got);
+    if (got < wanted) break;
   }
   return bytes;
+}
+
+size_t ArchiveReader::read_into(std::span<std::byte> target) {
+  size_t done = 0;
+  while (done < target.size()) {
+    const auto got = archive_read_data(archive_, target.data() + done, target.size() - done);
+    if (got < 0) fail();
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
 }
 
 }  // namespace tiller
