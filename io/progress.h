@@ -9,7 +9,8 @@ namespace tiller {
 /// line now and then elsewhere, nothing when quiet.
 class Progress {
  public:
-  /// total: 0 where it isn't known. unit: what is counted, "images" or "steps". start: what an earlier run had done.
+  /// total: 0 where it isn't known. unit: what is counted, "images" or "steps". start: what an
+  /// earlier run had done.
   Progress(std::string label, int64_t total, std::string unit, int64_t start = 0);
   ~Progress();
   /// Counts `amount` more; `note` stands behind the bar ("loss 0.031").

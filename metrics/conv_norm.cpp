@@ -18,9 +18,8 @@ ConvNorm take_conv_norm(Weights& weights, const std::string& conv, const std::st
   const Tensor gain = of_channel("weight"), shift = of_channel("bias"),
                mean = of_channel("running_mean"), variance = of_channel("running_var");
   weights.ignore(norm + ".num_batches_tracked");
-  ConvNorm folded{.stride = {shape.stride, shape.stride},
-                  .padding = shape.padding,
-                  .groups = shape.groups};
+  ConvNorm folded{
+      .stride = {shape.stride, shape.stride}, .padding = shape.padding, .groups = shape.groups};
   for (const auto& tensor : {weight, gain, shift, mean, variance})
     if (tensor.is_meta()) return folded;  // `finish` will say so
   const Tensor scale = gain * (variance + shape.eps).rsqrt();

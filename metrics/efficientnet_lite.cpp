@@ -10,8 +10,9 @@ constexpr int64_t stem_width = 32, head_width = 1280, classes = 1000;
 struct Stage {
   int64_t repeats, kernel, stride, expansion, out;
 };
-constexpr Stage stages[] = {{1, 3, 1, 1, 16}, {2, 3, 2, 6, 24},  {2, 5, 2, 6, 40}, {3, 3, 2, 6, 80},
-                            {3, 5, 1, 6, 112}, {4, 5, 2, 6, 192}, {1, 3, 1, 6, 320}};
+constexpr Stage stages[] = {{1, 3, 1, 1, 16}, {2, 3, 2, 6, 24},  {2, 5, 2, 6, 40},
+                            {3, 3, 2, 6, 80}, {3, 5, 1, 6, 112}, {4, 5, 2, 6, 192},
+                            {1, 3, 1, 6, 320}};
 
 ConvNorm take(Weights& weights, const std::string& conv, const std::string& norm,
               ConvNormShape shape) {

@@ -71,8 +71,7 @@ FeatureNetwork network_of(const std::string& file) {
 
 /// TensorFlow's network has values less 128 over 128; pytorch-fid's port others.
 Tensor inception_input(const Tensor& images, ResizeRule rule) {
-  const Tensor values =
-      resize_values(images, FidInception::side, FidInception::side, rule);
+  const Tensor values = resize_values(images, FidInception::side, FidInception::side, rule);
   return rule == ResizeRule::bilinear ? values * (2.0 / 255) - 1 : (values - 128) / 128;
 }
 
@@ -148,8 +147,7 @@ const Normalisation& normalisation_from(const Options& options) {
   return normalisations().front();
 }
 
-FeatureNetwork script(const Options& options, std::optional<ResizeRule> resize,
-                      at::Device device) {
+FeatureNetwork script(const Options& options, std::optional<ResizeRule> resize, at::Device device) {
   const std::string file = file_option(options, "script", "file");
   const auto side = options.integer("size");
   if (side < 0 || side > 2048)
@@ -157,13 +155,14 @@ FeatureNetwork script(const Options& options, std::optional<ResizeRule> resize,
   const ResizeRule rule = resize.value_or(ResizeRule::clean);
   const Normalisation& by = normalisation_from(options);
   FeatureNetwork network = network_of(file);
-  network.name = options.text("name").empty() ? fs::path(file).stem().string() : options.text("name");
+  network.name =
+      options.text("name").empty() ? fs::path(file).stem().string() : options.text("name");
   network.distance = "FD-" + network.name;
   network.input = (side ? described(side, rule) : "their own size") + ", " + by.name;
   const auto forward = load_script(file, device);
   const auto run = [forward, side, rule, by, device](const Tensor& images) {
-    const Tensor values = side ? resize_values(images.to(device), side, side, rule)
-                               : images.to(device, at::kFloat);
+    const Tensor values =
+        side ? resize_values(images.to(device), side, side, rule) : images.to(device, at::kFloat);
     return Features{forward(normalised(values, by)).flatten(1).to(at::kFloat), {}, {}};
   };
   const int64_t probe = side ? side : 299;

@@ -23,7 +23,7 @@ struct FeatureNetwork {
   std::string hash;      ///< Its SHA-256's first 16 digits.
   std::string input;     ///< How images are brought to it: "299x299, pytorch-fid".
   int64_t width = 0;
-  int64_t classes = 0;           ///< Of the logits; 0: none.
+  int64_t classes = 0;         ///< Of the logits; 0: none.
   bool cifar_classes = false;  ///< The logits are CIFAR-10's classes.
   bool spatial = false;        ///< It gives sFID's features.
   /// images: (B, 3, H, W) uint8, on any device.

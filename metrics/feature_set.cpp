@@ -26,7 +26,9 @@ void RowBuffer::append(const Tensor& rows) {
   count_ = needed;
 }
 
-Tensor RowBuffer::rows() const { return buffer_.defined() ? buffer_.narrow(0, 0, count_) : buffer_; }
+Tensor RowBuffer::rows() const {
+  return buffer_.defined() ? buffer_.narrow(0, 0, count_) : buffer_;
+}
 
 FeatureCollector::FeatureCollector(const FeatureNetwork& network, Keep keep, int64_t expected)
     : keep_(keep), features_(expected), logits_(expected) {

@@ -12,11 +12,11 @@ struct Keep {
 
 /// A set of images as one network sees it.
 struct FeatureSet {
-  int64_t count = 0;                ///< 0: not known, of statistics that don't say.
-  std::optional<Moments> moments;   ///< Of the features; none below two images.
-  std::optional<Moments> spatial;   ///< Of sFID's.
-  Tensor features;                  ///< (N, width) float32; undefined: not kept.
-  Tensor logits;                    ///< (N, classes) float32; undefined: not kept.
+  int64_t count = 0;               ///< 0: not known, of statistics that don't say.
+  std::optional<Moments> moments;  ///< Of the features; none below two images.
+  std::optional<Moments> spatial;  ///< Of sFID's.
+  Tensor features;                 ///< (N, width) float32; undefined: not kept.
+  Tensor logits;                   ///< (N, classes) float32; undefined: not kept.
 };
 
 /// Rows that are appended in batches.

@@ -31,8 +31,9 @@ class Builder {
                            int64_t stride = 1, int64_t padding = 0) {
       return conv("Conv2d_" + name, {in, out, {kernel, kernel}, stride, {padding, padding}});
     };
-    return {layer("1a_3x3", 3, 32, 3, 2), layer("2a_3x3", 32, 32, 3), layer("2b_3x3", 32, 64, 3, 1, 1),
-            layer("3b_1x1", 64, 80, 1), layer("4a_3x3", 80, 192, 3)};
+    return {layer("1a_3x3", 3, 32, 3, 2), layer("2a_3x3", 32, 32, 3),
+            layer("2b_3x3", 32, 64, 3, 1, 1), layer("3b_1x1", 64, 80, 1),
+            layer("4a_3x3", 80, 192, 3)};
   }
 
   /// pooled: channels of the convolution behind the pooling; 0: none.
@@ -57,7 +58,10 @@ class Builder {
     for (const auto& layer : layers) {
       const std::vector<int64_t> same = {layer.height / 2, layer.width / 2};
       branch.convolutions.push_back(
-          conv(name_ + layer.name, {in, layer.out, {layer.height, layer.width}, layer.stride,
+          conv(name_ + layer.name, {in,
+                                    layer.out,
+                                    {layer.height, layer.width},
+                                    layer.stride,
                                     layer.stride == 1 ? same : std::vector<int64_t>{0, 0}}));
       if (!layer.name.ends_with("a")) in = layer.out;
     }
@@ -70,20 +74,18 @@ class Builder {
 };
 
 InceptionBlock block_35(Builder& build, const std::string& name, int64_t pooled) {
-  return build.block(
-      name,
-      {{{"1x1", 64}},
-       {{"5x5_1", 48}, {"5x5_2", 64, 5, 5}},
-       {{"3x3dbl_1", 64}, {"3x3dbl_2", 96, 3, 3}, {"3x3dbl_3", 96, 3, 3}}},
-      Pool::average, pooled);
+  return build.block(name,
+                     {{{"1x1", 64}},
+                      {{"5x5_1", 48}, {"5x5_2", 64, 5, 5}},
+                      {{"3x3dbl_1", 64}, {"3x3dbl_2", 96, 3, 3}, {"3x3dbl_3", 96, 3, 3}}},
+                     Pool::average, pooled);
 }
 
 InceptionBlock to_17(Builder& build) {
-  return build.block(
-      "6a",
-      {{{"3x3", 384, 3, 3, 2}},
-       {{"3x3dbl_1", 64}, {"3x3dbl_2", 96, 3, 3}, {"3x3dbl_3", 96, 3, 3, 2}}},
-      Pool::halving, 0);
+  return build.block("6a",
+                     {{{"3x3", 384, 3, 3, 2}},
+                      {{"3x3dbl_1", 64}, {"3x3dbl_2", 96, 3, 3}, {"3x3dbl_3", 96, 3, 3, 2}}},
+                     Pool::halving, 0);
 }
 
 InceptionBlock block_17(Builder& build, const std::string& name, int64_t c) {
@@ -109,12 +111,14 @@ InceptionBlock to_8(Builder& build) {
 }
 
 InceptionBlock block_8(Builder& build, const std::string& name, Pool pool) {
-  return build.block(
-      name,
-      {{{"1x1", 320}},
-       {{"3x3_1", 384}, {"3x3_2a", 384, 1, 3}, {"3x3_2b", 384, 3, 1}},
-       {{"3x3dbl_1", 448}, {"3x3dbl_2", 384, 3, 3}, {"3x3dbl_3a", 384, 1, 3}, {"3x3dbl_3b", 384, 3, 1}}},
-      pool, 192);
+  return build.block(name,
+                     {{{"1x1", 320}},
+                      {{"3x3_1", 384}, {"3x3_2a", 384, 1, 3}, {"3x3_2b", 384, 3, 1}},
+                      {{"3x3dbl_1", 448},
+                       {"3x3dbl_2", 384, 3, 3},
+                       {"3x3dbl_3a", 384, 1, 3},
+                       {"3x3dbl_3b", 384, 3, 1}}},
+                     pool, 192);
 }
 
 Tensor halved(const Tensor& x) { return at::max_pool2d(x, {3, 3}, {2, 2}); }

@@ -42,8 +42,7 @@ Tensor cubic_weights(int64_t from, int64_t to) {
     const int64_t first = std::max<int64_t>(0, int64_t(center - support + 0.5));
     const int64_t end = std::min(from, int64_t(center + support + 0.5));
     double sum = 0;
-    for (int64_t x = first; x < end; ++x)
-      sum += w[x] = cubic((double(x) - center + 0.5) / stretch);
+    for (int64_t x = first; x < end; ++x) sum += w[x] = cubic((double(x) - center + 0.5) / stretch);
     for (int64_t x = first; x < end; ++x) w[x] /= sum;
   }
   return weights.t();

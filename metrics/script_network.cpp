@@ -9,7 +9,9 @@ namespace tiller {
 namespace {
 
 /// LibTorch's messages are pages long; their first line says what it is.
-std::string first_line(const std::string& text) { return printable(text.substr(0, text.find('\n'))); }
+std::string first_line(const std::string& text) {
+  return printable(text.substr(0, text.find('\n')));
+}
 
 bool takes_return_features(const torch::jit::Module& module) {
   for (const auto& argument : module.get_method("forward").function().getSchema().arguments())
@@ -31,7 +33,8 @@ torch::jit::Module load(const fs::path& file, at::Device device) {
     module.get_method("forward");
     return module;
   } catch (const std::exception& error) {
-    throw Error(file.string() + ": got no TorchScript that can be loaded, expected a file of torch.jit.save: " +
+    throw Error(file.string() +
+                ": got no TorchScript that can be loaded, expected a file of torch.jit.save: " +
                 first_line(error.what()));
   }
 }

@@ -54,14 +54,13 @@ std::vector<Figure> frechet(const Comparison& by) {
 }
 
 std::vector<Figure> infinite(const Comparison& by) {
-  const double value =
-      frechet_infinity(by.generated.features, by.reference->frechet()).value;
+  const double value = frechet_infinity(by.generated.features, by.reference->frechet()).value;
   return {lower(figure(by, "fid_infinity", "FID-infinity", "fd_infinity", "FD-infinity", value))};
 }
 
 std::vector<Figure> spatial(const Comparison& by) {
-  return {lower(
-      figure(by, "sfid", "sFID", by.reference->spatial().distance(*by.generated.spatial)))};
+  return {
+      lower(figure(by, "sfid", "sFID", by.reference->spatial().distance(*by.generated.spatial)))};
 }
 
 std::vector<Figure> kernel(const Comparison& by) {
@@ -95,30 +94,62 @@ std::vector<Figure> density_coverage(const Comparison& by) {
 }
 
 std::vector<Figure> clip_mmd_figure(const Comparison& by) {
-  return {lower(figure(by, "cmmd", "CMMD",
-                       clip_mmd(by.generated.features, by.reference->set().features)))};
+  return {lower(
+      figure(by, "cmmd", "CMMD", clip_mmd(by.generated.features, by.reference->set().features)))};
 }
 
 }  // namespace
 
 const std::vector<SetMetric>& set_metrics() {
   static const std::vector<SetMetric> all = {
-      {"fid", "Fréchet distance: FID of Inception's features, FD of others", "1706.08500",
-       {}, true, frechet},
-      {"kid", "kernel distance, 100 subsets of 1,000", "1801.01401",
-       {.reference_images = true, .features = true}, true, kernel},
-      {"is", "Inception Score, 10 splits", "1606.03498",
-       {.reference = false, .logits = true, .images = 10}, true, score},
-      {"pr", "improved precision and recall, third neighbours", "1904.06991",
-       {.reference_images = true, .features = true, .images = 6}, true, precision_recall},
-      {"prdc", "density and coverage, fifth neighbours", "2002.09797",
-       {.reference_images = true, .features = true, .images = 6}, true, density_coverage},
-      {"sfid", "Fréchet distance of Inception's spatial features", "2103.03841",
-       {.spatial = true}, false, spatial},
-      {"fid-infinity", "the Fréchet distance that infinitely many images would have", "1911.07023",
-       {.features = true, .images = 20}, false, infinite},
-      {"cmmd", "maximum mean discrepancy; meant for CLIP's embeddings", "2401.09603",
-       {.reference_images = true, .features = true}, false, clip_mmd_figure}};
+      {"fid",
+       "Fréchet distance: FID of Inception's features, FD of others",
+       "1706.08500",
+       {},
+       true,
+       frechet},
+      {"kid",
+       "kernel distance, 100 subsets of 1,000",
+       "1801.01401",
+       {.reference_images = true, .features = true},
+       true,
+       kernel},
+      {"is",
+       "Inception Score, 10 splits",
+       "1606.03498",
+       {.reference = false, .logits = true, .images = 10},
+       true,
+       score},
+      {"pr",
+       "improved precision and recall, third neighbours",
+       "1904.06991",
+       {.reference_images = true, .features = true, .images = 6},
+       true,
+       precision_recall},
+      {"prdc",
+       "density and coverage, fifth neighbours",
+       "2002.09797",
+       {.reference_images = true, .features = true, .images = 6},
+       true,
+       density_coverage},
+      {"sfid",
+       "Fréchet distance of Inception's spatial features",
+       "2103.03841",
+       {.spatial = true},
+       false,
+       spatial},
+      {"fid-infinity",
+       "the Fréchet distance that infinitely many images would have",
+       "1911.07023",
+       {.features = true, .images = 20},
+       false,
+       infinite},
+      {"cmmd",
+       "maximum mean discrepancy; meant for CLIP's embeddings",
+       "2401.09603",
+       {.reference_images = true, .features = true},
+       false,
+       clip_mmd_figure}};
   return all;
 }
 

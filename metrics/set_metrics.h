@@ -24,8 +24,8 @@ struct Comparison {
 
 /// What a metric reads of the network beside the moments.
 struct MetricNeeds {
-  bool reference = true;           ///< Statistics at least.
-  bool reference_images = false;   ///< Not only their statistics.
+  bool reference = true;          ///< Statistics at least.
+  bool reference_images = false;  ///< Not only their statistics.
   bool features = false, logits = false, spatial = false;
   int64_t images = 2;  ///< At least so many.
 };

@@ -19,15 +19,17 @@ const std::vector<Task>& tasks() {
 }
 
 int evaluate(const Flags& flags) {
-  Progress::set_quiet(flags.has("quiet") || flags.has("json"));
+  Progress::set_quiet(flags.has("quiet") || flags.text("json") == "-");
   std::vector<std::string> names;
   for (const auto& task : tasks()) names.push_back(task.name);
-  const std::string name = flags.choice("task", names, "");
-  if (name.empty())
-    throw UsageError("evaluate: got no --task, expected one of " + enumerate(names) + ".");
-  for (const auto& task : tasks())
-    if (task.name == name) return task.run(flags);
-  return 2;
+  if (flags.has("task")) {
+    const std::string name = flags.choice("task", names, "");
+    for (const auto& task : tasks())
+      if (task.name == name) return task.run(flags);
+  }
+  if (flags.has("images")) return evaluate_images(flags);
+  throw UsageError(
+      "evaluate: got neither --images nor --task, expected one. Tasks: " + enumerate(names) + ".");
 }
 
 /// Flags of a request that say the same here, with the same help.
@@ -44,7 +46,15 @@ std::vector<Flag> shared_flags() {
 
 std::vector<Flag> evaluate_flags() {
   std::vector<Flag> flags = {
-      {"task", "NAME", "what to evaluate: inversion"},
+      {"images", "PATH", "images to compare with a reference: folder, tar, zip, CIFAR-10, .npz"},
+      {"reference", "PATH", "images likewise, or a .npz of statistics (mu, sigma)"},
+      {"features", "NAME:KEY=VALUE,...",
+       "repeats: network that compares; default efficientnet-lite0"},
+      {"metrics", "NAME,...", "fid, kid, is, pr, prdc, sfid, fid-infinity, cmmd"},
+      {"resize", "RULE", "pytorch-fid, tf1, clean or bicubic; default: the network's own"},
+      {"strict", "", "fail on an image that can't be decoded, in place of leaving it out"},
+      {"save-statistics", "FILE", "of --images, as .npz for --reference"},
+      {"task", "NAME", "other things to evaluate: inversion"},
       {"data", "PATH", "images: a folder (classes or captions), tar of one, CIFAR-10 or MNIST"},
       {"count", "N", "the first N images; default: all"},
       {"method", "SAMPLER", "repeats; default: every sampler that has an inverse"},
@@ -54,7 +64,7 @@ std::vector<Flag> evaluate_flags() {
       {"lpips", "FILE", "repeats: weights for LPIPS, its heads and their network"},
       {"pictures", "N", "images shown in the report; default 4"}};
   for (auto& flag : shared_flags()) flags.push_back(std::move(flag));
-  flags.push_back({"json", "", "results.json on standard output, in place of the table"});
+  flags.push_back({"json", "FILE", "the results; -: on standard output, in place of the table"});
   flags.push_back({"quiet", "", "no progress"});
   return flags;
 }
@@ -62,15 +72,17 @@ std::vector<Flag> evaluate_flags() {
 }  // namespace
 
 Command evaluate_command() {
-  return {
-      .name = "evaluate",
-      .description = "Measures methods side by side on your images; resumes after a kill.",
-      .operand = "",
-      .flags = evaluate_flags(),
-      .examples = {"tiller evaluate --task inversion --data cifar10/ --count 200 --output report",
-                   "tiller evaluate --task inversion --data photos/ --method bdia:gamma=0.96 "
-                   "--output report"},
-      .run = evaluate};
+  return {.name = "evaluate",
+          .description = "Compares sets of images, and methods side by side on your images.",
+          .operand = "",
+          .flags = evaluate_flags(),
+          .examples =
+              {
+                  "tiller evaluate --images made/ --reference real/ --features inception:weights="
+                  "FILE.pth --json out.json",
+                  "tiller evaluate --task inversion --data cifar10/ --count 200 --output report",
+              },
+          .run = evaluate};
 }
 
 }  // namespace tiller

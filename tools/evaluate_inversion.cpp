@@ -373,10 +373,12 @@ int evaluate_inversion(const Flags& flags) {
     report.methods.push_back(run_method(evaluation, method, log, progress));
   progress.finish();
   write_report(report, evaluation.data, evaluation.pictures);
-  if (flags.has("json"))
+  const std::string json = flags.text("json");
+  if (json == "-")
     std::cout << report_json(report).dump(2) << "\n";
   else
     std::cout << report_table(report);
+  if (!json.empty() && json != "-") write_file(json, report_json(report).dump(2) + "\n");
   return 0;
 }
 

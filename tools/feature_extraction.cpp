@@ -15,12 +15,12 @@ ExtractedSet extract_features(const FeatureNetworks& by, ImageSource& source, si
   ExtractedSet set;
   auto collectors = by.collectors(source.count());
   Progress progress(label, source.count(), "images");
-  set.skipped = for_each_batch(
-      source, batch, strict, [&](const Tensor& images, std::span<const SourceImage>) {
-        for (size_t i = 0; i < collectors.size(); ++i)
-          collectors[i].add(by.networks[i].run(images));
-        progress.advance(images.size(0));
-      });
+  set.skipped = for_each_batch(source, batch, strict,
+                               [&](const Tensor& images, std::span<const SourceImage>) {
+                                 for (size_t i = 0; i < collectors.size(); ++i)
+                                   collectors[i].add(by.networks[i].run(images));
+                                 progress.advance(images.size(0));
+                               });
   progress.finish();
   for (auto& collector : collectors) set.features.push_back(collector.finish());
   return set;

@@ -2,11 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
+#include <fstream>
 #include <future>
 #include <optional>
 
+#include "io/archive.h"
 #include "io/error.h"
 #include "io/image.h"
+#include "metrics/reference_statistics.h"
 #include "training/dataset_formats.h"
 #include "training/image_set.h"
 
@@ -29,6 +33,12 @@ void decode(SourceImage& image) {
     image.failure = error.what();
   }
   image.bytes = {};
+}
+
+bool is_zip(const fs::path& path) {
+  std::array<char, 4> first{};
+  std::ifstream(path, std::ios::binary).read(first.data(), first.size());
+  return std::string_view(first.data(), 2) == "PK";
 }
 
 SourceImage read_file_image(const fs::path& folder, const std::string& name) {
@@ -64,8 +74,10 @@ ImageSource::ImageSource(const fs::path& path, int64_t limit)
     read_dataset(mnist_side);
   else if (fs::is_directory(path))
     read_folder();
+  else if (path.extension() == ".npz")
+    read_arrays();
   else
-    read_archive(ArchiveReader::Format::files);
+    read_archive();
   count_ = std::min(count_, left_);
 }
 
@@ -84,7 +96,8 @@ void ImageSource::read_folder() {
   };
 }
 
-void ImageSource::read_archive(ArchiveReader::Format format) {
+void ImageSource::read_archive() {
+  const auto format = is_zip(path_) ? ArchiveReader::Format::zip : ArchiveReader::Format::tar;
   auto archive = std::make_shared<ArchiveReader>(path_, format);
   read_ = [archive](size_t most) {
     std::vector<SourceImage> images;
@@ -95,6 +108,18 @@ void ImageSource::read_archive(ArchiveReader::Format format) {
           {.name = name, .label = folder_of(name), .bytes = archive->read(kImageFileLimit)});
       bytes += images.back().bytes.size();
     }
+    return images;
+  };
+}
+
+void ImageSource::read_arrays() {
+  auto arrays = std::make_shared<ReferenceImages>(path_);
+  count_ = arrays->count();
+  read_ = [arrays, at = int64_t{0}](size_t most) mutable {
+    std::vector<SourceImage> images;
+    const Tensor batch = arrays->next(int64_t(most));
+    for (int64_t i = 0; i < batch.size(0); ++i)
+      images.push_back({.name = std::to_string(at++), .pixels = batch[i]});
     return images;
   };
 }

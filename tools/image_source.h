@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "training/archive.h"
+#include "io/file.h"
 
 namespace tiller {
 using at::Tensor;
@@ -34,7 +34,8 @@ class ImageSource {
 
  private:
   void read_folder();
-  void read_archive(ArchiveReader::Format);
+  void read_archive();
+  void read_arrays();
   void read_dataset(int64_t side);
 
   fs::path path_;

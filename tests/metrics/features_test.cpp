@@ -91,7 +91,8 @@ TEST_F(FeaturesTest, InceptionEqualsItsPorts) {
 
 TEST_F(FeaturesTest, InceptionNamesWhatDoesNotFit) {
   TensorFile weights = random_weights(expected()["inception"]["shapes"], "inception.");
-  std::erase_if(weights.tensors, [](const auto& t) { return t.first == "Mixed_7c.branch1x1.conv.weight"; });
+  std::erase_if(weights.tensors,
+                [](const auto& t) { return t.first == "Mixed_7c.branch1x1.conv.weight"; });
   try {
     FidInception network(std::move(weights), "some.pth");
     FAIL() << "expected an error";

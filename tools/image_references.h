@@ -1,0 +1,21 @@
+#pragma once
+#include "tools/feature_extraction.h"
+#include "tools/request.h"
+
+namespace tiller {
+
+/// The networks that --features and --resize name, EfficientNet-Lite0 where they name none, keeping
+/// what the metrics read. Throws UsageError or Error.
+FeatureNetworks feature_networks(const Flags&, const std::vector<const SetMetric*>&);
+
+/// What images are compared with.
+struct ReferenceSet {
+  std::vector<FeatureSet> features;  ///< One a network.
+  Json description;                  ///< Path, number of images and kind.
+};
+
+/// Images (all that ImageSource reads) or a .npz file of statistics, which is for one network
+/// alone. Throws Error where statistics are of another width, and as extract_features does.
+ReferenceSet load_reference(const fs::path&, const FeatureNetworks&, size_t batch, bool strict);
+
+}  // namespace tiller
