@@ -19,6 +19,14 @@ void allow_filters(archive* a) {
   archive_read_support_filter_lz4(a);
 }
 
+/// libarchive's message on one line; some end with a new line, some quote the file.
+std::string reason_of(archive* a) {
+  const char* reason = archive_error_string(a);
+  std::string text = reason ? reason : "unreadable";
+  while (text.ends_with('\n')) text.pop_back();
+  return printable(text, 200);
+}
+
 void allow_format(archive* a, ArchiveReader::Format format) {
   switch (format) {
     case ArchiveReader::Format::tar:
@@ -40,7 +48,7 @@ ArchiveReader::ArchiveReader(const fs::path& path, Format format)
   if (format != Format::zip) allow_filters(archive_);
   allow_format(archive_, format);
   if (archive_read_open_filename(archive_, path.c_str(), kBlock) == ARCHIVE_OK) return;
-  const std::string reason = archive_error_string(archive_);
+  const std::string reason = reason_of(archive_);
   archive_read_free(archive_);
   throw Error(path.string() + ": " + reason + ".");
 }
@@ -48,8 +56,7 @@ ArchiveReader::ArchiveReader(const fs::path& path, Format format)
 ArchiveReader::~ArchiveReader() { archive_read_free(archive_); }
 
 void ArchiveReader::fail() const {
-  const char* reason = archive_error_string(archive_);
-  throw Error(path_.string() + ": damaged or cut short: " + (reason ? reason : "unreadable") + ".");
+  throw Error(path_.string() + ": damaged or cut short: " + reason_of(archive_) + ".");
 }
 
 bool ArchiveReader::next() {

@@ -44,7 +44,7 @@ class NumpyReader {
  private:
   std::string where() const;
   void read_header();
-  Tensor read(std::vector<int64_t> shape);
+  Tensor read(const std::vector<int64_t>& shape);
   Tensor whole_fortran();
   void check_end();
 

@@ -28,6 +28,14 @@ uint64_t most_bytes(const fs::path& path) {
   return error ? 0 : size * deflate_ratio;
 }
 
+Tensor allocate(const std::vector<int64_t>& shape, at::ScalarType dtype, const std::string& where) {
+  try {
+    return at::empty(shape, at::TensorOptions().dtype(dtype));
+  } catch (const c10::Error&) {
+    throw Error(where + ": got an array that doesn't fit in memory.");
+  }
+}
+
 /// Where other than 0 and 1 stand for true, they become 1.
 void make_boolean(Tensor& tensor) {
   auto* bytes = static_cast<uint8_t*>(tensor.mutable_data_ptr());
@@ -75,8 +83,8 @@ const NumpyHeader& NumpyReader::header() {
   return *header_;
 }
 
-Tensor NumpyReader::read(std::vector<int64_t> shape) {
-  Tensor tensor = at::empty(shape, at::TensorOptions().dtype(header().dtype));
+Tensor NumpyReader::read(const std::vector<int64_t>& shape) {
+  Tensor tensor = allocate(shape, header().dtype, where());
   const size_t got = archive_.read_into(
       {static_cast<std::byte*>(tensor.mutable_data_ptr()), static_cast<size_t>(tensor.nbytes())});
   if (got != static_cast<size_t>(tensor.nbytes()))
