@@ -5,5 +5,7 @@ namespace tiller {
 
 /// `tiller evaluate --task inversion`: every method takes every image to noise and back.
 int evaluate_inversion(const Flags&);
+/// `tiller evaluate --task editing`: every method makes every edit.
+int evaluate_editing(const Flags&);
 
 }  // namespace tiller
