@@ -34,6 +34,11 @@ Denoiser batch_denoiser(const Generation& generation, std::span<ChosenGuidance> 
   return limited(std::move(denoise), generation.sampler_options);
 }
 
+Verify verify_from(const Flags& flags) {
+  const std::string text = flags.choice("verify", {"off", "first", "all"}, "first");
+  return text == "off" ? Verify::off : text == "all" ? Verify::all : Verify::first;
+}
+
 Denoiser verified(Denoiser denoise, Verify verify) {
   if (verify == Verify::off) return denoise;
   return [denoise = std::move(denoise), verify, done = false](const Tensor& x,

@@ -11,6 +11,9 @@ Denoiser batch_denoiser(const Generation&, std::span<ChosenGuidance>, GuidedBatc
 /// How often a network is asked twice, to find out whether it answers alike.
 enum class Verify { off, first, all };
 
+/// What --verify asks for; the first step by default. Throws UsageError.
+Verify verify_from(const Flags&);
+
 /// Throws Error when two evaluations of the same input differ by a bit.
 Denoiser verified(Denoiser, Verify);
 

@@ -7,20 +7,16 @@
 
 #include "io/error.h"
 #include "io/image.h"
+#include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
 #include "tools/edit_report.h"
 #include "tools/init_image.h"
+#include "tools/source_image.h"
 
 namespace tiller {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// (3, H, W) uint8, scaled and cropped to a size that is given.
-Tensor read_pixels(const std::string& file, const ImageSize& size) {
-  const Tensor image = read_opaque_image(file);
-  return size == ImageSize{} ? image : covering(image, size)[0].round().to(at::kByte);
-}
 
 Tensor read_mask(const std::string& file, const Tensor& image, const ImageSize& size) {
   if (file.empty()) return {};
@@ -56,16 +52,6 @@ GenerateRequest request_from(const Flags& flags) {
   return request;
 }
 
-/// Pixel models draw one size; others' latents need multiples.
-void require_size(const Flags& flags, const Generation& generation) {
-  const Model& model = generation.model;
-  const ImageSize usual{model.image_size, model.image_size};
-  if (model.vae || flags.has("size") || generation.request.size == usual) return;
-  throw UsageError("--image: got " + to_text(generation.request.size) + " pixels, expected " +
-                   to_text(usual) + " as the model draws. --size " +
-                   std::to_string(model.image_size) + " scales and crops.");
-}
-
 EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
   const at::NoGradGuard no_grad;
   const auto start = Clock::now();
@@ -82,11 +68,8 @@ EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
   if (result.reconstructed.defined()) {
     outcome.reconstruction = drawn(editing.source, result.reconstructed);
     outcome.exact = at::equal(result.reconstructed, result.start);
-    outcome.latent_error = (float_latents(result.reconstructed).to(at::kDouble) -
-                            float_latents(result.start).to(at::kDouble))
-                               .abs()
-                               .max()
-                               .item<double>();
+    outcome.latent_error =
+        max_error(float_latents(result.reconstructed), float_latents(result.start));
   }
   outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return outcome;
@@ -109,17 +92,13 @@ int edit(const Flags& flags) {
   if (!flags.has("image")) throw UsageError("--image: got none, expected the image to change.");
   GenerateRequest request = request_from(flags);
   const EditRequest changes = edit_from(flags);
-  const Tensor pixels = read_pixels(flags.text("image"), request.size);
+  const Tensor pixels = read_source_image(flags.text("image"), request.size);
   const Tensor mask = read_mask(changes.mask, read_image(flags.text("image")), request.size);
   request.size = {pixels.size(1), pixels.size(2)};
   const EditPaths paths = edit_paths(choose_outputs(flags, {}, 1));
   const auto editing = prepare_editing(std::move(request), changes, mask);
-  require_size(flags, editing->source);
-  const std::string verify = flags.choice("verify", {"off", "first", "all"}, "first");
-  const EditOutcome outcome = outcome_of(*editing, pixels,
-                                         verify == "off"   ? Verify::off
-                                         : verify == "all" ? Verify::all
-                                                           : Verify::first);
+  require_source_size(flags, editing->source);
+  const EditOutcome outcome = outcome_of(*editing, pixels, verify_from(flags));
   write_edit(paths, *editing, outcome);
   if (flags.has("json"))
     std::cout << edit_json(paths, *editing, outcome).dump(2) << "\n";

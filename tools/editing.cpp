@@ -7,8 +7,10 @@
 #include "guidance/local_blend.h"
 #include "io/error.h"
 #include "tools/attention_maps.h"
+#include "tools/conditioning.h"
 #include "tools/edit_checks.h"
 #include "tools/init_image.h"
+#include "tools/residence.h"
 
 namespace tiller {
 namespace {
@@ -103,6 +105,14 @@ int until_level(const Editing& editing) {
   const int steps = editing.source.trajectory.steps();
   const double share = editing.request.from.value_or(editing.control ? 1 : usual_from);
   return steps - std::clamp(int(std::floor(steps * share + 1e-9)), 1, steps);
+}
+
+/// All that follows from what the image shows, before and after.
+void arrange(Editing& editing, const Tensor& mask) {
+  choose_control(editing);
+  choose_words(editing);
+  editing.region = region_of(editing.source, mask);
+  editing.until = until_level(editing);
 }
 
 /// Where the words lie as far as their maps say by now.
@@ -212,11 +222,25 @@ std::unique_ptr<Editing> prepare_editing(GenerateRequest request, EditRequest ed
     editing->edit_guidances = choose_guidances(texts, editing->regenerates().model);
     require_invertible(editing->regenerates(), *editing->edit_guidances);
   }
-  choose_control(*editing);
-  choose_words(*editing);
-  editing->region = region_of(source, mask);
-  editing->until = until_level(*editing);
+  arrange(*editing, mask);
   return editing;
+}
+
+void change_edit(Editing& editing, ImageSpec before, EditRequest edit, const Tensor& mask) {
+  Generation& source = editing.source;
+  source.images = {std::move(before)};
+  editing.before = source.images.front();
+  editing.request = std::move(edit);
+  if (source.model.text) {
+    source.request.text.prompts = {editing.before.prompt};
+    if (editing.request.prompt) source.request.text.prompts.push_back(*editing.request.prompt);
+    use_text_encoders(source);
+    source.prompts = encode_prompts(source);
+  }
+  editing.control.reset();
+  editing.words.clear();
+  editing.after = edited(editing);
+  arrange(editing, mask);
 }
 
 int64_t step_count(const Editing& editing) {

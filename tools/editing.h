@@ -47,6 +47,10 @@ struct Editing {
 /// Error.
 std::unique_ptr<Editing> prepare_editing(GenerateRequest request, EditRequest, const Tensor& mask);
 
+/// Another edit by the same models, sampler and guidances: without --edit-model and
+/// --edit-guidance. `before`: what the image shows. Throws as prepare_editing does.
+void change_edit(Editing&, ImageSpec before, EditRequest, const Tensor& mask);
+
 /// Latents (1, C, H, W).
 struct EditedLatents {
   Tensor start;          ///< Of the image, as they are stored.

@@ -10,6 +10,7 @@
 #include "metrics/reference_statistics.h"
 #include "models/device.h"
 #include "tools/evaluate.h"
+#include "tools/evaluation_run.h"
 #include "tools/feature_extraction.h"
 #include "tools/image_references.h"
 #include "tools/program.h"
@@ -131,14 +132,6 @@ void note_sizes(const ExtractedSet& set, std::vector<std::string>& notes) {
                     " images left out, the first: " + set.skipped.front());
 }
 
-void write_json(const std::string& target, const Json& json) {
-  const std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-  if (target == "-")
-    std::cout << text;
-  else
-    write_file(target, text);
-}
-
 }  // namespace
 
 int evaluate_images(const Flags& flags) {
@@ -178,8 +171,7 @@ int evaluate_images(const Flags& flags) {
   if (compares) json["reference"] = reference.description;
   json["notes"] = notes;
   json.update(figures_json(figures));
-  if (flags.has("json")) write_json(flags.text("json"), json);
-  if (flags.text("json") != "-") show(figures);
+  if (!tell_json(flags, json)) show(figures);
   for (const auto& note : notes) std::cerr << "Note: " << note << "\n";
   return 0;
 }

@@ -1,22 +1,17 @@
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <chrono>
-#include <cmath>
-#include <iostream>
 
 #include "io/error.h"
-#include "io/hash.h"
 #include "io/image.h"
-#include "metrics/lpips.h"
 #include "metrics/reconstruction.h"
 #include "tools/conditioning.h"
 #include "tools/evaluate.h"
-#include "tools/evaluation_log.h"
-#include "tools/evaluation_report.h"
+#include "tools/evaluation_data.h"
+#include "tools/evaluation_run.h"
+#include "tools/inversion_file.h"
 #include "tools/inverting.h"
-#include "tools/program.h"
 
 namespace tiller {
 namespace {
@@ -25,15 +20,29 @@ using Clock = std::chrono::steady_clock;
 
 /// The name of the row that says what the VAE alone makes of the images.
 constexpr const char* vae_alone = "VAE alone";
-constexpr int64_t images_in_memory = 256;  ///< As many at a time as any device takes.
+
+std::vector<FigureColumn> inversion_columns() {
+  return {
+      {"latent_mse", "latent MSE", "mean squared difference of the latent and what came back"},
+      {"latent_max_error", "latent max", "largest difference of any latent value, over all images",
+       true},
+      {"bit_equal", "bit-equal", "share of the images whose latent came back with every bit"},
+      {"image_mse", "image MSE", "mean squared difference of the images, values of 0 to 1"},
+      {"psnr", "PSNR", "of the images, in dB, the mean over images; inf: equal"},
+      {"ssim", "SSIM", "structural similarity of the images; 1: equal"},
+      {"lpips", "LPIPS", "perceptual distance of the images; 0: equal"},
+      {"noise_std", "noise std", "standard deviation of the noise latent; of noise: 1"},
+      {"noise_kurtosis", "kurtosis", "fourth moment of the noise latent over std^4; of noise: 3"},
+      {"evaluations", "evaluations", "evaluations of the network an image, both ways"},
+      {"seconds", "seconds", "an image, both ways, without the VAE"}};
+}
 
 struct Evaluation {
   Generation generation;
   EvaluationData data;
   std::vector<std::string> methods;
-  InversionReport report;
-  std::optional<Lpips> lpips;
-  std::vector<std::string> lpips_hashes;
+  EvaluationReport report;
+  ChosenLpips lpips;
   int64_t pictures = 0;
 };
 
@@ -51,38 +60,12 @@ Batch batch_at(const Evaluation& evaluation, int64_t first) {
           std::span(data.specs).subspan(size_t(first), size_t(rows))};
 }
 
-std::string required(const Flags& flags, const std::string& flag, const std::string& expected) {
-  if (flags.text(flag).empty())
-    throw UsageError("--" + flag + ": got none, expected " + expected + ".");
-  return flags.text(flag);
-}
-
 std::vector<std::string> chosen_methods(const Flags& flags) {
-  std::vector<std::string> methods = flags.all("method");
+  std::vector<std::string> methods = named_methods(flags);
   if (methods.empty())
     for (const auto& sampler : samplers())
       if (sampler.inverse.ascend) methods.push_back(sampler.name);
-  for (size_t i = 0; i < methods.size(); ++i)
-    if (std::find(methods.begin(), methods.begin() + i, methods[i]) != methods.begin() + i)
-      throw UsageError("--method: got " + methods[i] + " twice, expected each once.");
   return methods;
-}
-
-/// The model, with the first method's sampler. Its prompts come with the data.
-Generation prepared(const GenerateRequest& asked, const std::string& method) {
-  GenerateRequest request = asked;
-  request.sampler = method;
-  request.classes.clear();
-  request.count = std::max<int64_t>(1, request.batch ? request.batch : images_in_memory);
-  request.text.prompts = {asked.text.prompts.empty() ? "" : asked.text.prompts.front()};
-  const ModelFiles files =
-      find_model(request.model.empty() ? default_model() : fs::path(request.model));
-  if (files.kind == "adm") {
-    if (!asked.text.prompts.empty())
-      throw UsageError("--prompt: got one, expected none: the model reads no text.");
-    request.text.prompts.clear();
-  }
-  return prepare(std::move(request));
 }
 
 void tell_subjects(Evaluation& evaluation) {
@@ -111,60 +94,14 @@ void try_method(Evaluation& evaluation, const std::string& method) {
                  {.until = end, .verify = Verify::off}, cost);
 }
 
-/// Methods that were named must work; of all that there are, those that can't be used are left out.
-void check_methods(Evaluation& evaluation, bool named) {
-  std::vector<std::string> usable;
-  for (const auto& method : evaluation.methods) try {
-      try_method(evaluation, method);
-      usable.push_back(method);
-    } catch (const UsageError& error) {
-      if (named) throw UsageError("--method " + method + ": " + error.what());
-      evaluation.report.left_out.emplace_back(method, error.what());
-    }
-  evaluation.methods = std::move(usable);
-  if (evaluation.methods.empty())
-    throw UsageError("--method: got none that can be used, expected one: " +
-                     evaluation.report.left_out.front().second);
-}
-
-/// What the figures depend on beside the images and the method.
-Json recipe_of(const Evaluation& evaluation, const fs::path& data) {
-  const Generation& generation = evaluation.generation;
-  const Json request = to_json(generation.request);
-  Json recipe = {{"tiller", version()},
-                 {"model", generation.model.file},
-                 {"model_hash", generation.model.hash.get()},
-                 {"data", data.string()},
-                 {"steps", generation.request.steps},
-                 {"guidance", generation.request.guidances},
-                 {"width", generation.request.size.width},
-                 {"height", generation.request.size.height},
-                 {"batch", generation.request.batch},
-                 {"device", generation.device.str()},
-                 {"dtype", generation.request.dtype},
-                 {"threads", at::get_num_threads()}};
-  for (const char* key : {"seed", "negative_prompt", "negative_given", "plain_prompt", "clip_skip",
-                          "prediction_type", "embedded_guidance", "share", "vae_tiling"})
-    recipe[key] = request.at(key);
-  recipe["inputs"] = generation.inputs;
-  recipe["lpips"] = evaluation.lpips_hashes;
-  return recipe;
-}
-
-/// Of a batch's results: what they depend on, as a hash.
 std::string key_of(const Evaluation& evaluation, const std::string& method, const Batch& batch) {
-  Json recipe = evaluation.report.recipe;
-  for (const char* key : {"model", "data"}) recipe.erase(key);
-  recipe["method"] = method;
-  const Tensor pixels = batch.pixels.contiguous();
-  recipe["pixels"] =
-      sha256_of({static_cast<const char*>(pixels.const_data_ptr()), pixels.nbytes()});
+  Json more = {{"method", method}, {"pixels", tensor_hash(batch.pixels)}};
   for (const auto& spec : batch.specs) {
-    recipe["seeds"].push_back(spec.seed);
-    recipe["labels"].push_back(spec.label);
-    recipe["prompts"].push_back(spec.prompt);
+    more["seeds"].push_back(spec.seed);
+    more["labels"].push_back(spec.label);
+    more["prompts"].push_back(spec.prompt);
   }
-  return sha256_of(recipe.dump(-1, ' ', true, Json::error_handler_t::replace)).substr(0, 32);
+  return batch_key(evaluation.report.recipe, more);
 }
 
 /// A batch as it came back.
@@ -192,47 +129,39 @@ WayBack there_and_back(const Generation& generation, std::span<ChosenGuidance> g
     way.equal.push_back(bit_equal(begin[row], end[row]));
   way.start = float_latents(begin);
   way.end = float_latents(end);
-  const NoiseLevel& level = generation.trajectory.levels.front();
-  way.noise = float_latents(noise.latents).to(at::kCPU).to(at::kDouble) /
-              std::hypot(level.alpha, level.sigma);
+  way.noise = unit_noise(generation, noise.latents);
   return way;
 }
 
-void measure_latents(const WayBack& way, std::vector<InversionFigures>& figures) {
+void measure_latents(const WayBack& way, std::vector<ImageFigures>& figures) {
   const auto images = double(figures.size());
   for (size_t i = 0; i < figures.size(); ++i) {
     const auto row = int64_t(i);
     const NoiseMoments noise = noise_moments(way.noise[row]);
-    InversionFigures& image = figures[i];
-    image.latent_mse = mean_squared_error(way.start[row], way.end[row]);
-    image.latent_max = max_error(way.start[row], way.end[row]);
-    image.bit_equal = way.equal[i];
-    image.noise_std = noise.std;
-    image.noise_kurtosis = noise.kurtosis;
-    image.evaluations = double(way.cost.evaluations);
-    image.seconds = way.seconds / images;
+    figures[i].values = {{"latent_mse", mean_squared_error(way.start[row], way.end[row])},
+                         {"latent_max_error", max_error(way.start[row], way.end[row])},
+                         {"bit_equal", way.equal[i] ? 1 : 0},
+                         {"noise_std", noise.std},
+                         {"noise_kurtosis", noise.kurtosis},
+                         {"evaluations", double(way.cost.evaluations)},
+                         {"seconds", way.seconds / images}};
   }
 }
 
 /// pixels: (B, 3, H, W) uint8, as they came back.
 void measure_images(const Evaluation& evaluation, const Batch& batch, const Tensor& pixels,
-                    std::vector<InversionFigures>& figures) {
+                    std::vector<ImageFigures>& figures) {
   const Tensor a = batch.pixels.to(at::kDouble) / 255, b = pixels.to(at::kDouble) / 255;
+  const auto& lpips = evaluation.lpips.distance;
+  const Tensor distances = lpips ? (*lpips)(batch.pixels, pixels) : Tensor();
   for (size_t i = 0; i < figures.size(); ++i) {
     const auto row = int64_t(i);
-    InversionFigures& image = figures[i];
-    image.image_mse = mean_squared_error(a[row], b[row]);
-    image.psnr = psnr(a[row], b[row], 1);
-    image.ssim = ssim(a[row], b[row], 1);
+    auto& values = figures[i].values;
+    values["image_mse"] = mean_squared_error(a[row], b[row]);
+    values["psnr"] = psnr(a[row], b[row], 1);
+    values["ssim"] = ssim(a[row], b[row], 1);
+    if (lpips) values["lpips"] = distances[row].item<double>();
   }
-  if (!evaluation.lpips) return;
-  const Tensor distances = (*evaluation.lpips)(batch.pixels, pixels);
-  for (size_t i = 0; i < figures.size(); ++i)
-    figures[i].lpips = distances[int64_t(i)].item<double>();
-}
-
-std::string picture_file(const std::string& key, int64_t row) {
-  return "pictures/" + key + "-" + std::to_string(row) + ".png";
 }
 
 int64_t shown_rows(const Evaluation& evaluation, const Batch& batch) {
@@ -240,12 +169,11 @@ int64_t shown_rows(const Evaluation& evaluation, const Batch& batch) {
 }
 
 /// What a batch gave, with the pictures written.
-std::vector<InversionFigures> measure(const Evaluation& evaluation,
-                                      std::span<ChosenGuidance> guidances,
-                                      const std::string& method, const Batch& batch,
-                                      const std::string& key, const Observer& observer) {
+std::vector<ImageFigures> measure(const Evaluation& evaluation, std::span<ChosenGuidance> guidances,
+                                  const std::string& method, const Batch& batch,
+                                  const std::string& key, const Observer& observer) {
   const Generation& generation = evaluation.generation;
-  std::vector<InversionFigures> figures(batch.specs.size());
+  std::vector<ImageFigures> figures(batch.specs.size());
   Tensor latents = latents_of(generation, batch.pixels);
   if (method != vae_alone) {
     const WayBack way = there_and_back(generation, guidances, batch, latents, observer);
@@ -259,36 +187,6 @@ std::vector<InversionFigures> measure(const Evaluation& evaluation,
   return figures;
 }
 
-/// The results of an earlier run; none where they, or the pictures, aren't all there.
-std::vector<InversionFigures> remembered(const Evaluation& evaluation, const EvaluationLog& log,
-                                         const Batch& batch, const std::string& key) {
-  const Json* results = log.find(key);
-  if (!results || !results->is_array() || results->size() != batch.specs.size()) return {};
-  std::vector<InversionFigures> figures;
-  for (const auto& result : *results) figures.push_back(figures_from(result));
-  for (int64_t row = 0; row < shown_rows(evaluation, batch); ++row)
-    if (figures[row].failure.empty() &&
-        !fs::exists(evaluation.report.folder / picture_file(key, row)))
-      return {};
-  return figures;
-}
-
-/// A method that fails on some images goes on with the others.
-std::vector<InversionFigures> measured_or_failed(const Evaluation& evaluation,
-                                                 std::span<ChosenGuidance> guidances,
-                                                 const std::string& method, const Batch& batch,
-                                                 const std::string& key, const Observer& observer) {
-  try {
-    return measure(evaluation, guidances, method, batch, key, observer);
-  } catch (const UsageError&) {
-    throw;
-  } catch (const Error& error) {
-    InversionFigures failed;
-    failed.failure = error.what();
-    return std::vector<InversionFigures>(batch.specs.size(), failed);
-  }
-}
-
 MethodFigures run_method(Evaluation& evaluation, const std::string& method, EvaluationLog& log,
                          Progress& progress) {
   Generation& generation = evaluation.generation;
@@ -300,59 +198,56 @@ MethodFigures run_method(Evaluation& evaluation, const std::string& method, Eval
   for (int64_t first = 0; first < evaluation.data.images.size(0);) {
     const Batch batch = batch_at(evaluation, first);
     const int64_t rows = batch.pixels.size(0), steps = 2 * generation.trajectory.steps() * rows;
-    const std::string key = key_of(evaluation, method, batch);
     int64_t told = 0;
     const auto watch = [&](const StepReport&) {
       if (told + rows <= steps) progress.advance(rows, method);
       told += rows;
     };
-    auto figures = remembered(evaluation, log, batch, key);
-    if (figures.empty()) {
-      figures = measured_or_failed(evaluation, guidances, method, batch, key, watch);
-      Json results = Json::array();
-      for (const auto& image : figures) results.push_back(to_json(image));
-      log.append(key, results);
-    }
+    const std::string key = key_of(evaluation, method, batch);
+    const BatchRun run{key, rows, shown_rows(evaluation, batch),
+                       [&] { return measure(evaluation, guidances, method, batch, key, watch); }};
+    const auto figures = run_batch(run, log, evaluation.report.folder);
     if (samples && told < steps) progress.advance(steps - told, method);
-    for (int64_t row = 0; row < shown_rows(evaluation, batch); ++row)
-      result.pictures.push_back(figures[row].failure.empty() ? picture_file(key, row) : "");
-    result.images.insert(result.images.end(), figures.begin(), figures.end());
+    add_batch(run, figures, result);
     first += rows;
   }
   return result;
 }
 
-void load_lpips(Evaluation& evaluation, const Flags& flags) {
-  if (!flags.has("lpips")) return;
-  std::vector<fs::path> files;
-  for (const auto& file : flags.all("lpips")) {
-    files.emplace_back(file);
-    evaluation.lpips_hashes.push_back(sha256_hex(file).substr(0, 16));
-  }
-  evaluation.lpips.emplace(files, evaluation.generation.device);
-  const ImageSize& size = evaluation.generation.request.size;
-  if (std::min(size.height, size.width) < Lpips::smallest_side)
-    throw UsageError("--lpips: got it with images of " + to_text(size) +
-                     ", expected sides of at least " + std::to_string(Lpips::smallest_side) + ".");
-}
-
 Evaluation begin(const Flags& flags) {
   Evaluation evaluation;
   const fs::path data = required(flags, "data", "images to invert");
-  evaluation.report.folder = required(flags, "output", "a folder for the report");
+  EvaluationReport& report = evaluation.report;
+  report.folder = required(flags, "output", "a folder for the report");
   evaluation.pictures = flags.integer("pictures", 0, 10'000, 4);
   evaluation.methods = chosen_methods(flags);
   GenerateRequest asked;
   asked.steps = 50;
   apply_flags(flags, asked);
-  evaluation.generation = prepared(asked, evaluation.methods.front());
+  evaluation.generation = prepare(evaluation_request(asked, evaluation.methods.front()));
   evaluation.data = load_evaluation_data(data, flags.integer("count", 1, RequestLimits::images, 0),
                                          evaluation.generation, asked);
   tell_subjects(evaluation);
-  load_lpips(evaluation, flags);
-  check_methods(evaluation, flags.has("method"));
-  evaluation.report.recipe = recipe_of(evaluation, data);
+  evaluation.lpips = choose_lpips(flags, evaluation.generation);
+  evaluation.methods = usable_methods(
+      evaluation.methods, flags.has("method"),
+      [&](const std::string& method) { try_method(evaluation, method); }, report);
+  report.task = "inversion";
+  report.title = "Inversion, method by method";
+  report.about = "Each method takes every image to noise and back with the same network. " +
+                 std::to_string(evaluation.data.images.size(0)) + " images.";
+  report.columns = inversion_columns();
+  report.recipe = evaluation_recipe(evaluation.generation, data);
+  report.recipe["lpips"] = evaluation.lpips.hashes;
   return evaluation;
+}
+
+std::vector<ShownImage> shown_images(const Evaluation& evaluation) {
+  const EvaluationData& data = evaluation.data;
+  std::vector<ShownImage> images;
+  for (int64_t i = 0; i < std::min(evaluation.pictures, data.images.size(0)); ++i)
+    images.push_back({data.names[i], data.images[i]});
+  return images;
 }
 
 }  // namespace
@@ -360,7 +255,7 @@ Evaluation begin(const Flags& flags) {
 int evaluate_inversion(const Flags& flags) {
   const c10::NoGradGuard no_grad;
   Evaluation evaluation = begin(flags);
-  InversionReport& report = evaluation.report;
+  EvaluationReport& report = evaluation.report;
   EvaluationLog log(report.folder / "images.jsonl");
   const int64_t images = evaluation.data.images.size(0);
   Progress progress(
@@ -372,13 +267,7 @@ int evaluate_inversion(const Flags& flags) {
   for (const auto& method : evaluation.methods)
     report.methods.push_back(run_method(evaluation, method, log, progress));
   progress.finish();
-  write_report(report, evaluation.data, evaluation.pictures);
-  const std::string json = flags.text("json");
-  if (json == "-")
-    std::cout << report_json(report).dump(2) << "\n";
-  else
-    std::cout << report_table(report);
-  if (!json.empty() && json != "-") write_file(json, report_json(report).dump(2) + "\n");
+  finish_report(report, shown_images(evaluation), flags);
   return 0;
 }
 

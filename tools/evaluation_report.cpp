@@ -24,9 +24,9 @@ std::string number(double value, const char* format = "%.4g") {
 }
 
 /// Columns that hold a figure of any method.
-std::vector<FigureColumn> filled_columns(const InversionReport& report) {
+std::vector<FigureColumn> filled_columns(const EvaluationReport& report) {
   std::vector<FigureColumn> columns;
-  for (const auto& column : figure_columns())
+  for (const auto& column : report.columns)
     for (const auto& method : report.methods)
       if (!std::isnan(aggregate(method, column))) {
         columns.push_back(column);
@@ -45,7 +45,7 @@ std::string trouble_of(const MethodFigures& method) {
 }
 
 /// Notes on methods that failed or were left out.
-std::vector<std::string> notes_of(const InversionReport& report) {
+std::vector<std::string> notes_of(const EvaluationReport& report) {
   std::vector<std::string> notes;
   for (const auto& method : report.methods)
     if (const auto trouble = trouble_of(method); !trouble.empty())
@@ -63,14 +63,14 @@ std::string csv_field(const std::string& text) {
   return quoted + "\"";
 }
 
-std::string csv_of(const InversionReport& report) {
+std::string csv_of(const EvaluationReport& report) {
   std::string csv = "method,images,failed";
-  for (const auto& column : figure_columns()) csv += "," + column.key;
+  for (const auto& column : report.columns) csv += "," + column.key;
   csv += "\n";
   for (const auto& method : report.methods) {
     csv += csv_field(method.method) + "," + std::to_string(method.images.size()) + "," +
            std::to_string(failures(method));
-    for (const auto& column : figure_columns()) {
+    for (const auto& column : report.columns) {
       const double value = aggregate(method, column);
       csv += "," + (std::isnan(value) ? "" : number(value, "%.10g"));
     }
@@ -79,7 +79,7 @@ std::string csv_of(const InversionReport& report) {
   return csv;
 }
 
-HtmlTable html_table(const InversionReport& report) {
+HtmlTable html_table(const EvaluationReport& report) {
   const auto columns = filled_columns(report);
   HtmlTable table;
   table.header = {"method"};
@@ -110,16 +110,14 @@ Tensor brightened_difference(const Tensor& a, const Tensor& b) {
 }
 
 /// Of one image: the original and what each method made of it, below it the differences.
-HtmlTable picture_table(const InversionReport& report, const EvaluationData& data, int64_t image) {
+HtmlTable picture_table(const EvaluationReport& report, const ShownImage& image, size_t index) {
   HtmlTable table{.header = {"original"}, .rows = {}, .caption = {}, .sortable = false};
-  const std::string subject = data.names[image];
-  table.caption = subject;
-  const Tensor original = data.images[image];
-  std::vector<HtmlCell> pictures = {{subject, {}, shown(original)}},
+  table.caption = image.caption;
+  std::vector<HtmlCell> pictures = {{image.caption, {}, shown(image.image)}},
                         differences = {{"difference x8"}};
   for (const auto& method : report.methods) {
-    const std::string file = image < std::ssize(method.pictures) ? method.pictures[image] : "";
-    const double psnr = method.images[image].psnr;
+    const std::string file = index < method.pictures.size() ? method.pictures[index] : "";
+    const double psnr = method.images[index].at("psnr");
     table.header.push_back(method.method + (std::isnan(psnr) ? "" : ", " + number(psnr) + " dB"));
     if (file.empty()) {
       pictures.push_back({"failed"});
@@ -127,9 +125,9 @@ HtmlTable picture_table(const InversionReport& report, const EvaluationData& dat
       continue;
     }
     const Tensor made = read_image(report.folder / file);
-    pictures.push_back({subject + " by " + method.method, {}, shown(made)});
+    pictures.push_back({image.caption + " by " + method.method, {}, shown(made)});
     differences.push_back(
-        {"difference by " + method.method, {}, shown(brightened_difference(original, made))});
+        {"difference by " + method.method, {}, shown(brightened_difference(image.image, made))});
   }
   table.rows = {std::move(pictures), std::move(differences)};
   return table;
@@ -139,15 +137,13 @@ std::string plain(const Json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-std::string page_of(const InversionReport& report, const EvaluationData& data, int64_t pictures) {
-  HtmlPage page("Inversion, method by method");
-  page.paragraph("Each method takes every image to noise and back with the same network. " +
-                 std::to_string(data.images.size(0)) + " images.");
+std::string page_of(const EvaluationReport& report, const std::vector<ShownImage>& images) {
+  HtmlPage page(report.title);
+  page.paragraph(report.about);
   page.table(html_table(report));
   for (const auto& note : notes_of(report)) page.paragraph(note);
-  if (pictures > 0) page.heading("Pictures");
-  for (int64_t i = 0; i < std::min(pictures, data.images.size(0)); ++i)
-    page.table(picture_table(report, data, i));
+  if (!images.empty()) page.heading("Pictures");
+  for (size_t i = 0; i < images.size(); ++i) page.table(picture_table(report, images[i], i));
   std::vector<std::pair<std::string, std::string>> entries;
   for (const auto& column : filled_columns(report))
     entries.emplace_back(column.title, column.meaning);
@@ -164,12 +160,12 @@ std::string page_of(const InversionReport& report, const EvaluationData& data, i
 
 }  // namespace
 
-Json report_json(const InversionReport& report) {
+Json report_json(const EvaluationReport& report) {
   Json methods = Json::array(), left_out = Json::array();
   for (const auto& method : report.methods) {
     Json entry = {
         {"method", method.method}, {"images", method.images.size()}, {"failed", failures(method)}};
-    for (const auto& column : figure_columns()) {
+    for (const auto& column : report.columns) {
       const double value = aggregate(method, column);
       entry[column.key] = std::isfinite(value) ? Json(value) : Json(nullptr);
     }
@@ -178,13 +174,13 @@ Json report_json(const InversionReport& report) {
   }
   for (const auto& [method, reason] : report.left_out)
     left_out.push_back({{"method", method}, {"reason", reason}});
-  return {{"task", "inversion"},
+  return {{"task", report.task},
           {"recipe", report.recipe},
           {"methods", methods},
           {"left_out", left_out}};
 }
 
-std::string report_table(const InversionReport& report) {
+std::string report_table(const EvaluationReport& report) {
   const auto columns = filled_columns(report);
   std::vector<std::vector<std::string>> rows = {{"method"}};
   for (const auto& column : columns) rows[0].push_back(column.title);
@@ -197,10 +193,10 @@ std::string report_table(const InversionReport& report) {
   return text;
 }
 
-void write_report(const InversionReport& report, const EvaluationData& data, int64_t pictures) {
+void write_report(const EvaluationReport& report, const std::vector<ShownImage>& images) {
   write_file(report.folder / "results.json", report_json(report).dump(2) + "\n");
   write_file(report.folder / "results.csv", csv_of(report));
-  write_file(report.folder / "index.html", page_of(report, data, pictures));
+  write_file(report.folder / "index.html", page_of(report, images));
 }
 
 }  // namespace tiller

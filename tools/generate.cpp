@@ -272,7 +272,7 @@ Json files_json(const Run& run) {
 std::optional<bool> came_back(const Run& run) {
   const InversionFile* file = run.generation.inversion.get();
   if (!file || file->target.empty()) return std::nullopt;
-  return latents_hash(joined(run.states).latents) == file->target;
+  return tensor_hash(joined(run.states).latents) == file->target;
 }
 
 Json rows_json(const Run& run) {

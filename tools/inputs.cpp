@@ -33,7 +33,9 @@ std::vector<fs::path> files_in(const fs::path& folder, bool configs) {
   return files;
 }
 
-std::string hash_of(const fs::path& path, bool configs) {
+}  // namespace
+
+std::string input_hash(const fs::path& path, bool configs) {
   if (!fs::is_directory(path)) return sha256_hex(path).substr(0, shown_digits);
   std::string all;
   for (const auto& file : files_in(path, configs))
@@ -41,12 +43,10 @@ std::string hash_of(const fs::path& path, bool configs) {
   return sha256_of(all).substr(0, shown_digits);
 }
 
-}  // namespace
-
 std::map<std::string, std::string> input_hashes(const GenerateRequest& request) {
   std::map<std::string, std::string> hashes;
   const auto add = [&](const std::string& path, bool configs = false) {
-    if (!path.empty()) hashes[path] = hash_of(path, configs);
+    if (!path.empty()) hashes[path] = input_hash(path, configs);
   };
   add(request.image.init_image);
   add(request.image.mask);

@@ -1,10 +1,14 @@
 #pragma once
+#include "io/file.h"
 #include "tools/request.h"
 
 namespace tiller {
 
-/// The first 16 digits of the SHA-256 of every file beside the model that a request names, by its
-/// name there; of a folder's, that of its files' own hashes.
+/// The first 16 digits of a file's SHA-256, or of its files' where it is a folder: a pipeline's
+/// VAE, else all right in it; with `configs` the texts of a pipeline and its parts.
+std::string input_hash(const fs::path&, bool configs = false);
+
+/// input_hash of every file beside the model that a request names, by its name there.
 std::map<std::string, std::string> input_hashes(const GenerateRequest&);
 
 /// Throws Error, beginning with `where`, when a file that both name is another one now.

@@ -5,6 +5,7 @@ namespace tiller {
 
 /// One safetensors file: states of images on their way, and all that it takes to go on.
 struct InversionFile {
+  static constexpr const char* format = "tiller-inversion-1";
   GenerateRequest request;
   std::string model_file, model_hash;
   std::map<std::string, std::string> inputs;  ///< As Generation has them.
@@ -27,7 +28,7 @@ void require_same_request(const GenerateRequest&, const InversionFile&, const fs
 /// The same for the model, its inputs and the trajectory.
 void require_same_run(const Generation&, const InversionFile&, const fs::path&);
 
-/// SHA-256 of latents' numbers as they are stored.
-std::string latents_hash(const Tensor&);
+/// SHA-256 of a tensor's numbers as they are stored.
+std::string tensor_hash(const Tensor&);
 
 }  // namespace tiller

@@ -5,12 +5,12 @@
 #include <set>
 
 #include "io/error.h"
-#include "io/image.h"
 #include "io/safetensors.h"
+#include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
-#include "tools/init_image.h"
 #include "tools/inversion_file.h"
 #include "tools/outputs.h"
+#include "tools/source_image.h"
 #include "training/refine_latent.h"
 
 namespace tiller {
@@ -36,8 +36,7 @@ struct Run {
 Tensor read_pixels(const std::vector<std::string>& files, const ImageSize& size) {
   std::vector<Tensor> images;
   for (const auto& file : files) {
-    Tensor image = read_opaque_image(file);
-    if (size != ImageSize{}) image = covering(image, size)[0].round().to(at::kByte);
+    Tensor image = read_source_image(file, size);
     if (!images.empty() && image.sizes() != images.front().sizes())
       throw UsageError("--image: got " + file + " of " +
                        to_text(ImageSize{image.size(1), image.size(2)}) + " pixels, expected " +
@@ -58,18 +57,6 @@ GenerateRequest request_of(const Flags& flags, const Tensor& pixels) {
   request.count = pixels.size(0);
   request.size = {pixels.size(2), pixels.size(3)};
   return request;
-}
-
-/// Pixel models draw one size; others' latents need multiples.
-void require_size(const Flags& flags, const Generation& generation) {
-  const Model& model = generation.model;
-  const ImageSize& size = generation.request.size;
-  if (model.vae || flags.has("size") || size == ImageSize{model.image_size, model.image_size})
-    return;
-  throw UsageError("--image: got " + to_text(size) + " pixels, expected " +
-                   to_text(ImageSize{model.image_size, model.image_size}) +
-                   " as the model draws. --size " + std::to_string(model.image_size) +
-                   " scales and crops.");
 }
 
 GenerateRequest request_from_file(const Flags& flags) {
@@ -99,7 +86,7 @@ void begin(Run& run, const Flags& flags) {
   apply_flags(flags, sizes);
   run.pixels = read_pixels(files, sizes.size);
   run.generation = prepare(request_of(flags, run.pixels));
-  require_size(flags, run.generation);
+  require_source_size(flags, run.generation);
 }
 
 void encode(Run& run, const Flags& flags) {
@@ -166,30 +153,10 @@ void check(Run& run, const InvertOptions& options) {
   });
   progress.finish();
   run.exact = at::equal(back.latents, run.start);
-  run.largest_error =
-      (float_latents(back.latents).to(at::kDouble) - float_latents(run.start).to(at::kDouble))
-          .abs()
-          .max()
-          .item<double>();
+  run.largest_error = max_error(float_latents(back.latents), float_latents(run.start));
 }
 
-struct LatentMoments {
-  double mean, std, kurtosis;
-};
-
-LatentMoments moments_of(const Tensor& latents, double scale) {
-  const Tensor x = float_latents(latents).to(at::kDouble) / scale;
-  const double mean = x.mean().item<double>(), variance = (x - mean).square().mean().item<double>();
-  return {mean, std::sqrt(variance),
-          (x - mean).pow(4).mean().item<double>() / (variance * variance)};
-}
-
-double noise_scale(const Run& run) {
-  const NoiseLevel& first = run.generation.trajectory.levels.front();
-  return std::hypot(first.alpha, first.sigma);
-}
-
-Json report(const Run& run, const LatentMoments& noise) {
+Json report(const Run& run, const NoiseMoments& noise) {
   const Generation& generation = run.generation;
   Json json = {{"file", run.output.string()},
                {"images", generation.images.size()},
@@ -207,7 +174,7 @@ Json report(const Run& run, const LatentMoments& noise) {
   return json;
 }
 
-void print_result(const Run& run, const LatentMoments& noise) {
+void print_result(const Run& run, const NoiseMoments& noise) {
   std::fprintf(stderr, "%zu %s in %.1f s: %s\n", run.generation.images.size(),
                run.generation.images.size() == 1 ? "image" : "images", run.seconds,
                run.output.c_str());
@@ -226,11 +193,6 @@ void print_result(const Run& run, const LatentMoments& noise) {
     std::fprintf(stderr,
                  "That is no noise to edit from: take gamma nearer to 1, fewer steps or a "
                  "lower guidance scale.\n");
-}
-
-Verify verify_from(const Flags& flags) {
-  const std::string text = flags.choice("verify", {"off", "first", "all"}, "first");
-  return text == "off" ? Verify::off : text == "all" ? Verify::all : Verify::first;
 }
 
 int invert(const Flags& flags) {
@@ -255,7 +217,7 @@ int invert(const Flags& flags) {
                      {{"latents", float_latents(from_image ? run.start : run.state.latents)}},
                      {{"format", "pt"}});
   run.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  const LatentMoments noise = moments_of(run.state.latents, noise_scale(run));
+  const NoiseMoments noise = noise_moments(unit_noise(run.generation, run.state.latents));
   if (flags.has("json"))
     std::cout << report(run, noise).dump(2) << "\n";
   else if (!flags.has("quiet"))

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
+
 #include "io/error.h"
 #include "io/image.h"
 #include "samplers/lattice.h"
@@ -122,6 +124,11 @@ InversionState regenerate_latents(const Generation& generation, std::span<Chosen
   const InversionRun run{batch.denoise, generation.trajectory, generation.sampler_options,
                          batch.steering, observer};
   return generation.sampler->inverse.descend(run, on_device(std::move(state), generation.device));
+}
+
+Tensor unit_noise(const Generation& generation, const Tensor& noise) {
+  const NoiseLevel& level = generation.trajectory.levels.front();
+  return float_latents(noise).to(at::kCPU, at::kDouble) / std::hypot(level.alpha, level.sigma);
 }
 
 InversionState rows_of(const InversionState& state, int64_t first, int64_t count) {

@@ -29,6 +29,10 @@ InversionState regenerate_latents(const Generation&, std::span<ChosenGuidance>,
                                   std::span<const ImageSpec>, InversionState, const InvertOptions&,
                                   GuidanceCost&, const Observer& = {});
 
+/// A noise latent as the trajectory's first level has it, in units of what that level makes of
+/// noise: float64 on the CPU.
+Tensor unit_noise(const Generation&, const Tensor& noise);
+
 /// Rows first, ..., first + count - 1 of a state, and states one after the other.
 InversionState rows_of(const InversionState&, int64_t first, int64_t count);
 InversionState joined(std::vector<InversionState>);

@@ -18,8 +18,7 @@ def safetensors(header, data=b""):
 
 def main():
     fixtures, folder = map(pathlib.Path, sys.argv[1:3])
-    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer",
-                 "numpy_file"]:
+    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer", "numpy_file", "inversion_file"]:
         (folder / f"corpus_{name}").mkdir(parents=True, exist_ok=True)
 
     def write(name, data):
@@ -50,6 +49,12 @@ def main():
     write("clip_tokenizer/merges", b"#version: 0.2\na b</w>\n")
     write("clip_tokenizer/tokenizer", json.dumps({"added_tokens": added, "model": {
         "end_of_word_suffix": "</w>", "vocab": vocab, "merges": ["a b</w>"]}}).encode())
+    for i, change in enumerate([
+            {}, {"recipe": {"level": -1}}, {"recipe": {"images": []}}, {"recipe": {"threads": 5000}}, {"recipe": {"request": {"steps": 0}}},
+            {"recipe": {"request": None}}, {"recipe": {"inputs": {"a": "b"}}}, {"header": {"partner": None, "side": None}, "bytes": 64},
+            {"header": {"latents": {"dtype": "F32"}}}, {"header": {"latents": {"shape": [1, 4, 1, 1]}}},
+            {"header": {"record": {"dtype": "F16", "shape": [1, 1, 2], "data_offsets": [84, 88]}}, "bytes": 88}]):
+        write(f"inversion_file/{i}", json.dumps(change).encode())
     for path in (fixtures / "tensor_files").glob("*.pt"):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
