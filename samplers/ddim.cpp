@@ -1,7 +1,8 @@
 #include <cmath>
 
+#include "io/error.h"
 #include "samplers/registry.h"
-#include "samplers/step.h"
+#include "samplers/walk.h"
 
 namespace tiller {
 namespace {
@@ -29,6 +30,21 @@ Tensor sample_ddim(const Denoiser& denoise, Tensor x, const Trajectory& trajecto
   return x;
 }
 
+namespace {
+
+/// Solves the probability flow the other way with the same steps; what it misses grows with their
+/// size.
+InversionState ascend(const InversionRun& run, InversionState state, int until) {
+  if (run.options.number("eta", 0, 1) > 0)
+    throw UsageError("eta: got " + run.options.text("eta") +
+                     ", expected 0 for inversion: noise drawn on the way has no inverse.");
+  return walk_up(run, state, until, [&](const Tensor& x, int level) {
+    return ddim_up(run.denoise, run.trajectory, x, level);
+  });
+}
+
+}  // namespace
+
 Sampler ddim_sampler() {
   return {.name = "ddim",
           .description =
@@ -43,7 +59,8 @@ Sampler ddim_sampler() {
                     const Options& options, NoiseSource& noise, const Observer& observer) {
             const DdimOptions ddim{options.number("eta", 0, 1)};
             return sample_ddim(denoise, std::move(x), trajectory, ddim, noise, observer);
-          }};
+          },
+          .inverse = {.ascend = ascend, .descend = ddim_descend}};
 }
 
 }  // namespace tiller

@@ -1,3 +1,5 @@
+#include "samplers/dpmpp_multistep.h"
+
 #include <algorithm>
 #include <cmath>
 #include <deque>
@@ -11,17 +13,6 @@ namespace {
 
 using Solver = DpmMultistepOptions::Solver;
 using ThirdOrder = DpmMultistepOptions::ThirdOrder;
-
-/// How many steps' estimates step i uses.
-int order_of_step(const Trajectory& trajectory, int i, const DpmMultistepOptions& options) {
-  const int remaining = trajectory.steps() - i;
-  const bool lowered =
-      options.lower_order_final && trajectory.steps() + trajectory.skipped_steps < 15;
-  if (is_flat(trajectory.levels[i], trajectory.landing(i))) return 1;
-  if (remaining == 1 && (lowered || options.euler_at_final)) return 1;
-  const int most = lowered && remaining == 2 ? std::min(2, options.order) : options.order;
-  return std::min(i + 1, most);
-}
 
 /// An estimate of x_0 and the step in log SNR that was made from it.
 struct Past {
@@ -76,6 +67,27 @@ double noise_at(const NoiseLevel& from, const NoiseLevel& to, double eta) {
 
 }  // namespace
 
+int dpm_order(const Trajectory& trajectory, int level, const DpmMultistepOptions& options) {
+  const int remaining = trajectory.steps() - level;
+  const bool lowered =
+      options.lower_order_final && trajectory.steps() + trajectory.skipped_steps < 15;
+  if (is_flat(trajectory.levels[level], trajectory.landing(level))) return 1;
+  if (remaining == 1 && (lowered || options.euler_at_final)) return 1;
+  const int most = lowered && remaining == 2 ? std::min(2, options.order) : options.order;
+  return std::min(level + 1, most);
+}
+
+Tensor dpm_step(const Trajectory& trajectory, int level, const DpmMultistepOptions& options,
+                const Tensor& x, const Tensor& sample, const Tensor& sample_before) {
+  const NoiseLevel &from = trajectory.levels[level], &to = trajectory.landing(level);
+  std::deque<Past> past;
+  if (sample_before.defined())
+    past.push_front({sample_before, log_snr(from) - log_snr(trajectory.levels[level - 1])});
+  const int order = sample_before.defined() ? dpm_order(trajectory, level, options) : 1;
+  const double h = log_snr(to) - log_snr(from);
+  return stepped(x, sample, differences(sample, h, past, order), from, to, options);
+}
+
 Tensor sample_dpmpp_multistep(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                               const DpmMultistepOptions& options, NoiseSource& noise,
                               const Observer& observer) {
@@ -85,7 +97,7 @@ Tensor sample_dpmpp_multistep(const Denoiser& denoise, Tensor x, const Trajector
     const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
     const Prediction p = denoise(x, from);
     const double h = log_snr(to) - log_snr(from);
-    const auto d = differences(p.sample, h, past, order_of_step(trajectory, i, options));
+    const auto d = differences(p.sample, h, past, dpm_order(trajectory, i, options));
     x = stepped(x, p.sample, d, from, to, options);
     if (options.eta > 0) x = x + noise_at(from, to, options.eta) * options.s_noise * noise.draw(x);
     past.push_front({p.sample, h});
@@ -95,9 +107,7 @@ Tensor sample_dpmpp_multistep(const Denoiser& denoise, Tensor x, const Trajector
   return x;
 }
 
-namespace {
-
-DpmMultistepOptions read_options(const Options& options, int highest_order) {
+DpmMultistepOptions dpm_options(const Options& options, int highest_order) {
   DpmMultistepOptions dpm;
   dpm.order = bounded_integer(options, "order", 1, highest_order);
   const auto solver = options.choice("solver", {"midpoint", "heun"});
@@ -112,14 +122,7 @@ DpmMultistepOptions read_options(const Options& options, int highest_order) {
   return dpm;
 }
 
-template <int highest_order>
-Tensor run(const Denoiser& denoise, Tensor x, const Trajectory& trajectory, const Options& options,
-           NoiseSource& noise, const Observer& observer) {
-  const auto dpm = read_options(options, highest_order);
-  return sample_dpmpp_multistep(denoise, std::move(x), trajectory, dpm, noise, observer);
-}
-
-std::vector<Option> deterministic_options(int order) {
+std::vector<Option> dpm_option_list(int order) {
   return {{"order", std::to_string(order), "how many steps' estimates a step uses"},
           {"solver", "midpoint", "midpoint or heun: the weights of second order"},
           {"lower_order_final", "true", "last steps at lower order in runs of fewer than 15"},
@@ -127,8 +130,17 @@ std::vector<Option> deterministic_options(int order) {
           {"lambda_min_clipped", "", "no timesteps of a smaller log SNR"}};
 }
 
+namespace {
+
+template <int highest_order>
+Tensor run(const Denoiser& denoise, Tensor x, const Trajectory& trajectory, const Options& options,
+           NoiseSource& noise, const Observer& observer) {
+  const auto dpm = dpm_options(options, highest_order);
+  return sample_dpmpp_multistep(denoise, std::move(x), trajectory, dpm, noise, observer);
+}
+
 std::vector<Option> stochastic_options(int order) {
-  auto options = deterministic_options(order);
+  auto options = dpm_option_list(order);
   options.push_back({"eta", "1", "how much noise, 0: none"});
   options.push_back({"s_noise", "1", "scale of the noise"});
   return options;
@@ -156,19 +168,19 @@ Trajectory karras_trajectory(const NoiseSchedule& schedule, const TrajectoryConf
 Sampler dpmpp_2m_sampler() {
   return multistep("dpm++2m",
                    "DPM-Solver++(2M): second order from two steps, one evaluation a step",
-                   deterministic_options(2));
+                   dpm_option_list(2));
 }
 
 Sampler dpmpp_2m_karras_sampler() {
   Sampler sampler =
-      multistep("dpm++2m-karras", "DPM-Solver++(2M) on Karras sigmas", deterministic_options(2));
+      multistep("dpm++2m-karras", "DPM-Solver++(2M) on Karras sigmas", dpm_option_list(2));
   sampler.trajectory = karras_trajectory;
   return sampler;
 }
 
 Sampler dpmpp_3m_sampler() {
   Sampler sampler = multistep("dpm++3m", "DPM-Solver++(3M): third order from three steps",
-                              deterministic_options(3));
+                              dpm_option_list(3));
   sampler.run = run<3>;
   return sampler;
 }

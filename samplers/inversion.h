@@ -36,7 +36,10 @@ struct InversionRun {
 /// (level N) when ascending, at any level when descending. Throws UsageError where the options
 /// allow no inverse, Error where latents leave the range of numbers.
 struct Inverse {
-  bool exact = false;  ///< Whether each direction undoes the other, to the bit on a lattice.
+  /// Whether the way from the image to noise and back ends at its very bits, on a lattice.
+  bool exact = false;
+  /// The record leads back to the very image: what is drawn instead of it goes without.
+  bool record_is_the_images = false;
   /// Towards noise, until levels[until].
   InversionState (*ascend)(const InversionRun&, InversionState, int until) = nullptr;
   /// Towards the image, to levels[N].

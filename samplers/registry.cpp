@@ -24,7 +24,17 @@ namespace tiller {
   X(lcm)                   \
   X(tcd)                   \
   X(bdia)                  \
-  X(bdia_edm)
+  X(bdia_edm)              \
+  X(edict)                 \
+  X(o_belm)                \
+  X(rex)                   \
+  X(exact_dpmpp)           \
+  X(aidi)                  \
+  X(fpi)                   \
+  X(renoise)               \
+  X(npi)                   \
+  X(null_text)             \
+  X(direct)
 
 #define TILLER_DECLARE(name) Sampler name##_sampler();
 TILLER_SAMPLERS(TILLER_DECLARE)

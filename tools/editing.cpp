@@ -160,10 +160,10 @@ class Companions {
   std::shared_ptr<AttentionMaps> maps_;
 };
 
-/// Two rows of one.
-InversionState twice(const InversionState& state) {
+/// Of one row two: the image's and the edit's.
+InversionState twice(const Generation& source, const InversionState& state) {
   const InversionState row = rows_of(state, 0, 1);
-  return joined({row, row});
+  return joined({row, for_another(source, row)});
 }
 
 /// Source and edit in one batch.
@@ -177,7 +177,7 @@ void regenerate_beside(Editing& editing, const InversionState& noise,
     companions.blend(report);
     advance(2);
   };
-  const Tensor both = regenerate_latents(editing.source, editing.guidances, images, twice(noise),
+  const Tensor both = regenerate_latents(editing.source, editing.guidances, images, twice(editing.source, noise),
                                          options, result.cost, watch)
                           .latents;
   result.reconstructed = both.narrow(0, 0, 1);
@@ -195,7 +195,8 @@ void regenerate_alone(Editing& editing, InversionState noise,
             .latents;
   result.edited =
       regenerate_latents(editing.regenerates(), editing.regenerating_guidances(),
-                         {&editing.after, 1}, std::move(noise), options, result.cost, watch)
+                         {&editing.after, 1}, for_another(editing.source, std::move(noise)),
+                         options, result.cost, watch)
           .latents;
 }
 

@@ -180,7 +180,7 @@ std::vector<ImageFigures> measure(const Evaluation& evaluation, std::span<Chosen
     measure_latents(way, figures);
     latents = way.end;
   }
-  const Tensor pixels = to_pixels(generation, latents.to(generation.device));
+  const Tensor pixels = to_pixels(generation, latents.to(generation.device, at::kFloat));
   measure_images(evaluation, batch, pixels, figures);
   for (int64_t row = 0; row < shown_rows(evaluation, batch); ++row)
     write_png(evaluation.report.folder / picture_file(key, row), pixels[row]);

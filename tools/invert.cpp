@@ -191,8 +191,8 @@ void print_result(const Run& run, const NoiseMoments& noise) {
                  -10 * std::log10(*run.decoded_mse));
   if (noise.std > 2)
     std::fprintf(stderr,
-                 "That is no noise to edit from: take gamma nearer to 1, fewer steps or a "
-                 "lower guidance scale.\n");
+                 "That is no noise to edit from: take a lower guidance scale or fewer steps%s.\n",
+                 run.generation.sampler->name.starts_with("bdia") ? ", or gamma nearer to 1" : "");
 }
 
 int invert(const Flags& flags) {

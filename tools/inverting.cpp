@@ -150,10 +150,17 @@ InversionState joined(std::vector<InversionState> states) {
           all(&InversionState::side, 0), all(&InversionState::record, 1)};
 }
 
+InversionState for_another(const Generation& generation, InversionState state) {
+  if (generation.sampler->inverse.record_is_the_images && state.record.defined())
+    state.record = at::zeros_like(state.record);
+  return state;
+}
+
 Tensor as_stored(const Tensor& latents, const InversionState& state) {
-  if (!at::isIntegralType(state.latents.scalar_type(), false)) return latents.to(at::kFloat);
+  const at::ScalarType type = state.latents.scalar_type();
+  if (!at::isIntegralType(type, false)) return latents.to(type);
   const bool integers = at::isIntegralType(latents.scalar_type(), false);
-  return (integers ? latents : to_lattice(latents)).to(state.latents.scalar_type());
+  return (integers ? latents : to_lattice(latents)).to(type);
 }
 
 }  // namespace tiller

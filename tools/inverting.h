@@ -36,7 +36,10 @@ Tensor unit_noise(const Generation&, const Tensor& noise);
 /// Rows first, ..., first + count - 1 of a state, and states one after the other.
 InversionState rows_of(const InversionState&, int64_t first, int64_t count);
 InversionState joined(std::vector<InversionState>);
-/// Latents in the numbers that the state has: on its lattice, or unchanged.
+/// The state as what is drawn instead of the image begins with: without a record that leads back to
+/// the very image.
+InversionState for_another(const Generation&, InversionState);
+/// Latents in the numbers that the state has: on its lattice, or in its precision.
 Tensor as_stored(const Tensor& latents, const InversionState&);
 
 }  // namespace tiller

@@ -1,45 +1,10 @@
 #include "samplers/bdia.h"
 
-#include "io/error.h"
-#include "samplers/defaults.h"
 #include "samplers/lattice.h"
-#include "tests/samplers/toy.h"
+#include "tests/samplers/reversible.h"
 
 namespace tiller::test {
 namespace {
-
-/// A run in both directions on the toy network.
-struct Reversible {
-  Configured chosen;
-  Trajectory trajectory;
-  Denoiser denoise;
-
-  Reversible(const std::string& sampler, const std::string& options, const NoiseSchedule& schedule,
-             int steps, PredictionType type = PredictionType::epsilon)
-      : chosen(sampler, options), denoise(toy_denoiser(type)) {
-    TrajectoryConfig config = default_trajectory_config(schedule);
-    config.steps = steps;
-    trajectory = chosen.sampler.trajectory(schedule, with_options(config, chosen.options));
-  }
-
-  InversionRun run(const Observer& observer = {}) const {
-    return {denoise, trajectory, chosen.options, {}, observer};
-  }
-  InversionState ascend(InversionState state, int until = 0) const {
-    return chosen.sampler.inverse.ascend(run(), std::move(state), until);
-  }
-  InversionState ascend(const Tensor& x, int until = 0) const {
-    return ascend(InversionState{.level = trajectory.steps(), .latents = x}, until);
-  }
-  InversionState descend(InversionState state) const {
-    return chosen.sampler.inverse.descend(run(), std::move(state));
-  }
-};
-
-Tensor images(uint64_t seed, at::IntArrayRef shape) {
-  SeededNoise noise(image_seeds(seed, shape[0]));
-  return initial_noise(noise, shape).clamp(-1, 1);
-}
 
 bool all_zero(const Tensor& side) { return !side.defined() || !side.any().item<bool>(); }
 

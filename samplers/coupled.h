@@ -1,0 +1,27 @@
+#pragma once
+/// Inversions that carry two latents: in floats, float64 throughout, since each step of the inverse
+/// multiplies what the other rounded.
+#include "samplers/walk.h"
+
+namespace tiller {
+
+/// Two latents that take turns. x is the image's, y the state's partner.
+struct Coupled {
+  Tensor x, y;  ///< float64.
+  Prediction prediction;
+};
+/// A step of both from levels[level] to its neighbour.
+using CoupledStep = std::function<Coupled(const Coupled&, int level)>;
+
+/// Both begin alike where the state has no partner.
+InversionState ascend_coupled(const InversionRun&, const InversionState&, int until,
+                              const CoupledStep&);
+/// An observer that changes x changes y alike, so that what it put there stays.
+InversionState descend_coupled(const InversionRun&, const InversionState&, const CoupledStep&);
+
+/// x after descending from noise alone, in the type that it came in. Sampler::run.
+using Descent = InversionState (*)(const InversionRun&, InversionState);
+Tensor generate_by(Descent, const Denoiser&, const Tensor& x, const Trajectory&, const Options&,
+                   const Observer&);
+
+}  // namespace tiller

@@ -1,0 +1,91 @@
+#include <ATen/ATen.h>
+
+#include "io/error.h"
+#include "samplers/lattice.h"
+#include "samplers/registry.h"
+#include "samplers/steered.h"
+
+namespace tiller {
+namespace {
+
+/// DDIM's step from latents on the lattice, rounded to it.
+Tensor rounded_step(const InversionRun& run, const Tensor& z, int level, Prediction& p) {
+  p = run.denoise(float_latents(z), run.trajectory.levels[level]);
+  const NoiseLevel& to = run.trajectory.levels[level + 1];
+  return lattice_sum(p.sample, to.alpha, noise_of(p), to.sigma);
+}
+
+/// As int32. Throws Error where numbers don't fit.
+Tensor stored(const Tensor& z) {
+  if (z.numel() && z.abs().max().item<int64_t>() > INT32_MAX)
+    throw Error(
+        "direct: got latents that aren't numbers or beyond 2^15, expected a lattice's. Take a "
+        "lower guidance scale or float32.");
+  return z.to(at::kInt);
+}
+
+Tensor on_lattice(const Tensor& latents) {
+  return at::isIntegralType(latents.scalar_type(), false) ? latents.to(at::kLong)
+                                                          : to_lattice(latents);
+}
+
+/// arXiv 2310.01506, algorithm 1: the record, (S, B, C, H, W), is by how much the guided steps miss
+/// the path that the unguided inversion took.
+InversionState ascend(const InversionRun& run, InversionState state, int until) {
+  std::vector<Tensor> path, record;
+  ascend_unguided(run, state, until, &path);
+  for (Tensor& x : path) x = on_lattice(x);
+  path.front() = on_lattice(state.latents);
+  Prediction p;
+  for (int level = until; level < state.level; ++level) {
+    const size_t at = size_t(state.level - level);
+    record.push_back(stored(path[at - 1] - rounded_step(run, path[at], level, p)));
+  }
+  InversionState end{.level = until, .latents = stored(path.back())};
+  if (!record.empty()) end.record = at::stack(record);
+  return end;
+}
+
+/// What the observer makes of z: on the lattice only where it changed anything.
+Tensor told(const InversionRun& run, int level, const Tensor& z, const Prediction& p) {
+  if (!run.observer) return z;
+  const Tensor before = float_latents(z);
+  Tensor after = before;
+  report(run.observer, run.trajectory, level, after, p);
+  return after.is_same(before) ? z : at::where(after == before, z, to_lattice(after));
+}
+
+InversionState descend(const InversionRun& run, InversionState state) {
+  const int steps = run.trajectory.steps();
+  Tensor z = on_lattice(state.latents);
+  Prediction p;
+  for (int level = state.level; level < steps; ++level) {
+    z = rounded_step(run, z, level, p);
+    if (state.record.defined()) {
+      const int64_t index = level - (steps - state.record.size(0));
+      if (index >= 0) z = z + state.record[index].to(at::kLong);
+    }
+    z = told(run, level, z, p);
+  }
+  return {.level = steps, .latents = stored(z)};
+}
+
+}  // namespace
+
+Sampler direct_sampler() {
+  return {.name = "direct",
+          .description = "DDIM, inverted without guidance; what each guided step misses is kept "
+                         "(direct inversion, PnP inversion)",
+          .paper = "2310.01506",
+          .scheduler = "DDIMScheduler",
+          .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
+          .trajectory = table_trajectory,
+          .renoises = true,
+          .run = generate_with_ddim,
+          .inverse = {.exact = true,
+                      .record_is_the_images = true,
+                      .ascend = ascend,
+                      .descend = descend}};
+}
+
+}  // namespace tiller

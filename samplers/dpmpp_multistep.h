@@ -1,0 +1,19 @@
+#pragma once
+/// DPM-Solver++ multistep's single steps, for its inverse.
+#include "io/options.h"
+#include "samplers/samplers.h"
+
+namespace tiller {
+
+/// How many steps' estimates the step from levels[level] uses in a whole run.
+int dpm_order(const Trajectory&, int level, const DpmMultistepOptions&);
+/// The step from levels[level], without noise, up to second order. sample: the estimate of x_0
+/// there; sample_before: that at levels[level - 1], undefined where the run begins here.
+Tensor dpm_step(const Trajectory&, int level, const DpmMultistepOptions&, const Tensor& x,
+                const Tensor& sample, const Tensor& sample_before);
+
+/// The options of the deterministic samplers, with this default order.
+std::vector<Option> dpm_option_list(int order);
+DpmMultistepOptions dpm_options(const Options&, int highest_order);
+
+}  // namespace tiller

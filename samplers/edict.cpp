@@ -1,0 +1,78 @@
+#include <ATen/ATen.h>
+
+#include "samplers/coupled.h"
+#include "samplers/registry.h"
+
+namespace tiller {
+namespace {
+
+/// What DDIM's step adds to (alpha' / alpha) x: a function of the other latents y alone.
+Tensor increment(const Prediction& p, const Tensor& y, const NoiseLevel& from,
+                 const NoiseLevel& to) {
+  return ddim_towards(p, to) - (to.alpha / from.alpha) * y;
+}
+
+/// The latents take turns in which is stepped first.
+bool swaps(int level) { return level % 2 == 1; }
+
+double mixing(const Options& options) { return options.number("p", 0.5, 1); }
+
+/// arXiv 2211.12446, equation 14.
+InversionState descend(const InversionRun& run, InversionState state) {
+  const double p = mixing(run.options);
+  const auto& levels = run.trajectory.levels;
+  return descend_coupled(run, state, [&](const Coupled& pair, int level) {
+    const NoiseLevel &from = levels[level], &to = levels[level + 1];
+    const double a = to.alpha / from.alpha;
+    Tensor x = pair.x, y = pair.y;
+    if (swaps(level)) std::swap(x, y);
+    const Prediction first = run.denoise(y, from);
+    x = a * x + increment(first, y, from, to);
+    y = a * y + increment(run.denoise(x, from), x, from, to);
+    x = p * x + (1 - p) * y;
+    y = p * y + (1 - p) * x;
+    if (swaps(level)) std::swap(x, y);
+    return Coupled{x, y, first};
+  });
+}
+
+/// Equation 15.
+InversionState ascend(const InversionRun& run, InversionState state, int until) {
+  const double p = mixing(run.options);
+  const auto& levels = run.trajectory.levels;
+  return ascend_coupled(run, state, until, [&](const Coupled& pair, int level) {
+    const NoiseLevel &from = levels[level - 1], &to = levels[level];
+    const double a = to.alpha / from.alpha;
+    Tensor x = pair.x, y = pair.y;
+    if (swaps(level - 1)) std::swap(x, y);
+    y = (y - (1 - p) * x) / p;
+    x = (x - (1 - p) * y) / p;
+    y = (y - increment(run.denoise(x, from), x, from, to)) / a;
+    const Prediction last = run.denoise(y, from);
+    x = (x - increment(last, y, from, to)) / a;
+    if (swaps(level - 1)) std::swap(x, y);
+    return Coupled{x, y, last};
+  });
+}
+
+Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                const Options& options, NoiseSource&, const Observer& observer) {
+  return generate_by(descend, denoise, x, trajectory, options, observer);
+}
+
+}  // namespace
+
+Sampler edict_sampler() {
+  return {.name = "edict",
+          .description = "Coupled transformations of two latents: invertible, two evaluations a step",
+          .paper = "2211.12446",
+          .scheduler = "DDIMScheduler",
+          .options = {{"p", "0.93", "how much of itself each keeps where they mix, 0.5 to 1"},
+                      {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
+          .trajectory = table_trajectory,
+          .renoises = true,
+          .run = generate,
+          .inverse = {.ascend = ascend, .descend = descend}};
+}
+
+}  // namespace tiller

@@ -1,0 +1,296 @@
+#include "samplers/lattice.h"
+#include "tests/samplers/reversible.h"
+
+namespace tiller::test {
+namespace {
+
+NoiseSchedule sd_schedule() { return diffusers_schedule({"scaled_linear", 0.00085, 0.012}); }
+
+/// Stable Diffusion 1.5's levels: leading, from timestep 1 on.
+const std::string leading = "offset=1";
+
+Tensor golden(const Json& json) { return tensor_from(json); }
+
+/// What a text model's guidance does, on the toy network: a tenth of the states is added to
+/// epsilon. States are (B, L, D) with as many numbers as an image.
+struct TextToy {
+  PredictionType type = PredictionType::epsilon;
+  double scale = 3;
+  Tensor positive, negative;
+
+  Prediction predict(const Tensor& x, const NoiseLevel& level, const Tensor& states) const {
+    const Tensor output = toy_output(x * input_scale(level), level.timestep);
+    return to_prediction(output + 0.1 * states.view(x.sizes()), x, level, type);
+  }
+  void attach(Reversible& r) const {
+    const TextToy toy = *this;
+    r.steering.conditional = [toy, &r](const Tensor& x, const NoiseLevel& level) {
+      ++r.evaluations;
+      return toy.predict(x, level, toy.positive);
+    };
+    r.steering.positive = positive;
+    r.steering.negative = negative;
+    r.steering.with_negative = [toy, &r](const Tensor& other) -> Denoiser {
+      return [toy, &r, other](const Tensor& x, const NoiseLevel& level) {
+        ++r.evaluations;
+        return toy.predict(x, level, other + toy.scale * (toy.positive - other));
+      };
+    };
+    r.denoise = r.steering.with_negative(negative);
+  }
+};
+
+TextToy text_toy(const Tensor& x, double share_of_negative = 0.9) {
+  const Tensor states = at::arange(x.numel(), x.options()).cos().view({x.size(0), 2, -1});
+  return {.positive = states, .negative = share_of_negative * states};
+}
+
+bool needs_text(const std::string& name) { return name == "npi" || name == "null-text"; }
+
+TEST(Inversions, DdimEqualsDiffusers) {
+  const Json json = fixture("inversion.json");
+  for (const auto type : {PredictionType::epsilon, PredictionType::v}) {
+    const Reversible r("ddim", leading + ",set_alpha_to_one=false", sd_schedule(), 8, type);
+    const Json& expected = json.at(type == PredictionType::v ? "ddim_v" : "ddim");
+    const Tensor noise = r.ascend(toy_base(at::kDouble)).latents;
+    EXPECT_LT(relative_error(noise, golden(expected.at("final"))), 1e-5);
+  }
+}
+
+/// Generation from noise, the inverse from the image, and both latents of each.
+TEST(Inversions, CoupledPairsEqualTheirEquations) {
+  const Json json = fixture("inversion.json");
+  for (const std::string name : {"edict", "rex"}) {
+    const Reversible r(name, leading, sd_schedule(), 8);
+    const Tensor x = toy_base(at::kDouble);
+    const Json& expected = json.at(name);
+    EXPECT_LT(relative_error(r.descend({.latents = x}).latents, golden(expected.at("generate"))),
+              1e-6);
+    const auto noise = r.ascend(x);
+    EXPECT_LT(relative_error(noise.latents, golden(expected.at("invert"))), 1e-5);
+    EXPECT_LT(relative_error(noise.partner, golden(expected.at("partner"))), 1e-5);
+  }
+}
+
+/// The BELM authors' code, which asks the network about the image at timestep 1. In float32 their
+/// inverse multiplies what it rounds; in float64 the same equations give these to 3e-4.
+TEST(Inversions, OBelmEqualsTheOriginal) {
+  const Json json = fixture("inversion.json").at("o_belm");
+  Reversible r("o-belm", "spacing=linspace", sd_schedule(), 8);
+  const Denoiser toy = toy_denoiser(PredictionType::epsilon);
+  r.denoise = [=](const Tensor& x, NoiseLevel level) {
+    if (level.step == 8) level.timestep = 1;
+    return toy(x, level);
+  };
+  const Tensor x = toy_base(at::kDouble);
+  EXPECT_LT(relative_error(r.descend({.latents = x}).latents, golden(json.at("generate"))), 1e-5);
+  const auto noise = r.ascend(x);
+  EXPECT_LT(relative_error(noise.latents, golden(json.at("invert"))), 3e-4);
+  EXPECT_LT(relative_error(noise.partner, golden(json.at("partner"))), 1e-4);
+}
+
+TEST(Inversions, FixedPointsEqualTheirEquations) {
+  const Json json = fixture("inversion.json");
+  const auto noise_of = [](const std::string& name, const std::string& options) {
+    return Reversible(name, leading + options, sd_schedule(), 8)
+        .ascend(toy_base(at::kDouble))
+        .latents;
+  };
+  const Json& fixed = json.at("fixed_point");
+  EXPECT_LT(relative_error(noise_of("fpi", ""), golden(fixed.at("none"))), 1e-5);
+  EXPECT_LT(relative_error(noise_of("aidi", ",acceleration=average"), golden(fixed.at("average"))),
+            1e-5);
+  EXPECT_LT(relative_error(noise_of("renoise", ""), golden(json.at("renoise"))), 1e-5);
+}
+
+TEST(Inversions, NullTextEqualsAdam) {
+  const Json json = fixture("inversion.json").at("null_text");
+  Reversible r("null-text", leading + ",threshold=0", sd_schedule(), 8);
+  const Tensor x = toy_base(at::kDouble);
+  text_toy(x, 0).attach(r);
+  const auto noise = r.ascend(x);
+  EXPECT_LT(relative_error(noise.latents, golden(json.at("noise"))), 1e-5);
+  EXPECT_LT(relative_error(noise.record, golden(json.at("record")).flatten()), 1e-4);
+  EXPECT_LT(relative_error(r.descend(noise).latents, golden(json.at("final"))), 1e-4);
+}
+
+/// How far off the way back may be, in units of the largest latent: the largest errors measured on
+/// the toy network over both predictions, doubled.
+struct Bound {
+  double ten, fifty;
+};
+
+const std::map<std::string, Bound>& bounds() {
+  static const std::map<std::string, Bound> all = {
+      {"ddim", {0.5, 0.5}},     {"bdia", {0, 0}},         {"bdia-edm", {0, 0}},
+      {"edict", {1e-9, 1e-9}},  {"o-belm", {1e-9, 1e-9}}, {"rex", {1e-9, 1e-9}},
+      {"exact-dpm++", {1, 1}},  {"aidi", {1, 1}},         {"fpi", {1, 1}},
+      {"renoise", {1, 1}},      {"npi", {1, 1}},          {"null-text", {1, 1}},
+      {"direct", {0, 0}}};
+  return all;
+}
+
+/// Image to noise to image, on the very registry: a method without a bound fails.
+TEST(Inversions, EveryOneComesBackAsNearAsDocumented) {
+  for (const auto& sampler : samplers()) {
+    if (!sampler.inverse.ascend) continue;
+    ASSERT_TRUE(bounds().contains(sampler.name)) << sampler.name;
+    for (const auto type : {PredictionType::epsilon, PredictionType::v})
+      for (const int steps : {10, 50}) {
+        SCOPED_TRACE(sampler.name + " " + std::to_string(steps));
+        Reversible r(sampler.name, "", guided_diffusion_schedule("linear", 1000), steps, type);
+        Tensor x = images(3, {2, 3, 4, 4});
+        TextToy toy = text_toy(x);
+        toy.type = type;
+        if (needs_text(sampler.name) || sampler.name == "direct") toy.attach(r);
+        if (sampler.inverse.exact) x = from_lattice(to_lattice(x)).to(at::kFloat);
+        const auto noise = r.ascend(x);
+        EXPECT_EQ(noise.level, 0);
+        const auto back = r.descend(noise);
+        EXPECT_EQ(back.level, steps);
+        const double error = relative_error(float_latents(back.latents), x.flatten().to(at::kDouble));
+        std::printf("%s %d %d: %.3g\n", sampler.name.c_str(), int(type), steps, error);
+        const Bound& bound = bounds().at(sampler.name);
+        EXPECT_LE(error, steps == 10 ? bound.ten : bound.fifty);
+        if (!sampler.inverse.exact) continue;
+        EXPECT_TRUE(at::equal(back.latents, to_lattice(x).to(back.latents.scalar_type())));
+      }
+  }
+}
+
+/// Part of the way up and down, as editing does, and rows apart from each other.
+TEST(Inversions, StopAtAnyLevelAndKeepImagesApart) {
+  for (const auto& sampler : samplers()) {
+    if (!sampler.inverse.ascend) continue;
+    SCOPED_TRACE(sampler.name);
+    Reversible r(sampler.name, "", guided_diffusion_schedule("linear", 1000), 10);
+    const Tensor x = images(5, {2, 3, 4, 4});
+    const bool steered = needs_text(sampler.name) || sampler.name == "direct";
+    const TextToy toy = text_toy(x);
+    for (const int until : {10, 9, 4}) {
+      if (steered) toy.attach(r);
+      const auto both = r.ascend(x, until);
+      EXPECT_EQ(both.level, until);
+      const auto error = relative_error(float_latents(r.descend(both).latents),
+                                        x.flatten().to(at::kDouble));
+      EXPECT_LE(error, std::max(1e-4, bounds().at(sampler.name).ten)) << until;
+      TextToy alone = toy;
+      alone.positive = toy.positive.narrow(0, 1, 1);
+      alone.negative = toy.negative.narrow(0, 1, 1);
+      if (steered) alone.attach(r);
+      const auto one = r.ascend(x.narrow(0, 1, 1), until);
+      EXPECT_TRUE(at::allclose(float_latents(one.latents)[0], float_latents(both.latents)[1], 1e-4,
+                               1e-4));
+    }
+  }
+}
+
+/// Evaluations of ten steps up and ten down.
+TEST(Inversions, EvaluationsAreAsDocumented) {
+  const std::vector<std::tuple<std::string, std::string, int, int>> cases = {
+      {"ddim", "", 10, 10},
+      {"edict", "", 20, 20},
+      {"o-belm", "", 10, 9},
+      {"rex", "", 20, 20},
+      {"rex", "solver=midpoint", 40, 40},
+      {"rex", "solver=rk4", 80, 80},
+      {"aidi", "", 50, 10},
+      {"fpi", "iterations=7", 70, 10},
+      {"renoise", "iterations=3,average_from=2,early=0", 40, 10},
+      {"npi", "", 10, 10},
+      {"null-text", "iterations=2,threshold=0", 10 + 20 + 9, 10},
+      {"direct", "", 20, 10},
+      {"exact-dpm++", "order=1,iterations=4,sweeps=1,tolerance=0", 50, 10}};
+  for (const auto& [name, options, up, down] : cases) {
+    SCOPED_TRACE(name + ":" + options);
+    Reversible r(name, options, guided_diffusion_schedule("linear", 1000), 10);
+    const Tensor x = images(5, {2, 3, 4, 4});
+    if (needs_text(name) || name == "direct") text_toy(x).attach(r);
+    const auto noise = r.ascend(x);
+    EXPECT_EQ(r.evaluations, up);
+    r.evaluations = 0;
+    r.descend(noise);
+    EXPECT_EQ(r.evaluations, down);
+  }
+}
+
+/// More iterations lead nearer to the step's true inverse, and acceleration nearer still.
+TEST(Inversions, IterationsHelp) {
+  const auto error = [](const std::string& name, const std::string& options) {
+    const Reversible r(name, options, guided_diffusion_schedule("linear", 1000), 10);
+    const Tensor x = images(3, {2, 3, 4, 4}).to(at::kDouble);
+    return relative_error(r.descend(r.ascend(x)).latents, x.flatten());
+  };
+  EXPECT_DOUBLE_EQ(error("fpi", "iterations=1"), error("ddim", ""));
+  EXPECT_LT(error("fpi", "iterations=3"), error("fpi", "iterations=1") / 2);
+  EXPECT_LT(error("fpi", "iterations=5"), error("fpi", "iterations=3") / 2);
+  EXPECT_LT(error("aidi", "iterations=5"), error("fpi", "iterations=5") / 2);
+  for(int k=1;k<9;++k) std::printf("SW %d %g\n", k, error("exact-dpm++", "sweeps="+std::to_string(k)));
+  EXPECT_LT(error("exact-dpm++", "sweeps=4"), error("exact-dpm++", "sweeps=1") / 2);
+}
+
+/// What inverts DPM-Solver++(2M) generates as it does.
+TEST(Inversions, ExactDpmGeneratesAsDpm2m) {
+  for (const int steps : {8, 20}) {
+    const Reversible r("exact-dpm++", "", sd_schedule(), steps);
+    const Configured plain("dpm++2m", "");
+    SineNoise noise;
+    const Tensor x = toy_base();
+    const Tensor expected = plain.run(r.denoise, x, r.trajectory, noise);
+    EXPECT_TRUE(at::equal(r.descend({.latents = x}).latents, expected));
+    EXPECT_TRUE(at::equal(r.chosen.run(r.denoise, x, r.trajectory, noise), expected));
+  }
+}
+
+/// Pairs lead back to the noise as well, in float64.
+TEST(Inversions, PairsLeadBackToTheNoise) {
+  for (const std::string name : {"edict", "o-belm", "rex"})
+    for (const auto type : {PredictionType::epsilon, PredictionType::v}) {
+      const Reversible r(name, "", guided_diffusion_schedule("linear", 1000), 10, type);
+      const Tensor noise = images(4, {2, 3, 4, 4}).to(at::kDouble);
+      EXPECT_LT(relative_error(r.ascend(r.descend({.latents = noise})).latents, noise.flatten()),
+                1e-9)
+          << name;
+    }
+}
+
+/// Generation with a record is the image's own; without, it is DDIM's.
+TEST(Inversions, WithoutARecordTheyGenerateAsDdim) {
+  for (const std::string name : {"npi", "null-text", "direct"}) {
+    Reversible r(name, "", sd_schedule(), 10);
+    const Tensor x = images(3, {2, 3, 4, 4});
+    text_toy(x).attach(r);
+    const Configured ddim("ddim", "");
+    SineNoise noise;
+    const Tensor expected = ddim.run(r.denoise, x, r.trajectory, noise);
+    const Tensor drawn = float_latents(r.descend({.latents = x}).latents);
+    EXPECT_LT(relative_error(drawn, expected.flatten().to(at::kDouble)), 1e-3) << name;
+    EXPECT_TRUE(at::equal(r.chosen.run(r.denoise, x, r.trajectory, noise), expected)) << name;
+  }
+}
+
+TEST(Inversions, RefuseWhatTheyCanNotInvert) {
+  const auto schedule = guided_diffusion_schedule("linear", 1000);
+  const Tensor x = images(1, {1, 3, 4, 4});
+  EXPECT_THROW(Reversible("ddim", "eta=0.5", schedule, 5).ascend(x), UsageError);
+  for (const std::string name : {"npi", "null-text"}) {
+    Reversible r(name, "", schedule, 5);
+    r.steering.conditional = r.denoise;
+    EXPECT_THROW(r.ascend(x), UsageError) << name;
+  }
+  Reversible unguided("null-text", "", schedule, 5);
+  TextToy toy = text_toy(x);
+  toy.attach(unguided);
+  unguided.steering.with_negative = [&](const Tensor&) { return unguided.steering.conditional; };
+  EXPECT_THROW(unguided.ascend(x), UsageError);
+  BetaTable zero{"scaled_linear", 0.00085, 0.012};
+  zero.zero_terminal_snr = true;
+  for (const std::string name : {"edict", "o-belm", "rex"})
+    EXPECT_THROW(Reversible(name, "spacing=trailing", diffusers_schedule(zero), 5).ascend(x),
+                 UsageError)
+        << name;
+  EXPECT_THROW(Reversible("o-belm", "set_alpha_to_one=false", schedule, 5).ascend(x), UsageError);
+}
+
+}  // namespace
+}  // namespace tiller::test
