@@ -38,3 +38,4 @@ add_library(tiller::archive ALIAS tiller_archive)
 
 find_package(ICU 70 REQUIRED COMPONENTS uc)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(yaml-cpp 0.6 REQUIRED)

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "io/chart_script.h"
 #include "io/image.h"
 
 namespace tiller {
@@ -34,6 +35,8 @@ dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; } figcaption { color: var(--faint); font-size: .9rem; overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; } .small { image-rendering: pixelated; }
+.chart { position: relative; max-width: 56rem; height: 24rem; margin: 1rem 0; }
+.slider input { width: min(100%, 40rem); } .slider figure[hidden] { display: none; }
 @media print { body { margin: 0; max-width: none; font-size: 10pt; } .scroll { overflow: visible; }
   figure, tr { break-inside: avoid; } th button::after { content: none !important; } }
 )";
@@ -54,6 +57,39 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
     return up ? order : -order; };
   body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
 };
+)";
+
+/// Draws every chart's JSON on its canvas, with error bars; sliders show one figure at a time.
+constexpr const char* chart_setup = R"(
+const bars = {id: "bars", afterDatasetsDraw(chart) {
+  const {ctx, scales: {y}} = chart;
+  chart.data.datasets.forEach((set, i) => chart.getDatasetMeta(i).data.forEach((mark, k) => {
+    const {y: value, margin} = set.data[k];
+    if (!margin || !chart.isDatasetVisible(i)) return;
+    ctx.save(); ctx.strokeStyle = set.borderColor; ctx.beginPath();
+    ctx.moveTo(mark.x, y.getPixelForValue(value - margin));
+    ctx.lineTo(mark.x, y.getPixelForValue(value + margin)); ctx.stroke(); ctx.restore(); })); }};
+const colours = ["#1f77b4", "#d95f02", "#2a9d5c", "#c2185b", "#7b52ab", "#8c6d31", "#0097a7", "#777777"];
+const ink = getComputedStyle(document.body).color;
+Chart.defaults.color = ink; Chart.defaults.font.size = 13; Chart.defaults.animation = false;
+for (const canvas of document.querySelectorAll(".chart canvas")) {
+  const {title, x, y, datasets} = JSON.parse(canvas.nextElementSibling.textContent);
+  datasets.forEach((set, i) => Object.assign(set, {borderColor: colours[i % colours.length],
+    backgroundColor: colours[i % colours.length], pointRadius: 4, borderWidth: 2}));
+  const axis = text => ({title: {display: true, text}, grid: {color: "#8884"}});
+  new Chart(canvas, {type: "scatter", data: {datasets}, plugins: [bars], options: {
+    maintainAspectRatio: false, scales: {x: axis(x), y: axis(y)},
+    plugins: {title: {display: true, text: title, font: {size: 15}}, tooltip: {callbacks: {
+      label: ({raw, dataset}) => `${raw.label || dataset.label}: ${+raw.x.toPrecision(4)}, ` +
+        `${+raw.y.toPrecision(4)}` + (raw.margin ? ` \u00b1 ${+raw.margin.toPrecision(2)}` : "")}}}}});
+}
+)";
+
+constexpr const char* slider_script = R"(
+for (const slider of document.querySelectorAll(".slider")) {
+  const figures = slider.querySelectorAll("figure"), input = slider.querySelector("input");
+  (input.oninput = () => figures.forEach((figure, i) => { figure.hidden = i != input.value; }))();
+}
 )";
 
 std::string base64(const std::string& bytes) {
@@ -171,13 +207,17 @@ void HtmlPage::list(const std::vector<std::pair<std::string, std::string>>& entr
 }
 
 std::string HtmlPage::text() const {
+  const std::string charts = charts_ ? "<script>" + std::string(chart_script()) +
+                                           "</script>\n<script>" + chart_setup + "</script>\n"
+                                     : "";
   return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src "
          "data:; "
          "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>" +
          title_ + "</title>\n<style>" + style + "</style>\n</head>\n<body>\n<h1>" + title_ +
-         "</h1>\n" + body_ + "<script>" + script + "</script>\n</body>\n</html>\n";
+         "</h1>\n" + body_ + charts + "<script>" + script + slider_script +
+         "</script>\n</body>\n</html>\n";
 }
 
 }  // namespace tiller

@@ -32,6 +32,23 @@ struct HtmlTable {
   bool sortable = true;  ///< A click on a column's header sorts by it.
 };
 
+/// A point of a chart, with half the height of its error bar; NaN: none.
+struct HtmlPoint {
+  double x, y, margin;
+  std::string label = {};  ///< Shown beside the numbers when it is pointed at.
+};
+
+struct HtmlSeries {
+  std::string name;
+  std::vector<HtmlPoint> points;
+  bool line = true;  ///< Points are joined.
+};
+
+struct HtmlChart {
+  std::string title, x, y;  ///< Of the chart and its axes.
+  std::vector<HtmlSeries> series;
+};
+
 /// A page that is one file: images, style and script are inside, and nothing is fetched from
 /// anywhere. Readable on paper, on small screens and in the dark. All texts are escaped.
 class HtmlPage {
@@ -45,6 +62,11 @@ class HtmlPage {
   void table(const HtmlTable&);
   /// Images side by side, as many as fit. Small ones are enlarged by whole factors, without blur.
   void figures(const std::vector<HtmlFigure>&);
+  /// A chart of lines and points, drawn by Chart.js, which the page carries. Where Tiller was built
+  /// without it, a table of the points.
+  void chart(const HtmlChart&);
+  /// One of several images of one size at a time, chosen by a slider.
+  void slider(const std::vector<HtmlFigure>&);
   /// Names and values, one a line.
   void list(const std::vector<std::pair<std::string, std::string>>& entries);
 
@@ -53,6 +75,7 @@ class HtmlPage {
 
  private:
   std::string title_, body_;
+  bool charts_ = false;
 };
 
 }  // namespace tiller

@@ -114,6 +114,15 @@ Progress::Progress(std::string label, int64_t total, std::string unit, int64_t s
   if (!state_->silent) state_->print();
 }
 
+Progress::Progress(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Progress Progress::silent() {
+  auto state = std::make_unique<State>(
+      State{.label = "", .unit = "", .note = "", .total = 0, .start = 0, .done = 0});
+  state->silent = true;
+  return Progress(std::move(state));
+}
+
 Progress::~Progress() { finish(); }
 
 void Progress::advance(int64_t amount, const std::string& note) {

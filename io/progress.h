@@ -12,6 +12,8 @@ class Progress {
   /// total: 0 where it isn't known. unit: what is counted, "images" or "steps". start: what an
   /// earlier run had done.
   Progress(std::string label, int64_t total, std::string unit, int64_t start = 0);
+  /// Counts and never shows.
+  static Progress silent();
   ~Progress();
   /// Counts `amount` more; `note` stands behind the bar ("loss 0.031").
   void advance(int64_t amount = 1, const std::string& note = "");
@@ -22,6 +24,7 @@ class Progress {
 
  private:
   struct State;
+  explicit Progress(std::unique_ptr<State>);
   std::unique_ptr<State> state_;
 };
 

@@ -26,9 +26,9 @@ Labels labels_of(const FeatureNetwork& network) {
 }
 
 /// own: of FID's network, other: of any other.
-Figure figure(const Comparison& by, const std::string& own, const std::string& own_title,
-              const std::string& other, const std::string& other_title, double value) {
-  const Labels labels = labels_of(by.network);
+Figure labelled(const FeatureNetwork& network, const std::string& own, const std::string& own_title,
+                const std::string& other, const std::string& other_title, double value) {
+  const Labels labels = labels_of(network);
   const bool fid = labels.key.empty();
   return {.key = (fid ? own : other) + labels.key,
           .title = (fid ? own_title : other_title) + labels.title,
@@ -37,7 +37,7 @@ Figure figure(const Comparison& by, const std::string& own, const std::string& o
 
 Figure figure(const Comparison& by, const std::string& key, const std::string& title,
               double value) {
-  return figure(by, key, title, key, title, value);
+  return labelled(by.network, key, title, key, title, value);
 }
 
 Figure lower(Figure figure) {
@@ -47,7 +47,7 @@ Figure lower(Figure figure) {
 
 std::vector<Figure> frechet(const Comparison& by) {
   auto& reference = by.reference->frechet();
-  Figure f = lower(figure(by, "fid", "FID", "fd", "FD", reference.distance(*by.generated.moments)));
+  Figure f = frechet_figure(by.network, reference.distance(*by.generated.moments));
   if (by.generated.features.defined())
     f.margin = frechet_interval(by.generated.features, reference).margin;
   return {f};
@@ -55,7 +55,8 @@ std::vector<Figure> frechet(const Comparison& by) {
 
 std::vector<Figure> infinite(const Comparison& by) {
   const double value = frechet_infinity(by.generated.features, by.reference->frechet()).value;
-  return {lower(figure(by, "fid_infinity", "FID-infinity", "fd_infinity", "FD-infinity", value))};
+  return {lower(
+      labelled(by.network, "fid_infinity", "FID-infinity", "fd_infinity", "FD-infinity", value))};
 }
 
 std::vector<Figure> spatial(const Comparison& by) {
@@ -65,8 +66,8 @@ std::vector<Figure> spatial(const Comparison& by) {
 
 std::vector<Figure> kernel(const Comparison& by) {
   const auto kid = kernel_distance(by.generated.features, by.reference->set().features);
-  return {lower(figure(by, "kid_mean", "KID", "kd_mean", "KD", kid.mean)),
-          lower(figure(by, "kid_std", "KID std", "kd_std", "KD std", kid.std))};
+  return {lower(labelled(by.network, "kid_mean", "KID", "kd_mean", "KD", kid.mean)),
+          lower(labelled(by.network, "kid_std", "KID std", "kd_std", "KD std", kid.std))};
 }
 
 std::vector<Figure> score(const Comparison& by) {
@@ -99,6 +100,10 @@ std::vector<Figure> clip_mmd_figure(const Comparison& by) {
 }
 
 }  // namespace
+
+Figure frechet_figure(const FeatureNetwork& network, double value) {
+  return lower(labelled(network, "fid", "FID", "fd", "FD", value));
+}
 
 const std::vector<SetMetric>& set_metrics() {
   static const std::vector<SetMetric> all = {

@@ -13,6 +13,9 @@ struct Figure {
   bool lower_is_better = false;
 };
 
+/// A Fréchet distance by this network, labelled: "fid", or "fd_r56".
+Figure frechet_figure(const FeatureNetwork&, double value);
+
 /// What a metric works on.
 struct Comparison {
   const FeatureNetwork& network;

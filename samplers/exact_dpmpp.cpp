@@ -81,8 +81,7 @@ Solution solved(const InversionRun& run, const Tensor& guess, const Tensor& targ
     }
     const Tensor open = least > how.tolerance;
     if (!open.any().item<bool>()) break;
-    const Tensor moved =
-        best.latents + per_image(step) * (from.alpha / to.alpha) * residual;
+    const Tensor moved = best.latents + per_image(step) * (from.alpha / to.alpha) * residual;
     z = at::where(per_image(open), moved, best.latents);
   }
   return best;

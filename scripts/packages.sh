@@ -22,6 +22,8 @@ have_header() {
   return 1
 }
 
+have_file() { [ -e "$1" ]; }
+
 have_clang_format() {
   have_command clang-format-14 || clang-format --version 2>/dev/null | grep -q 'version 14\.'
 }
@@ -52,7 +54,9 @@ check_build() {
   check needed "ICU's headers" libicu-dev have_header unicode/normalizer2.h
   check needed "libarchive's headers" libarchive-dev have_header archive.h
   check needed "OpenSSL's headers" libssl-dev have_header openssl/evp.h
+  check needed "yaml-cpp's headers" libyaml-cpp-dev have_header yaml-cpp/yaml.h
   check needed "zlib's headers" zlib1g-dev have_header zlib.h
+  check optional "Chart.js (else reports have no charts)" libjs-chart.js have_file /usr/share/javascript/chart.js/chart.min.js
   check optional "Ninja (else make)" ninja-build have_command ninja
   check optional "ccache" ccache have_command ccache
   check optional "GoogleTest (else CMake downloads it)" libgtest-dev have_header gtest/gtest.h

@@ -13,13 +13,14 @@ namespace {
 struct Task {
   std::string name;
   int (*run)(const Flags&);
-  std::string flag;  ///< Asks for it where --task doesn't; "": only --task does.
+  std::vector<std::string> asked_by;  ///< Flags that say so where --task doesn't.
 };
 
 const std::vector<Task>& tasks() {
-  static const std::vector<Task> all = {{"images", evaluate_images, "images"},
-                                        {"inversion", evaluate_inversion, ""},
-                                        {"editing", evaluate_editing, ""}};
+  static const std::vector<Task> all = {{"images", evaluate_images, {"images"}},
+                                        {"schemes", evaluate_schemes, {"scheme", "schemes"}},
+                                        {"inversion", evaluate_inversion, {}},
+                                        {"editing", evaluate_editing, {}}};
   return all;
 }
 
@@ -31,31 +32,47 @@ struct TaskFlag {
   Names tasks;
 };
 
-const Names on_data = {"inversion", "editing"};
+const Names on_data = {"inversion", "editing"}, on_sets = {"images", "schemes"},
+            by_model = {"schemes", "inversion", "editing"};
 
-std::vector<TaskFlag> own_flags() {
+/// Of sets of images.
+std::vector<TaskFlag> set_flags() {
   const Flag::Use rare = Flag::rare;
   return {
-      {{"images", "PATH", "images to compare: folder, tar, zip, CIFAR-10, MNIST, .npz"}, {"images"}},
-      {{"reference", "PATH", "real images likewise, or a .npz of statistics (mu, sigma)"}, {"images"}},
+      {{"images", "PATH", "images to compare: folder, tar, zip, CIFAR-10, MNIST, .npz"},
+       {"images"}},
+      {{"scheme", "GUIDANCE", "repeats: a way to make images; braces: cfg:scale={1,2}"},
+       {"schemes"}},
+      {{"schemes", "FILE", "YAML or JSON: a list of these", rare}, {"schemes"}},
+      {{"reference", "PATH", "real images likewise, or a .npz of statistics (mu, sigma)"}, on_sets},
       {{"features", "NAME[:KEY=VALUE,...]",
         "repeats: efficientnet-lite0 (default), inception, cifar-resnet, script"},
+       on_sets},
+      {{"metrics", "NAME,...", "of fid, kid, is, pr, prdc, sfid, fid-infinity, cmmd"}, on_sets},
+      {{"resize", "RULE", "pytorch-fid, tf1, clean or bicubic; default: the network's"}, on_sets},
+      {{"samples", "N", "images a scheme; default 1000"}, {"schemes"}},
+      {{"keep-images", "", "write all images to OUTPUT/images", rare}, {"schemes"}},
+      {{"strict", "", "fail on an image that can't be decoded; else it is left out", rare},
        {"images"}},
-      {{"metrics", "NAME,...", "of fid, kid, is, pr, prdc, sfid, fid-infinity, cmmd"}, {"images"}},
-      {{"resize", "RULE", "pytorch-fid, tf1, clean or bicubic; default: the network's"}, {"images"}},
-      {{"strict", "", "fail on an image that can't be decoded; else it is left out"}, {"images"}},
-      {{"save-statistics", "FILE", "of --images, a .npz for --reference", rare}, {"images"}},
-      {{"task", "NAME", "other things to evaluate: inversion or editing"}, {}},
+      {{"save-statistics", "FILE", "of --images, a .npz for --reference", rare}, {"images"}}};
+}
+
+/// Of methods on images of one's own.
+std::vector<TaskFlag> data_flags() {
+  const Flag::Use rare = Flag::rare;
+  return {
+      {{"task", "NAME", "what to evaluate else: inversion or editing"}, {}},
       {{"data", "PATH", "images: a folder (or tar), CIFAR-10 or MNIST; to edit also PIE-Bench"},
        on_data},
-      {{"count", "N", "the first N images; default: all"}, {}},
-      {{"method", "SAMPLER", "repeats; for editing 'SAMPLER + CONTROL + blend'; default: all there are"},
+      {{"count", "N", "the first N images; default: all"}, {"images", "inversion", "editing"}},
+      {{"method", "SAMPLER", "repeats; for editing 'SAMPLER + CONTROL + blend'; default: all"},
        on_data},
-      {{"output", "DIR", "the report: index.html, results.json, results.csv; resumes what it holds"},
-       on_data},
-      {{"class", "NAME", "for all images; default: each image's own"}, on_data},
-      {{"prompt", "TEXT", "for all images; default: each image's caption, else its class"}, on_data},
-      {{"lpips", "FILE", "repeats: weights for LPIPS, its heads and their network"}, on_data},
+      {{"output", "DIR", "index.html, results.json, results.csv; resumes what it holds"}, by_model},
+      {{"class", "NAME", "for all images; default: each image's own, or all in turn"}, by_model},
+      {{"prompt", "TEXT", "for all images; default: each image's caption, else its class"},
+       by_model},
+      {{"prompt-file", "FILE", "for --scheme: a prompt on each line, in turn", rare}, {"schemes"}},
+      {{"lpips", "FILE", "repeats: weights for LPIPS, its heads and their network", rare}, on_data},
       {{"structure", "FILE", "DINO's ViT-B/8, to compare structure before and after editing", rare},
        {"editing"}},
       {{"clip", "DIR", "CLIP, to compare edited images with what they are to show", rare},
@@ -65,19 +82,33 @@ std::vector<TaskFlag> own_flags() {
       {{"edit-class", "NAME", "the same for models that know classes", rare}, {"editing"}},
       {{"edit-from", "X", "share of the steps undone; default 0.8, with a control 1", rare},
        {"editing"}},
-      {{"pictures", "N", "images shown in the report; default 4"}, on_data}};
+      {{"pictures", "N", "images shown in the report; default 4, of schemes 16", rare}, by_model}};
 }
 
 /// Flags of a request that say the same here, with the same help.
 std::vector<TaskFlag> request_task_flags() {
   const std::vector<std::pair<std::string, Names>> shared = {
-      {"model", on_data},           {"steps", on_data},        {"guidance", on_data},
-      {"negative-prompt", on_data}, {"batch", {"images", "inversion"}}, {"size", on_data},
-      {"seed", on_data},            {"device", {}},            {"dtype", on_data},
-      {"threads", {}},              {"vae", on_data},          {"taesd", on_data},
-      {"config", on_data},          {"prediction-type", on_data}, {"plain-prompt", on_data},
-      {"clip-skip", on_data},       {"embedded-guidance", on_data}, {"share", on_data},
-      {"vae-tiling", on_data}};
+      {"model", by_model},
+      {"steps", by_model},
+      {"sampler", {"schemes"}},
+      {"guidance", on_data},
+      {"negative-prompt", by_model},
+      {"batch", {"images", "schemes", "inversion"}},
+      {"size", by_model},
+      {"seed", by_model},
+      {"clip-denoised", {"schemes"}},
+      {"device", {}},
+      {"dtype", by_model},
+      {"threads", {}},
+      {"vae", by_model},
+      {"taesd", by_model},
+      {"config", by_model},
+      {"prediction-type", by_model},
+      {"plain-prompt", by_model},
+      {"clip-skip", by_model},
+      {"embedded-guidance", by_model},
+      {"share", by_model},
+      {"vae-tiling", by_model}};
   std::vector<TaskFlag> flags;
   for (const auto& [name, of] : shared)
     for (const auto& flag : request_flags())
@@ -87,9 +118,11 @@ std::vector<TaskFlag> request_task_flags() {
 
 const std::vector<TaskFlag>& task_flags() {
   static const std::vector<TaskFlag> all = [] {
-    std::vector<TaskFlag> flags = own_flags();
-    for (auto& flag : request_task_flags()) flags.push_back(std::move(flag));
-    flags.push_back({{"json", "FILE", "the results; -: on standard output, in place of the table"}, {}});
+    std::vector<TaskFlag> flags = set_flags();
+    for (const auto& more : {data_flags(), request_task_flags()})
+      flags.insert(flags.end(), more.begin(), more.end());
+    flags.push_back(
+        {{"json", "FILE", "the results; -: on standard output, in place of the table"}, {}});
     flags.push_back({{"quiet", "", "no progress"}, {}});
     return flags;
   }();
@@ -106,16 +139,21 @@ const Task& chosen_task(const Flags& flags) {
   Names names;
   for (const auto& task : tasks()) names.push_back(task.name);
   const std::string name = flags.has("task") ? flags.choice("task", names, "") : "";
-  for (const auto& task : tasks())
-    if (name.empty() ? !task.flag.empty() && flags.has(task.flag) : task.name == name) return task;
-  throw UsageError("evaluate: got neither --images nor --task, expected one. Tasks: " +
-                   enumerate(names) + ".");
+  for (const auto& task : tasks()) {
+    const bool asked = std::any_of(task.asked_by.begin(), task.asked_by.end(),
+                                   [&](const std::string& flag) { return flags.has(flag); });
+    if (name.empty() ? asked : task.name == name) return task;
+  }
+  throw UsageError(
+      "evaluate: got no --images, --scheme or --task, expected one. Tasks: " + enumerate(names) +
+      ".");
 }
 
 /// Throws UsageError where a flag was given that the task doesn't know.
 void refuse_foreign(const Flags& flags, const Task& task) {
   for (const auto& [flag, of] : task_flags())
-    if (flags.has(flag.name) && !of.empty() && std::find(of.begin(), of.end(), task.name) == of.end())
+    if (flags.has(flag.name) && !of.empty() &&
+        std::find(of.begin(), of.end(), task.name) == of.end())
       throw UsageError("--" + flag.name + ": got it, expected none when evaluating " + task.name +
                        ".");
 }
@@ -134,8 +172,12 @@ Command evaluate_command() {
           .description = "Compares sets of images, and methods side by side on your images.",
           .operand = "",
           .flags = evaluate_flags(),
-          .examples = {"tiller evaluate --images made/ --reference real/ --metrics fid,kid,pr",
-                       "tiller evaluate --task inversion --data photos/ --output report"},
+          .examples =
+              {
+                  "tiller evaluate --reference cifar10/ --scheme none --scheme cfg:scale={1.5,2} "
+                  "--output report",
+                  "tiller evaluate --images made/ --reference real/ --metrics fid,kid,pr",
+              },
           .run = evaluate};
 }
 

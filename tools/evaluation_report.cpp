@@ -55,14 +55,6 @@ std::vector<std::string> notes_of(const EvaluationReport& report) {
   return notes;
 }
 
-/// A field of a CSV file, quoted where it must be.
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == text.npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
-}
-
 std::string csv_of(const EvaluationReport& report) {
   std::string csv = "method,images,failed";
   for (const auto& column : report.columns) csv += "," + column.key;

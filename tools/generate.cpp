@@ -68,17 +68,6 @@ GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& re
   return request;
 }
 
-void require_renoising(const Sampler& sampler, const std::vector<ChosenGuidance>& guidances) {
-  std::vector<std::string> able;
-  for (const auto& other : samplers())
-    if (other.renoises) able.push_back(other.name);
-  for (const auto& chosen : guidances)
-    if (chosen.entry->renoises && !sampler.renoises)
-      throw UsageError("--sampler: got " + sampler.name + " with guidance " + chosen.entry->name +
-                       ", which chooses the noise that a step leaves, expected one of " +
-                       enumerate(able) + ".");
-}
-
 Rows choose_rows(const Generation& generation) {
   const GenerateRequest& request = generation.request;
   Rows rows;

@@ -138,6 +138,17 @@ void load_inversion(Generation& generation) {
 
 }  // namespace
 
+void require_renoising(const Sampler& sampler, const std::vector<ChosenGuidance>& guidances) {
+  std::vector<std::string> able;
+  for (const auto& other : samplers())
+    if (other.renoises) able.push_back(other.name);
+  for (const auto& chosen : guidances)
+    if (chosen.entry->renoises && !sampler.renoises)
+      throw UsageError("--sampler: got " + sampler.name + " with guidance " + chosen.entry->name +
+                       ", which chooses the noise that a step leaves, expected one of " +
+                       enumerate(able) + ".");
+}
+
 ImageSize latent_size(const Generation& generation) {
   const ImageSize& size = generation.request.size;
   const int64_t scale = generation.model.pixel_scale;

@@ -45,6 +45,10 @@ Generation prepare(GenerateRequest);
 /// Throws UsageError.
 void use_sampler(Generation&, const std::string& sampler);
 
+/// Throws UsageError where a guidance chooses the noise that steps leave and the sampler doesn't
+/// let it.
+void require_renoising(const Sampler&, const std::vector<ChosenGuidance>&);
+
 /// Height and width of what the network works on.
 ImageSize latent_size(const Generation&);
 

@@ -1,6 +1,8 @@
 #include "tools/image_references.h"
 
 #include "io/error.h"
+#include "io/hash.h"
+#include "io/safetensors.h"
 #include "metrics/reference_statistics.h"
 #include "models/device.h"
 
@@ -66,6 +68,79 @@ ReferenceSet load_reference(const fs::path& path, const FeatureNetworks& by, siz
                       {"count", set.features.front().count},
                       {"skipped", set.skipped.size()}};
   return {std::move(set.features), description};
+}
+
+namespace {
+
+constexpr size_t usual_batch = 32;
+
+/// Names, sizes and times of all files of a set.
+std::string listing(const fs::path& path) {
+  std::vector<std::string> lines;
+  const auto add = [&](const fs::path& file) {
+    lines.push_back(file.string() + " " + std::to_string(fs::file_size(file)) + " " +
+                    std::to_string(fs::last_write_time(file).time_since_epoch().count()));
+  };
+  if (fs::is_regular_file(path)) add(path);
+  if (fs::is_directory(path))
+    for (const auto& entry : fs::recursive_directory_iterator(path))
+      if (entry.is_regular_file()) add(entry.path());
+  std::sort(lines.begin(), lines.end());
+  std::string text;
+  for (const auto& line : lines) text += line + "\n";
+  return text;
+}
+
+std::string key_of(const fs::path& path, const FeatureNetworks& by) {
+  std::string text = listing(path);
+  for (size_t i = 0; i < by.networks.size(); ++i)
+    text += by.networks[i].hash + by.networks[i].input + (by.keep[i].spatial ? "s" : "") + "\n";
+  return sha256_of(text).substr(0, 16);
+}
+
+NamedTensors tensors_of(const ReferenceSet& set) {
+  NamedTensors tensors;
+  for (size_t i = 0; i < set.features.size(); ++i) {
+    const std::string name = std::to_string(i) + ".";
+    tensors.emplace_back(name + "features", set.features[i].features);
+    if (!set.features[i].spatial) continue;
+    tensors.emplace_back(name + "mean", set.features[i].spatial->mean);
+    tensors.emplace_back(name + "covariance", set.features[i].spatial->covariance);
+  }
+  return tensors;
+}
+
+ReferenceSet set_from(const TensorFile& file, const FeatureNetworks& by) {
+  std::map<std::string, Tensor> tensors(file.tensors.begin(), file.tensors.end());
+  ReferenceSet set{.features = {}, .description = Json::parse(file.metadata.at("description"))};
+  for (size_t i = 0; i < by.networks.size(); ++i) {
+    const std::string name = std::to_string(i) + ".";
+    FeatureCollector collector(by.networks[i], {});
+    collector.add({.pooled = tensors.at(name + "features")});
+    FeatureSet features = collector.finish();
+    features.features = tensors.at(name + "features");
+    if (by.keep[i].spatial)
+      features.spatial =
+          Moments{features.count, tensors.at(name + "mean"), tensors.at(name + "covariance")};
+    set.features.push_back(std::move(features));
+  }
+  return set;
+}
+
+}  // namespace
+
+ReferenceSet remembered_reference(const fs::path& path, const FeatureNetworks& by,
+                                  const fs::path& folder) {
+  const fs::path file = folder / (key_of(path, by) + ".safetensors");
+  if (fs::exists(file)) try {
+      return set_from(load_safetensors(file), by);
+    } catch (const std::exception&) {
+      // What can't be read is made again.
+    }
+  ReferenceSet set = load_reference(path, by, usual_batch, false);
+  if (set.features.front().features.defined())
+    save_safetensors(file, tensors_of(set), {{"description", set.description.dump()}});
+  return set;
 }
 
 }  // namespace tiller

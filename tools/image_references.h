@@ -18,4 +18,8 @@ struct ReferenceSet {
 /// alone. Throws Error where statistics are of another width, and as extract_features does.
 ReferenceSet load_reference(const fs::path&, const FeatureNetworks&, size_t batch, bool strict);
 
+/// As load_reference; what was extracted of images is kept in `folder` and read from there as long
+/// as the names, sizes and times of the files stay the same.
+ReferenceSet remembered_reference(const fs::path&, const FeatureNetworks&, const fs::path& folder);
+
 }  // namespace tiller

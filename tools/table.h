@@ -11,4 +11,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows, size_t inde
 /// 12345678 as "12.3 M".
 std::string human_count(double number);
 
+/// A field of a CSV file, quoted where it must be.
+std::string csv_field(const std::string& text);
+
 }  // namespace tiller

@@ -35,7 +35,7 @@ class EvaluateEditing : public Pipelines {
 
   Json evaluated(const std::string& arguments) const {
     const Result result =
-        tiller("evaluate --task editing --output report --steps 4 --quiet --json " + arguments);
+        tiller("evaluate --task editing --output report --steps 4 --quiet --json - " + arguments);
     EXPECT_EQ(result.code, 0) << arguments << "\n" << result.err;
     EXPECT_EQ(result.err, "");
     return Json::parse(result.out, nullptr, false);

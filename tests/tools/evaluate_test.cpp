@@ -21,7 +21,7 @@ class Evaluate : public Pipelines {
                   arguments);
   }
   Json evaluated(const std::string& arguments) const {
-    const Result result = evaluate("--json " + arguments);
+    const Result result = evaluate("--json - " + arguments);
     EXPECT_EQ(result.code, 0) << result.err;
     EXPECT_EQ(result.err, "");
     return Json::parse(result.out, nullptr, false);

@@ -1,0 +1,83 @@
+#include "tools/comparison.h"
+
+#include <cmath>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+std::string obstacle_for(const SetMetric& metric, const Comparison& by) {
+  const std::string reason =
+      obstacle(metric, by.network, by.reference ? &by.reference->set() : nullptr);
+  if (!reason.empty() || by.generated.count >= metric.needs.images) return reason;
+  return "it needs " + std::to_string(metric.needs.images) + " images";
+}
+
+}  // namespace
+
+std::vector<Figure> compare(const std::vector<const SetMetric*>& metrics, const Comparison& by,
+                            bool named, std::vector<std::string>& notes, Progress& progress) {
+  std::vector<Figure> figures;
+  for (const auto* metric : metrics) {
+    progress.advance(1, metric->name);
+    const std::string reason = obstacle_for(*metric, by);
+    if (reason.empty()) {
+      for (auto& figure : metric->compute(by)) figures.push_back(std::move(figure));
+    } else if (named || by.reference || !metric->needs.reference) {
+      notes.push_back(metric->name + " by " + by.network.name + " is left out: " + reason + ".");
+    }
+  }
+  return figures;
+}
+
+void require_possible(const std::vector<const SetMetric*>& metrics,
+                      const std::vector<FeatureNetwork>& networks,
+                      const std::vector<FeatureSet>& reference) {
+  for (const auto* metric : metrics) {
+    std::string reason;
+    for (size_t i = 0; i < networks.size(); ++i) {
+      reason = obstacle(*metric, networks[i], reference.empty() ? nullptr : &reference[i]);
+      if (reason.empty()) break;
+    }
+    if (!reason.empty())
+      throw UsageError("--metrics: got " + metric->name + ", which can't be had: " + reason + ".");
+  }
+}
+
+std::string size_note(int64_t images) {
+  if (images >= enough_images) return "";
+  return "Of " + std::to_string(images) +
+         " images: distances are biased upwards below 10,000. Compare them with those of as many "
+         "images alone.";
+}
+
+Json figures_json(const std::vector<Figure>& figures) {
+  Json json = Json::object();
+  for (const auto& figure : figures) {
+    json[figure.key] = figure.value;
+    if (!std::isnan(figure.margin)) json[figure.key + "_margin"] = figure.margin;
+  }
+  return json;
+}
+
+Json networks_json(const std::vector<FeatureNetwork>& networks) {
+  Json json = Json::array();
+  for (const auto& network : networks)
+    json.push_back({{"name", network.name},
+                    {"weights", network.weights},
+                    {"hash", network.hash},
+                    {"input", network.input}});
+  return json;
+}
+
+std::string shown(const Figure& figure) {
+  char text[64];
+  if (std::isnan(figure.margin))
+    std::snprintf(text, sizeof text, "%.6g", figure.value);
+  else
+    std::snprintf(text, sizeof text, "%.6g +- %.2g", figure.value, figure.margin);
+  return text;
+}
+
+}  // namespace tiller

@@ -1,0 +1,30 @@
+#pragma once
+#include "io/progress.h"
+#include "metrics/set_metrics.h"
+#include "tools/request.h"
+
+namespace tiller {
+
+/// The figures of a set by one network. A metric that can't be had is left out; why goes to `notes`
+/// where `named`, and where there is a reference. Advances `progress` by one a metric.
+std::vector<Figure> compare(const std::vector<const SetMetric*>&, const Comparison&, bool named,
+                            std::vector<std::string>& notes, Progress& progress);
+
+/// Named metrics must be possible with one of the networks at least; throws UsageError. reference:
+/// one a network; none: there is no reference.
+void require_possible(const std::vector<const SetMetric*>&, const std::vector<FeatureNetwork>&,
+                      const std::vector<FeatureSet>& reference);
+
+/// Below it, the bias of distances hides what they are to show.
+constexpr int64_t enough_images = 10'000;
+/// "" at enough_images or more.
+std::string size_note(int64_t images);
+
+/// By their keys, margins as KEY_margin.
+Json figures_json(const std::vector<Figure>&);
+/// Names, weights and their hashes, and how images are brought to them.
+Json networks_json(const std::vector<FeatureNetwork>&);
+/// "0.5127 +- 0.41".
+std::string shown(const Figure&);
+
+}  // namespace tiller

@@ -1,0 +1,344 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+#include <iostream>
+
+#include "io/error.h"
+#include "io/grid.h"
+#include "io/hash.h"
+#include "io/image.h"
+#include "tools/evaluate.h"
+#include "tools/evaluation_run.h"
+#include "tools/image_references.h"
+#include "tools/memory_use.h"
+#include "tools/program.h"
+#include "tools/scheme_report.h"
+#include "tools/scheme_shards.h"
+
+namespace tiller {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t usual_samples = 1000, usual_pictures = 16;
+
+/// A run over all schemes.
+struct SchemeRun {
+  Generation generation;
+  std::vector<Scheme> schemes;
+  std::string sampler;  ///< The run's.
+  int64_t steps = 0;
+  FeatureNetworks by;
+  std::vector<const SetMetric*> metrics;
+  bool named = false;
+  std::vector<Reference> references;  ///< One a network.
+  int64_t pictures = 0;
+  fs::path images;  ///< Where images are kept; empty: nowhere.
+  SchemeReport report;
+
+  int64_t count() const { return std::ssize(generation.images); }
+  int64_t batch() const { return generation.request.batch; }
+};
+
+/// A scheme made ready.
+struct ReadyScheme {
+  Scheme scheme;
+  std::vector<ChosenGuidance> guidances;
+  SchemeShards shards;
+  fs::path pictures;  ///< A strip of its first images, below the report's folder.
+};
+
+GenerateRequest request_for(const Flags& flags, const std::vector<Scheme>& schemes) {
+  GenerateRequest request;
+  apply_flags(flags, request);
+  request.count = flags.integer("samples", 2, RequestLimits::images, usual_samples);
+  for (const auto& scheme : schemes) request.compare.push_back(scheme.guidance);
+  return request;
+}
+
+/// The generation as the scheme wants it, and its guidances. Throws UsageError where they don't go
+/// together or with the model.
+std::vector<ChosenGuidance> use_scheme(SchemeRun& run, const Scheme& scheme) {
+  Generation& generation = run.generation;
+  generation.request.steps = scheme.steps ? scheme.steps : run.steps;
+  use_sampler(generation, scheme.sampler.empty() ? run.sampler : scheme.sampler);
+  auto guidances = choose_guidances({scheme.guidance}, generation.model);
+  require_renoising(*generation.sampler, guidances);
+  return guidances;
+}
+
+/// What a batch's features depend on.
+Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
+  const Generation& generation = run.generation;
+  Json recipe = to_json(generation.request);
+  for (const char* key : {"model", "compare", "count", "guidance", "sampler", "steps"})
+    recipe.erase(key);
+  recipe["tiller"] = version();
+  recipe["model_hash"] = generation.model.hash.get();
+  recipe["inputs"] = generation.inputs;
+  recipe["threads"] = at::get_num_threads();
+  recipe["scheme"] = {scheme.guidance, scheme.sampler.empty() ? run.sampler : scheme.sampler,
+                      scheme.steps ? scheme.steps : run.steps};
+  for (const auto& network : run.by.networks)
+    recipe["networks"].push_back({network.hash, network.input, network.width});
+  return recipe;
+}
+
+std::string key_of(const SchemeRun& run, const Scheme& scheme) {
+  const Json recipe = scheme_recipe(run, scheme);
+  return sha256_of(recipe.dump(-1, ' ', true, Json::error_handler_t::replace)).substr(0, 16);
+}
+
+ReadyScheme ready(SchemeRun& run, const Scheme& scheme) {
+  const std::string key = key_of(run, scheme);
+  return {scheme, use_scheme(run, scheme), SchemeShards(run.report.folder / "features", key),
+          fs::path("pictures") / (key + ".png")};
+}
+
+std::span<const ImageSpec> specs_of(const SchemeRun& run, int64_t first) {
+  const auto& images = run.generation.images;
+  const auto count = std::min<size_t>(size_t(run.generation.request.batch), images.size() - first);
+  return std::span(images).subspan(size_t(first), count);
+}
+
+void keep_images(const SchemeRun& run, const ReadyScheme& scheme, int64_t first,
+                 const Tensor& pixels) {
+  if (run.images.empty()) return;
+  for (int64_t row = 0; row < pixels.size(0); ++row) {
+    char name[32];
+    std::snprintf(name, sizeof name, "%06ld.png", long(first + row));
+    write_png(run.images / scheme.pictures.stem() / name, pixels[row]);
+  }
+}
+
+/// Makes the batch's images and sees them through every network.
+SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
+                       std::vector<Tensor>& shown) {
+  const auto specs = specs_of(run, first);
+  SchemeBatch batch{.first = first, .count = std::ssize(specs)};
+  Tensor pixels;
+  Progress silent = Progress::silent();
+  const auto start = Clock::now();
+  const GuidanceCost cost =
+      run_images(run.generation, scheme.guidances, specs, std::ssize(specs), silent,
+                 [&](size_t, const DoneImages& done) { pixels = done.pixels; });
+  batch.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  batch.evaluations = double(cost.branches);
+  batch.flops = cost.flops.spent;
+  for (const auto& network : run.by.networks) batch.features.push_back(network.run(pixels));
+  keep_images(run, scheme, first, pixels);
+  if (first < run.pictures) shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
+  return batch;
+}
+
+bool has_pictures(const SchemeRun& run, const ReadyScheme& scheme) {
+  return run.pictures == 0 || fs::exists(run.report.folder / scheme.pictures);
+}
+
+void write_pictures(const SchemeRun& run, const ReadyScheme& scheme,
+                    const std::vector<Tensor>& shown) {
+  if (shown.empty()) return;
+  const Tensor images = at::cat(shown);
+  const int64_t columns = std::min<int64_t>(8, images.size(0));
+  write_png(run.report.folder / scheme.pictures, image_grid(images, columns));
+}
+
+bool is_missing(const SchemeRun& run, const ReadyScheme& scheme, int64_t first, bool pictured) {
+  return !scheme.shards.has(first) || (!pictured && first < run.pictures);
+}
+
+/// Batches that aren't there yet, and those with pictures where these are missing.
+void make_missing(const SchemeRun& run, ReadyScheme& scheme, Progress& progress) {
+  std::vector<Tensor> shown;
+  const bool pictured = has_pictures(run, scheme);
+  for (int64_t first = 0; first < run.count(); first += run.batch()) {
+    if (!is_missing(run, scheme, first, pictured)) continue;
+    scheme.shards.save(make_batch(run, scheme, first, shown));
+    progress.advance(std::ssize(specs_of(run, first)), scheme.scheme.name());
+  }
+  if (!pictured) write_pictures(run, scheme, shown);
+}
+
+/// Images of all schemes that earlier runs made.
+int64_t images_made(SchemeRun& run) {
+  int64_t made = 0;
+  for (const auto& each : run.schemes) {
+    const ReadyScheme scheme = ready(run, each);
+    const bool pictured = has_pictures(run, scheme);
+    for (int64_t first = 0; first < run.count(); first += run.batch())
+      if (!is_missing(run, scheme, first, pictured)) made += std::ssize(specs_of(run, first));
+  }
+  return made;
+}
+
+/// The features of all of a scheme's batches, as if they had come at once, and their costs.
+std::vector<FeatureSet> gathered(const SchemeRun& run, const ReadyScheme& scheme,
+                                 SchemeCost& cost) {
+  const int64_t count = run.count();
+  auto collectors = run.by.collectors(count);
+  for (int64_t first = 0; first < count; first += run.batch()) {
+    const SchemeBatch batch = scheme.shards.load(first, run.by.networks.size());
+    for (size_t i = 0; i < collectors.size(); ++i) collectors[i].add(batch.features[i]);
+    cost.evaluations += batch.evaluations * double(batch.count) / double(count);
+    cost.flops += batch.flops / double(count);
+    cost.seconds += batch.seconds / double(count);
+  }
+  std::vector<FeatureSet> sets;
+  for (auto& collector : collectors) sets.push_back(collector.finish());
+  return sets;
+}
+
+const std::vector<std::string>& cifar_classes() {
+  static const std::vector<std::string> all = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                               "dog",      "frog",       "horse", "ship", "truck"};
+  return all;
+}
+
+/// The share of images that a classifier of CIFAR-10 names as they were asked for; none where the
+/// model's classes are others.
+std::optional<Figure> accuracy(const SchemeRun& run, const FeatureNetwork& network,
+                               const FeatureSet& set) {
+  const Model& model = run.generation.model;
+  if (!network.cifar_classes || model.class_names.empty() || !set.logits.defined()) return {};
+  std::vector<int64_t> wanted;
+  for (const auto& image : run.generation.images) {
+    if (image.label < 0 || image.label >= std::ssize(model.class_names)) return {};
+    const auto& names = cifar_classes();
+    const auto found = std::find(names.begin(), names.end(), model.class_names[image.label]);
+    if (found == names.end()) return {};
+    wanted.push_back(found - names.begin());
+  }
+  const Tensor right = set.logits.argmax(1) == at::tensor(wanted, at::kLong);
+  const double share = right.to(at::kDouble).mean().item<double>();
+  return Figure{.key = "accuracy", .title = "class accuracy", .value = share};
+}
+
+/// The first scheme's, which the others are compared with.
+struct Baseline {
+  std::vector<double> distances;
+  std::vector<Tensor> influences;  ///< One a network.
+};
+
+/// The distance less the baseline's, image by image of the same seed. Fills an empty baseline.
+void add_difference(SchemeRun& run, size_t network, const FeatureSet& set, Baseline& baseline,
+                    SchemeResult& result) {
+  const FrechetReference& reference = run.references[network].frechet();
+  const double distance = reference.distance(*set.moments);
+  const Tensor influence = frechet_influence(set.features, reference);
+  if (baseline.distances.size() <= network) {
+    baseline.distances.push_back(distance);
+    baseline.influences.push_back(influence);
+    return;
+  }
+  Figure difference =
+      frechet_figure(run.by.networks[network], distance - baseline.distances[network]);
+  difference.margin = confidence_margin(influence - baseline.influences[network]);
+  result.differences.push_back(std::move(difference));
+}
+
+SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress,
+                      Baseline& baseline) {
+  SchemeResult result{.scheme = scheme.scheme, .count = run.count()};
+  for (const auto& guidance : scheme.guidances)
+    result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
+  reset_peak_memory();
+  make_missing(run, scheme, progress);
+  result.cost.peak_memory = double(peak_memory());
+  const auto sets = gathered(run, scheme, result.cost);
+  for (size_t i = 0; i < sets.size(); ++i) {
+    Reference* reference = run.references.empty() ? nullptr : &run.references[i];
+    const Comparison comparison{run.by.networks[i], sets[i], reference};
+    std::vector<std::string> notes;
+    Progress silent = Progress::silent();
+    for (auto& figure : compare(run.metrics, comparison, run.named, notes, silent))
+      result.figures.push_back(std::move(figure));
+    for (const auto& note : notes)
+      if (std::find(run.report.notes.begin(), run.report.notes.end(), note) == run.report.notes.end())
+        run.report.notes.push_back(note);
+    if (auto figure = accuracy(run, run.by.networks[i], sets[i])) result.figures.push_back(*figure);
+    if (reference) add_difference(run, i, sets[i], baseline, result);
+  }
+  if (run.pictures) result.pictures = scheme.pictures;
+  return result;
+}
+
+Json protocol_of(const SchemeRun& run, const Json& reference) {
+  const Generation& generation = run.generation;
+  const GenerateRequest& request = generation.request;
+  return {{"tiller", version()},
+          {"model", generation.model.file},
+          {"model hash", generation.model.hash.get()},
+          {"samples", generation.images.size()},
+          {"seeds", std::to_string(request.seed) + " to " +
+                        std::to_string(request.seed + generation.images.size() - 1)},
+          {"classes", request.classes},
+          {"prompts", request.text.prompts.size()},
+          {"sampler", run.sampler},
+          {"steps", run.steps},
+          {"size", to_text(request.size)},
+          {"batch", request.batch},
+          {"device", generation.device.str()},
+          {"dtype", request.dtype},
+          {"threads", at::get_num_threads()},
+          {"features", networks_json(run.by.networks)},
+          {"reference", reference}};
+}
+
+SchemeRun begin(const Flags& flags) {
+  SchemeRun run;
+  run.schemes = choose_schemes(flags);
+  run.report.folder = required(flags, "output", "a folder for the report");
+  run.metrics = choose_metrics(flags.all("metrics"));
+  run.named = flags.has("metrics");
+  run.pictures = flags.integer("pictures", 0, 10'000, usual_pictures);
+  if (flags.has("keep-images")) run.images = run.report.folder / "images";
+  run.generation = prepare(request_for(flags, run.schemes));
+  run.sampler = run.generation.request.sampler;
+  run.steps = run.generation.request.steps;
+  run.pictures = std::min<int64_t>(run.pictures, run.count());
+  for (const auto& scheme : run.schemes) use_scheme(run, scheme);
+  run.by = feature_networks(flags, run.metrics);
+  for (size_t i = 0; i < run.by.networks.size(); ++i) {
+    run.by.keep[i].features = true;
+    run.by.keep[i].logits |= run.by.networks[i].cifar_classes;
+  }
+  Json reference;
+  if (flags.has("reference")) {
+    ReferenceSet set = remembered_reference(flags.text("reference"), run.by,
+                                            run.report.folder / "reference");
+    reference = set.description;
+    if (run.named) require_possible(run.metrics, run.by.networks, set.features);
+    for (auto& features : set.features) run.references.emplace_back(std::move(features));
+  }
+  run.report.protocol = protocol_of(run, reference);
+  if (const auto note = size_note(run.count()); !note.empty())
+    run.report.notes.push_back(note);
+  return run;
+}
+
+}  // namespace
+
+int evaluate_schemes(const Flags& flags) {
+  const c10::NoGradGuard no_grad;
+  SchemeRun run = begin(flags);
+  Baseline baseline;
+  Progress progress("images", std::ssize(run.schemes) * run.count(), "images", images_made(run));
+  for (const auto& each : run.schemes) {
+    ReadyScheme scheme = ready(run, each);
+    try {
+      run.report.schemes.push_back(measured(run, scheme, progress, baseline));
+    } catch (const UsageError&) {
+      throw;
+    } catch (const Error& error) {
+      run.report.schemes.push_back({.scheme = each, .failure = error.what()});
+    }
+    write_report(run.report);
+  }
+  progress.finish();
+  if (!tell_json(flags, report_json(run.report))) std::cout << report_table(run.report);
+  return 0;
+}
+
+}  // namespace tiller

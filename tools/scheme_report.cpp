@@ -1,0 +1,295 @@
+#include "tools/scheme_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <regex>
+
+#include "io/html.h"
+#include "io/image.h"
+#include "tools/table.h"
+
+namespace tiller {
+namespace {
+
+const Figure* find(const SchemeResult& result, const std::string& key) {
+  for (const auto& figure : result.figures)
+    if (figure.key == key) return &figure;
+  return nullptr;
+}
+
+/// Every figure that any scheme has, in order.
+std::vector<Figure> columns_of(const SchemeReport& report) {
+  std::vector<Figure> columns;
+  for (const auto& scheme : report.schemes)
+    for (const auto& figure : scheme.figures) {
+      const auto same = [&](const Figure& column) { return column.key == figure.key; };
+      if (std::none_of(columns.begin(), columns.end(), same)) columns.push_back(figure);
+    }
+  return columns;
+}
+
+/// The distance that charts show: the first figure that is better when lower.
+std::optional<Figure> main_distance(const SchemeReport& report) {
+  for (const auto& column : columns_of(report))
+    if (column.lower_is_better) return column;
+  return {};
+}
+
+std::string number(double value, const char* format = "%.4g") {
+  if (std::isnan(value)) return "-";
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, format, value);
+  return buffer;
+}
+
+struct CostColumn {
+  std::string key, title;
+  double SchemeCost::*value;
+  double unit;  ///< It is shown in multiples of this.
+};
+const std::vector<CostColumn>& cost_columns() {
+  static const std::vector<CostColumn> all = {
+      {"evaluations", "evaluations", &SchemeCost::evaluations, 1},
+      {"flops", "GFLOP", &SchemeCost::flops, 1e9},
+      {"seconds", "seconds", &SchemeCost::seconds, 1},
+      {"peak_memory", "peak MiB", &SchemeCost::peak_memory, 1 << 20}};
+  return all;
+}
+
+std::vector<std::string> header_of(const SchemeReport& report) {
+  std::vector<std::string> header = {"scheme"};
+  for (const auto& column : columns_of(report)) header.push_back(column.title);
+  for (const auto& column : cost_columns()) header.push_back(column.title);
+  return header;
+}
+
+std::string csv_of(const SchemeReport& report) {
+  const auto columns = columns_of(report);
+  std::string csv = "scheme,images";
+  for (const auto& column : columns) csv += "," + column.key + "," + column.key + "_margin";
+  for (const auto& column : cost_columns()) csv += "," + column.key;
+  csv += "\n";
+  for (const auto& scheme : report.schemes) {
+    csv += csv_field(scheme.scheme.name()) + "," + std::to_string(scheme.count);
+    for (const auto& column : columns) {
+      const Figure* figure = find(scheme, column.key);
+      csv += "," + (figure ? number(figure->value, "%.10g") : "");
+      csv += "," + (figure && !std::isnan(figure->margin) ? number(figure->margin, "%.10g") : "");
+    }
+    for (const auto& column : cost_columns())
+      csv += "," + number(scheme.cost.*column.value, "%.10g");
+    csv += "\n";
+  }
+  return csv;
+}
+
+HtmlTable table_of(const SchemeReport& report) {
+  const auto columns = columns_of(report);
+  const auto distance = main_distance(report);
+  const auto best = distance ? pareto_front(report.schemes, distance->key) : std::vector<bool>();
+  HtmlTable table{.header = header_of(report)};
+  for (size_t i = 0; i < report.schemes.size(); ++i) {
+    const SchemeResult& scheme = report.schemes[i];
+    const bool front = i < best.size() && best[i];
+    std::vector<HtmlCell> row = {{scheme.scheme.name() + (front ? " *" : "")}};
+    for (const auto& column : columns) {
+      const Figure* figure = find(scheme, column.key);
+      row.push_back(figure ? HtmlCell{number(figure->value) + (std::isnan(figure->margin)
+                                                                   ? ""
+                                                                   : " \u00b1 " + number(figure->margin, "%.2g")),
+                                      figure->value}
+                           : HtmlCell{"-", std::nan("")});
+    }
+    for (const auto& column : cost_columns()) {
+      const double value = scheme.cost.*column.value / column.unit;
+      row.push_back({number(value), value});
+    }
+    table.rows.push_back(std::move(row));
+  }
+  table.caption = "An image each: evaluations, GFLOP, seconds. * no other scheme is both better and cheaper.";
+  return table;
+}
+
+HtmlTable difference_table(const SchemeReport& report) {
+  HtmlTable table{.header = {"scheme"}};
+  for (const auto& scheme : report.schemes) {
+    if (scheme.differences.empty()) continue;
+    std::vector<HtmlCell> row = {{scheme.scheme.name()}};
+    for (const auto& figure : scheme.differences) {
+      if (table.rows.empty()) table.header.push_back(figure.title);
+      row.push_back({number(figure.value) + " \u00b1 " + number(figure.margin, "%.2g"), figure.value});
+    }
+    table.rows.push_back(std::move(row));
+  }
+  table.caption = "Less the first scheme's, with the same seeds: 95% intervals.";
+  return table;
+}
+
+/// "cfg:scale=2,layers=mid" is "cfg:scale=*,layers=mid" at 2.
+struct Scaled {
+  std::string family;
+  double scale;
+};
+std::optional<Scaled> scaled(const std::string& name) {
+  static const std::regex pattern("scale=(-?[0-9.]+)");
+  std::optional<Scaled> last;
+  for (std::sregex_iterator match(name.begin(), name.end(), pattern), end; match != end; ++match)
+    last = {name.substr(0, match->position(1)) + "*" +
+                name.substr(match->position(1) + match->length(1)),
+            std::strtod((*match)[1].str().c_str(), nullptr)};
+  return last;
+}
+
+HtmlPoint point(double x, const Figure& figure, const std::string& label) {
+  return {x, figure.value, figure.margin, label};
+}
+
+HtmlChart scale_chart(const SchemeReport& report, const Figure& distance) {
+  HtmlChart chart{distance.title + " by scale", "scale", distance.title, {}};
+  for (const auto& result : report.schemes) {
+    const auto at = scaled(result.scheme.name());
+    const Figure* figure = find(result, distance.key);
+    if (!at || !figure) continue;
+    auto series = std::find_if(chart.series.begin(), chart.series.end(),
+                               [&](const HtmlSeries& s) { return s.name == at->family; });
+    if (series == chart.series.end())
+      series = chart.series.insert(series, HtmlSeries{at->family, {}, true});
+    series->points.push_back(point(at->scale, *figure, result.scheme.name()));
+  }
+  for (auto& series : chart.series)
+    std::sort(series.points.begin(), series.points.end(),
+              [](const HtmlPoint& a, const HtmlPoint& b) { return a.x < b.x; });
+  return chart;
+}
+
+HtmlChart cost_chart(const SchemeReport& report, const Figure& distance) {
+  HtmlChart chart{distance.title + " by cost", "GFLOP an image", distance.title, {}};
+  const auto best = pareto_front(report.schemes, distance.key);
+  HtmlSeries front{"best at its price", {}, true}, others{"others", {}, false};
+  for (size_t i = 0; i < report.schemes.size(); ++i) {
+    const SchemeResult& result = report.schemes[i];
+    if (const Figure* figure = find(result, distance.key))
+      (best[i] ? front : others)
+          .points.push_back(point(result.cost.flops / 1e9, *figure, result.scheme.name()));
+  }
+  std::sort(front.points.begin(), front.points.end(),
+            [](const HtmlPoint& a, const HtmlPoint& b) { return a.x < b.x; });
+  chart.series = {front, others};
+  return chart;
+}
+
+std::vector<HtmlFigure> pictures_of(const SchemeReport& report) {
+  std::vector<HtmlFigure> pictures;
+  for (const auto& scheme : report.schemes)
+    if (!scheme.pictures.empty())
+      pictures.push_back({read_image(report.folder / scheme.pictures), scheme.scheme.name()});
+  return pictures;
+}
+
+std::string plain(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+void add_list(HtmlPage& page, const std::string& title, const Json& json) {
+  page.heading(title);
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const auto& [key, value] : json.items())
+    if (const auto text = plain(value); !text.empty() && text != "[]" && text != "{}")
+      entries.emplace_back(key, text);
+  page.list(entries);
+}
+
+std::vector<std::string> notes_of(const SchemeReport& report) {
+  std::vector<std::string> notes = report.notes;
+  for (const auto& scheme : report.schemes)
+    if (!scheme.failure.empty()) notes.push_back(scheme.scheme.name() + " failed: " + scheme.failure);
+  return notes;
+}
+
+std::string page_of(const SchemeReport& report) {
+  HtmlPage page("Guidance schemes side by side");
+  for (const auto& note : notes_of(report)) page.paragraph(note);
+  page.table(table_of(report));
+  if (const auto distance = main_distance(report)) {
+    const HtmlChart by_scale = scale_chart(report, *distance);
+    if (!by_scale.series.empty()) page.chart(by_scale);
+    page.chart(cost_chart(report, *distance));
+  }
+  if (const auto differences = difference_table(report); !differences.rows.empty()) {
+    page.heading("Differences");
+    page.table(differences);
+  }
+  if (const auto pictures = pictures_of(report); !pictures.empty()) {
+    page.heading("The same seeds, scheme by scheme");
+    page.slider(pictures);
+  }
+  add_list(page, "Protocol", report.protocol);
+  Json sites = Json::object();
+  for (const auto& scheme : report.schemes) sites[scheme.scheme.name()] = scheme.sites;
+  add_list(page, "Where each scheme acts", sites);
+  return page.text();
+}
+
+}  // namespace
+
+std::vector<bool> pareto_front(const std::vector<SchemeResult>& results, const std::string& key) {
+  std::vector<bool> best(results.size(), false);
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Figure* mine = find(results[i], key);
+    if (!mine) continue;
+    best[i] = std::none_of(results.begin(), results.end(), [&](const SchemeResult& other) {
+      const Figure* theirs = find(other, key);
+      return theirs && theirs->value <= mine->value && other.cost.flops <= results[i].cost.flops &&
+             (theirs->value < mine->value || other.cost.flops < results[i].cost.flops);
+    });
+  }
+  return best;
+}
+
+Json report_json(const SchemeReport& report) {
+  Json schemes = Json::array();
+  const auto distance = main_distance(report);
+  const auto best = distance ? pareto_front(report.schemes, distance->key) : std::vector<bool>();
+  for (size_t i = 0; i < report.schemes.size(); ++i) {
+    const SchemeResult& result = report.schemes[i];
+    Json entry = {{"scheme", result.scheme.name()},
+                  {"guidance", result.scheme.guidance},
+                  {"count", result.count}};
+    entry.update(figures_json(result.figures));
+    for (const auto& column : cost_columns()) entry[column.key] = result.cost.*column.value;
+    entry["differences"] = figures_json(result.differences);
+    entry["pareto"] = i < best.size() && best[i];
+    entry["sites"] = result.sites;
+    if (!result.failure.empty()) entry["failure"] = result.failure;
+    schemes.push_back(std::move(entry));
+  }
+  return {{"task", "schemes"},
+          {"protocol", report.protocol},
+          {"schemes", schemes},
+          {"notes", report.notes}};
+}
+
+std::string report_table(const SchemeReport& report) {
+  const auto columns = columns_of(report);
+  std::vector<std::vector<std::string>> rows = {header_of(report)};
+  for (const auto& scheme : report.schemes) {
+    rows.push_back({scheme.scheme.name()});
+    for (const auto& column : columns) {
+      const Figure* figure = find(scheme, column.key);
+      rows.back().push_back(figure ? number(figure->value) : "-");
+    }
+    for (const auto& column : cost_columns())
+      rows.back().push_back(number(scheme.cost.*column.value / column.unit));
+  }
+  std::string text = table(rows);
+  for (const auto& note : notes_of(report)) text += note + "\n";
+  return text;
+}
+
+void write_report(const SchemeReport& report) {
+  write_file(report.folder / "results.json", report_json(report).dump(2) + "\n");
+  write_file(report.folder / "results.csv", csv_of(report));
+  write_file(report.folder / "index.html", page_of(report));
+}
+
+}  // namespace tiller

@@ -1,0 +1,34 @@
+#pragma once
+#include "guidance/denoiser.h"
+#include "tools/feature_extraction.h"
+
+namespace tiller {
+
+/// What a batch of a scheme's images gave.
+struct SchemeBatch {
+  int64_t first = 0, count = 0;    ///< Images first, ..., first + count - 1.
+  std::vector<Features> features;  ///< One a network.
+  double evaluations = 0;          ///< Of the network, an image.
+  double flops = 0;                ///< All the batch's.
+  double seconds = 0;              ///< All the batch's, with decoding.
+};
+
+/// The batches of one scheme on disk, each a file that is whole or not there: a run goes on after a
+/// kill at any moment, and several processes can share the work.
+class SchemeShards {
+ public:
+  /// key: what the batches depend on, as a hash.
+  SchemeShards(fs::path folder, const std::string& key);
+
+  const fs::path& folder() const { return folder_; }
+  bool has(int64_t first) const;
+  void save(const SchemeBatch&) const;
+  /// Throws Error when the file is damaged or of another shape.
+  SchemeBatch load(int64_t first, size_t networks) const;
+
+ private:
+  fs::path file(int64_t first) const;
+  fs::path folder_;
+};
+
+}  // namespace tiller
