@@ -57,7 +57,7 @@ struct FrechetInfinity {
 /// Chong and Forsyth (arXiv 1911.07023), as dgm-eval has it: distances of random subsets of
 /// `points` sizes, equally spaced from `smallest` images (at most half of all) to all; a straight
 /// line in 1 / N by least squares. Cost: `points` distances and their covariances; at D = 2048
-/// about a minute and a half of two cores for 10,000 images and 15 points. Throws Error below 4
+/// half a minute of a core for 10,000 images and 15 points. Throws Error below 4
 /// images or 2 points, and as distance does.
 FrechetInfinity frechet_infinity(const Tensor& features, const FrechetReference&,
                                  int64_t points = 15, uint32_t seed = 0, int64_t smallest = 5000);
