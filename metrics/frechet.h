@@ -38,12 +38,13 @@ struct FrechetEstimate {
 
 /// Jackknife (Tukey 1958) over random blocks of images, each left out once, the reference held
 /// fixed. For rectified normal features of width D the margin was right to 10% from N = 5 D images
-/// on and up to 25% too wide at 2 D. Resampling with replacement (bootstrap) isn't used: images
-/// drawn twice act as fewer images, so that the distance grows by O(D / N), which is more than the
-/// interval; nor are derivatives in the images' weights, whose margins were 20% too narrow at 8 D.
-/// features: (N, D). Cost: 2 N D^2 multiplications and `blocks` distances, at D = 2048 and N =
-/// 10,000 half a minute of a core; memory: three matrices of (D, D). Throws Error on fewer than 6
-/// blocks or 2 images a block, and as distance does.
+/// on and up to 25% too wide at 2 D; below D neither margin nor correction means much. Resampling
+/// with replacement (bootstrap) isn't used: images drawn twice act as fewer images, so that the
+/// distance grows by O(D / N), which is more than the interval; nor are derivatives in the images'
+/// weights, whose margins were 20% too narrow at 8 D. features: (N, D). Cost: 2 N D^2
+/// multiplications and `blocks` distances, at D = 2048 and N = 10,000 half a minute of a core;
+/// memory: three matrices of (D, D). Throws Error on fewer than 6 blocks or 2 images a block, and
+/// as distance does.
 FrechetEstimate frechet_interval(const Tensor& features, const FrechetReference&,
                                  int64_t blocks = 20, uint32_t seed = 0);
 
