@@ -64,8 +64,8 @@ std::map<std::string, Tensor> load_numpy(const fs::path&,
                                          const std::vector<std::string>& wanted = {});
 
 /// Writes a .npz that numpy.load reads: an uncompressed zip of CPU copies in the given order, under
-/// a temporary name first. The same tensors give the same bytes. Throws Error on repeated names, on
-/// dtypes that NumPy lacks and when it can't be written.
+/// a temporary name first. The same tensors give the same bytes. Throws Error on names that are
+/// repeated or no ASCII, on dtypes that NumPy lacks and when it can't be written.
 void save_npz(const fs::path&, const NamedTensors&);
 
 }  // namespace tiller

@@ -2,6 +2,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include <algorithm>
 #include <set>
 
 #include "io/error.h"
@@ -80,10 +81,15 @@ class ZipWriter {
 
 void check_names(const fs::path& path, const NamedTensors& tensors) {
   std::set<std::string> names;
-  for (const auto& [name, tensor] : tensors)
+  const auto outside = [](unsigned char c) { return c < ' ' || c > '~'; };
+  for (const auto& [name, tensor] : tensors) {
+    if (std::any_of(name.begin(), name.end(), outside))
+      throw Error(path.string() + ": got the array name '" + printable(name) +
+                  "', expected ASCII.");
     if (!names.insert(name).second)
       throw Error(path.string() + ": got the array '" + printable(name) +
                   "' twice, expected each once.");
+  }
 }
 
 }  // namespace

@@ -11,26 +11,14 @@
 namespace tiller {
 namespace {
 
-/// Rounding leaves eigenvalues of a singular matrix a little around 0.
-constexpr double rounding = 1e-14;
-
 double trace_of(const Tensor& matrix) { return matrix.trace().item<double>(); }
 
 Tensor symmetric(const Tensor& matrix) { return (matrix + matrix.t()) / 2; }
 
-struct Eigen {
-  Tensor values, vectors;
-};
-
-/// Of a symmetric matrix with no negative eigenvalues but by rounding.
-Eigen eigen(const Tensor& matrix) {
-  auto [values, vectors] = at::linalg_eigh(symmetric(matrix));
-  return {values.clamp_min(0), vectors};
-}
-
-/// f(M) for eigenvalues f(values).
-Tensor compose(const Tensor& values, const Tensor& vectors) {
-  return at::mm(vectors * values, vectors.t());
+/// Of a covariance. Rounding leaves the eigenvalues of a singular one a little around 0.
+Tensor square_root(const Tensor& covariance) {
+  const auto [values, vectors] = at::linalg_eigh(symmetric(covariance));
+  return at::mm(vectors * values.clamp_min(0).sqrt(), vectors.t());
 }
 
 /// S2^(1/2) S1 S2^(1/2).
@@ -42,14 +30,23 @@ double squared_distance(const Tensor& a, const Tensor& b) {
   return (a - b).square().sum().item<double>();
 }
 
-/// The optimal transport map between the normal distributions, S2^(1/2) (S2^(1/2) S1
-/// S2^(1/2))^(-1/2) S2^(1/2): the derivative of tr (S1 S2)^(1/2) in S1, twice. Directions without
-/// variance are left out.
-Tensor transport_map(const FrechetReference& reference, const Tensor& covariance) {
-  const auto [values, vectors] = eigen(sandwich(reference.root(), covariance));
-  const double least = values.max().item<double>() * rounding * double(values.size(0));
-  const Tensor inverse = at::where(values > least, values.rsqrt(), 0.);
-  return sandwich(reference.root(), compose(inverse, vectors));
+/// The 97.5% quantile of Student's t (Abramowitz and Stegun 26.7.5), to 1% from 5 degrees on.
+double student_quantile(double degrees) {
+  constexpr double z = 1.959963984540054;
+  const double z3 = z * z * z, z5 = z3 * z * z;
+  return z + (z3 + z) / (4 * degrees) + (5 * z5 + 16 * z3 + 3 * z) / (96 * degrees * degrees);
+}
+
+double margin_of(const Tensor& pseudovalues) {
+  const auto n = double(pseudovalues.size(0));
+  return student_quantile(n - 1) * pseudovalues.std().item<double>() / std::sqrt(n);
+}
+
+void check_blocks(const Tensor& features, int64_t blocks) {
+  if (blocks < 6)
+    throw Error("blocks of the jackknife: got " + std::to_string(blocks) +
+                ", expected at least 6.");
+  check_features(features, "features", 2 * blocks);
 }
 
 struct Line {
@@ -67,8 +64,7 @@ Line least_squares(const std::vector<double>& x, const std::vector<double>& y) {
 
 FrechetReference::FrechetReference(Moments moments) : moments_(std::move(moments)) {
   check_comparable(moments_, moments_);
-  const auto [values, vectors] = eigen(moments_.covariance);
-  root_ = compose(values.sqrt(), vectors);
+  root_ = square_root(moments_.covariance);
 }
 
 double FrechetReference::distance(const Moments& other) const {
@@ -83,29 +79,34 @@ double frechet_distance(const Moments& a, const Moments& b) {
   return FrechetReference(b).distance(a);
 }
 
-Tensor frechet_influence(const Tensor& features, const FrechetReference& reference) {
+FrechetEstimate frechet_interval(const Tensor& features, const FrechetReference& reference,
+                                 int64_t blocks, uint32_t seed) {
+  check_blocks(features, blocks);
+  const Tensor order = NumpyRandom(seed).permutation(features.size(0)).to(features.device());
   const Moments moments = moments_of(features);
-  check_comparable(moments, reference.moments());
-  const Tensor map = transport_map(reference, moments.covariance);
-  const Tensor shift = moments.mean - reference.moments().mean;
-  const double n = double(moments.count), unbiased = n / (n - 1);
-  std::vector<Tensor> influence;
-  for (const Tensor& rows : features.split(4096)) {
-    const Tensor x = rows.to(at::kCPU, at::kDouble) - moments.mean;
-    influence.push_back(2 * at::mv(x, shift) + unbiased * (x * (x - at::mm(x, map))).sum(1));
+  MomentSum all(moments.mean);
+  for (const Tensor& rows : features.split(4096)) all.add(rows);
+  FrechetEstimate estimate;
+  estimate.value = reference.distance(moments);
+  std::vector<double> pseudovalues;
+  for (const Tensor& block : order.tensor_split(blocks)) {
+    MomentSum rest(moments.mean);
+    rest.add(features.index_select(0, block));
+    rest.sums() = all.sums() - rest.sums();
+    const double left = reference.distance(rest.moments());
+    pseudovalues.push_back(double(blocks) * estimate.value - double(blocks - 1) * left);
   }
-  const Tensor all = at::cat(influence);
-  return all - all.mean();
+  estimate.pseudovalues = at::tensor(pseudovalues, at::kDouble);
+  estimate.corrected = estimate.pseudovalues.mean().item<double>();
+  estimate.margin = margin_of(estimate.pseudovalues);
+  return estimate;
 }
 
-double confidence_margin(const Tensor& influence) {
-  constexpr double normal_quantile = 1.959963984540054;
-  return normal_quantile * influence.std().item<double>() / std::sqrt(double(influence.size(0)));
-}
-
-Estimate frechet_interval(const Tensor& features, const FrechetReference& reference) {
-  return {reference.distance(moments_of(features)),
-          confidence_margin(frechet_influence(features, reference))};
+double paired_margin(const FrechetEstimate& a, const FrechetEstimate& b) {
+  if (a.pseudovalues.sizes() != b.pseudovalues.sizes())
+    throw Error("paired interval: got " + std::to_string(a.pseudovalues.size(0)) + " and " +
+                std::to_string(b.pseudovalues.size(0)) + " blocks, expected the same.");
+  return margin_of(a.pseudovalues - b.pseudovalues);
 }
 
 FrechetInfinity frechet_infinity(const Tensor& features, const FrechetReference& reference,

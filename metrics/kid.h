@@ -21,7 +21,7 @@ double squared_mmd(const Tensor& generated, const Tensor& reference);
 
 /// squared_mmd of random subsets, drawn as torch-fidelity does (the generated first) and computed
 /// in float64: equal to its kernel_inception_distance_mean and _std on features in float64. Cost:
-/// 3 * subsets * subset_size^2 * D multiplications, half a minute of two cores for D = 2048. Throws
+/// 3 * subsets * subset_size^2 * D multiplications, 20 seconds of a core for D = 2048. Throws
 /// Error when the widths differ, on fewer than two images and on values that aren't finite.
 KernelDistance kernel_distance(const Tensor& generated, const Tensor& reference,
                                const KernelOptions& = {});

@@ -17,7 +17,7 @@ struct Neighbours {
 
 /// Distances to the `k` nearest others of each of (N, D). Takes N^2 D multiplications in float64,
 /// in tiles: beside the features less than 300 MiB at any N. For 10,000 images of D = 2048 that is
-/// ten seconds of two cores, for 50,000 minutes. Throws Error at or below k images and on values
+/// ten seconds of a core, for 50,000 minutes. Throws Error at or below k images and on values
 /// that aren't finite.
 Neighbours nearest_neighbours(const Tensor& features, int64_t k = 5);
 

@@ -209,6 +209,7 @@ TEST(NumpyFile, RefusesToWriteWhatNumpyLacks) {
   const fs::path path = temporary("refused.npz");
   EXPECT_THROW(save_npz(path, {{"x", at::zeros({1}, at::kBFloat16)}}), Error);
   EXPECT_THROW(save_npz(path, {{"x", at::zeros({1})}, {"x", at::zeros({1})}}), Error);
+  EXPECT_THROW(save_npz(path, {{"\u00e9", at::zeros({1})}}), Error);
   EXPECT_THROW(save_npz("/proc/no/x.npz", {{"x", at::zeros({1})}}), Error);
   EXPECT_FALSE(fs::exists(path));
 }

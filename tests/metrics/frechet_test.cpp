@@ -1,22 +1,13 @@
 #include "metrics/frechet.h"
 
 #include "io/error.h"
+#include "metrics/numpy_random.h"
 #include "tests/metrics/feature_sets.h"
 
 namespace tiller::test {
 namespace {
 
 Moments real_moments() { return moments_of(real_features()); }
-
-/// The distance where the images have weights, the covariance scaled as for N - 1.
-double weighted_distance(const Tensor& x, const Tensor& weights,
-                         const FrechetReference& reference) {
-  const double total = weights.sum().item<double>();
-  const Tensor mean = at::mv(x.t(), weights) / total, centred = x - mean;
-  const double n = double(x.size(0)), scale = n / (n - 1) / total;
-  const Tensor covariance = at::mm((centred * weights.unsqueeze(1)).t(), centred) * scale;
-  return reference.distance({x.size(0), mean, covariance});
-}
 
 TEST(Frechet, EqualsTorchFidelityAndPytorchFid) {
   const Json& expected = metrics_reference().at("frechet");
@@ -59,40 +50,68 @@ TEST(Frechet, RefusesOtherWidthsAndNan) {
   EXPECT_THROW(frechet_distance(real, bad), Error);
 }
 
-TEST(FrechetInfluence, IsTheDerivativeInAnImagesWeight) {
-  const Tensor x = fake_features();
-  const FrechetReference reference(real_moments());
-  const Tensor influence = frechet_influence(x, reference);
-  constexpr double step = 1e-4;
-  for (const int64_t i : {0, 77, 179}) {
-    Tensor up = at::ones({x.size(0)}, at::kDouble), down = up.clone();
-    up[i] += step;
-    down[i] -= step;
-    const double derivative =
-        (weighted_distance(x, up, reference) - weighted_distance(x, down, reference)) / (2 * step);
-    EXPECT_NEAR(influence[i].item<double>() / (derivative * double(x.size(0))), 1, 1e-6);
-  }
-  EXPECT_NEAR(influence.sum().item<double>(), 0, 1e-8);
+/// (N, 4) random numbers of no simple distribution.
+Tensor random_features(int64_t count) {
+  const Tensor x = at::randn({count, 4}, at::kDouble);
+  return (x + 0.3 * x.square()).clamp_min(0) * at::arange(1, 5);
 }
 
-TEST(FrechetInterval, AgreesWithTheJackknife) {
-  const Tensor x = fake_features().slice(1, 0, 4);
-  const FrechetReference reference(moments_of(real_features().slice(1, 0, 4)));
-  const int64_t n = x.size(0);
-  Tensor left_out = at::empty({n}, at::kDouble);
-  for (int64_t i = 0; i < n; ++i)
-    left_out[i] = reference.distance(moments_of(at::cat({x.slice(0, 0, i), x.slice(0, i + 1)})));
-  const double error = left_out.std(false).item<double>() * std::sqrt(double(n - 1));
-  const Estimate estimate = frechet_interval(x, reference);
-  EXPECT_NEAR(estimate.value, reference.distance(moments_of(x)), 1e-12);
-  EXPECT_NEAR(estimate.margin / (1.96 * error), 1, 0.05);
+TEST(FrechetInterval, LeavesEachBlockOutOnce) {
+  const Tensor x = fake_features();
+  const FrechetReference reference(real_moments());
+  const FrechetEstimate estimate = frechet_interval(x, reference, 7, 3);
+  const double whole = reference.distance(moments_of(x));
+  EXPECT_NEAR(estimate.value, whole, 1e-11);
+  ASSERT_EQ(estimate.pseudovalues.size(0), 7);
+  const auto blocks = NumpyRandom(3).permutation(180).tensor_split(7);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    Tensor kept = at::ones({180}, at::kBool);
+    kept.index_fill_(0, blocks[i], 0);
+    const double left = reference.distance(moments_of(x.index({kept})));
+    EXPECT_NEAR(estimate.pseudovalues[int64_t(i)].item<double>(), 7 * whole - 6 * left, 1e-9);
+  }
+}
+
+TEST(FrechetInterval, IsAsWideAsDistancesOfManySetsVary) {
+  at::manual_seed(1);
+  const FrechetReference reference(moments_of(random_features(4000) * 1.2));
+  std::vector<double> values, corrected, margins;
+  for (int i = 0; i < 200; ++i) {
+    const FrechetEstimate estimate = frechet_interval(random_features(200), reference);
+    values.push_back(estimate.value);
+    corrected.push_back(estimate.corrected);
+    margins.push_back(estimate.margin);
+  }
+  const double deviation = at::tensor(values, at::kDouble).std().item<double>();
+  const double margin = at::tensor(margins, at::kDouble).mean().item<double>();
+  EXPECT_NEAR(margin / (2.093 * deviation), 1, 0.1);  // t of 19 degrees of freedom
+  const double truth = reference.distance(moments_of(random_features(200000)));
+  const double bias = at::tensor(values, at::kDouble).mean().item<double>() - truth;
+  const double left = at::tensor(corrected, at::kDouble).mean().item<double>() - truth;
+  EXPECT_GT(bias, 3 * std::abs(left));
+}
+
+TEST(FrechetInterval, OfDifferencesIsNarrowForTheSameSeeds) {
+  const FrechetReference reference(real_moments());
+  const Tensor x = fake_features();
+  const auto a = frechet_interval(x, reference), b = frechet_interval(x * 1.01, reference);
+  EXPECT_NEAR(paired_margin(a, a), 0, 1e-12);
+  EXPECT_LT(paired_margin(a, b), 0.2 * a.margin);
+  EXPECT_GT(paired_margin(a, b), 0);
+  EXPECT_THROW(paired_margin(a, frechet_interval(x, reference, 10)), Error);
 }
 
 TEST(FrechetInterval, HoldsWithFewerImagesThanFeatures) {
   const FrechetReference reference(real_moments());
-  const Estimate estimate = frechet_interval(fake_features().slice(0, 0, 10), reference);
+  const auto estimate = frechet_interval(fake_features().slice(0, 0, 12), reference, 6);
   EXPECT_TRUE(std::isfinite(estimate.margin));
   EXPECT_GT(estimate.margin, 0);
+}
+
+TEST(FrechetInterval, RefusesTooFew) {
+  const FrechetReference reference(real_moments());
+  EXPECT_THROW(frechet_interval(fake_features().slice(0, 0, 39), reference), Error);
+  EXPECT_THROW(frechet_interval(fake_features(), reference, 5), Error);
 }
 
 TEST(FrechetInfinity, EqualsALineThroughTorchFidelitysDistances) {
