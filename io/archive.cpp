@@ -60,8 +60,10 @@ void ArchiveReader::fail() const {
 }
 
 bool ArchiveReader::next() {
+  if (ended_) return false;
   const int status = archive_read_next_header(archive_, &entry_);
-  if (status == ARCHIVE_EOF) return false;
+  if (status == ARCHIVE_EOF) ended_ = true;
+  if (ended_) return false;
   if (status != ARCHIVE_OK && status != ARCHIVE_WARN) fail();
   return true;
 }

@@ -19,7 +19,7 @@ class ArchiveReader {
   ArchiveReader(const ArchiveReader&) = delete;
   ArchiveReader& operator=(const ArchiveReader&) = delete;
 
-  /// Goes to the next entry; false at the end. Throws Error when the archive is damaged or cut
+  /// Goes to the next entry; false at the end, each time. Throws Error when the archive is damaged or cut
   /// short.
   bool next();
   /// The entry's path as the archive has it.
@@ -38,6 +38,7 @@ class ArchiveReader {
   fs::path path_;
   archive* archive_;
   archive_entry* entry_ = nullptr;
+  bool ended_ = false;
 };
 
 }  // namespace tiller

@@ -25,8 +25,7 @@ Json json_of(const HtmlSeries& series) {
 std::string json_text(const HtmlChart& chart) {
   Json series = Json::array();
   for (const auto& each : chart.series) series.push_back(json_of(each));
-  const Json json = {
-      {"title", chart.title}, {"x", chart.x}, {"y", chart.y}, {"datasets", series}};
+  const Json json = {{"title", chart.title}, {"x", chart.x}, {"y", chart.y}, {"datasets", series}};
   std::string text;
   for (const char c : json.dump(-1, ' ', true, Json::error_handler_t::replace))
     text += c == '<' ? std::string("\\u003c") : std::string(1, c);

@@ -10,22 +10,22 @@
 namespace tiller {
 namespace {
 
-/// What follows a key and a title: nothing for FID's own network.
+/// What follows a key and a title: "_r56" and "-R56"; nothing for FID's own network.
 struct Labels {
   std::string key, title;
 };
 
 Labels labels_of(const FeatureNetwork& network) {
   if (network.distance == "FID") return {};
+  const std::string tag = network.distance.substr(network.distance.find('-') + 1);
   std::string key = "_";
-  for (const char c : network.distance.substr(network.distance.find('-') + 1))
-    key += char(std::isalnum(static_cast<unsigned char>(c))
-                    ? std::tolower(static_cast<unsigned char>(c))
-                    : '_');
-  return {key, " (" + network.name + ")"};
+  for (const auto c : tag) {
+    const auto byte = static_cast<unsigned char>(c);
+    key += std::isalnum(byte) ? char(std::tolower(byte)) : '_';
+  }
+  return {key, "-" + tag};
 }
 
-/// own: of FID's network, other: of any other.
 Figure labelled(const FeatureNetwork& network, const std::string& own, const std::string& own_title,
                 const std::string& other, const std::string& other_title, double value) {
   const Labels labels = labels_of(network);
@@ -46,10 +46,13 @@ Figure lower(Figure figure) {
 }
 
 std::vector<Figure> frechet(const Comparison& by) {
-  auto& reference = by.reference->frechet();
-  Figure f = frechet_figure(by.network, reference.distance(*by.generated.moments));
-  if (by.generated.features.defined())
-    f.margin = frechet_interval(by.generated.features, reference).margin;
+  const FrechetReference& reference = by.reference->frechet();
+  const FeatureSet& set = by.generated;
+  Figure f = frechet_figure(by.network, reference.distance(*set.moments));
+  if (set.features.defined() && set.count >= images_a_feature * by.network.width) {
+    by.frechet = frechet_interval(set.features, reference);
+    f.margin = by.frechet->margin;
+  }
   return {f};
 }
 

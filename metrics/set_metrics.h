@@ -23,7 +23,12 @@ struct Comparison {
   Reference* reference;  ///< Null: none.
   /// By improved_rule and prdc_rule, from the first metric that asks; empty: none did.
   mutable std::vector<NeighbourScores> neighbours = {};
+  /// Of the Fréchet distance, where its metric found enough images for an interval.
+  mutable std::optional<FrechetEstimate> frechet = {};
 };
+
+/// Images a feature from which on the interval of a Fréchet distance means something.
+constexpr int64_t images_a_feature = 2;
 
 /// What a metric reads of the network beside the moments.
 struct MetricNeeds {

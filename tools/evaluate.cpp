@@ -144,9 +144,8 @@ const Task& chosen_task(const Flags& flags) {
                                    [&](const std::string& flag) { return flags.has(flag); });
     if (name.empty() ? asked : task.name == name) return task;
   }
-  throw UsageError(
-      "evaluate: got no --images, --scheme or --task, expected one. Tasks: " + enumerate(names) +
-      ".");
+  throw UsageError("evaluate: got no --images, --scheme or --task, expected one. Tasks: " +
+                   enumerate(names) + ".");
 }
 
 /// Throws UsageError where a flag was given that the task doesn't know.

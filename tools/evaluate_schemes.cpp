@@ -129,7 +129,8 @@ SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
   batch.flops = cost.flops.spent;
   for (const auto& network : run.by.networks) batch.features.push_back(network.run(pixels));
   keep_images(run, scheme, first, pixels);
-  if (first < run.pictures) shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
+  if (first < run.pictures)
+    shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
   return batch;
 }
 
@@ -215,31 +216,24 @@ std::optional<Figure> accuracy(const SchemeRun& run, const FeatureNetwork& netwo
   return Figure{.key = "accuracy", .title = "class accuracy", .value = share};
 }
 
-/// The first scheme's, which the others are compared with.
-struct Baseline {
-  std::vector<double> distances;
-  std::vector<Tensor> influences;  ///< One a network.
-};
+/// The first scheme's distances, one a network, which the others are compared with.
+using Baseline = std::vector<std::optional<FrechetEstimate>>;
 
-/// The distance less the baseline's, image by image of the same seed. Fills an empty baseline.
-void add_difference(SchemeRun& run, size_t network, const FeatureSet& set, Baseline& baseline,
+/// The distance less the baseline's, of the same seeds. Fills a baseline that has no such network.
+void add_difference(const Comparison& by, size_t network, Baseline& baseline,
                     SchemeResult& result) {
-  const FrechetReference& reference = run.references[network].frechet();
-  const double distance = reference.distance(*set.moments);
-  const Tensor influence = frechet_influence(set.features, reference);
-  if (baseline.distances.size() <= network) {
-    baseline.distances.push_back(distance);
-    baseline.influences.push_back(influence);
+  if (baseline.size() <= network) {
+    baseline.push_back(by.frechet);
     return;
   }
-  Figure difference =
-      frechet_figure(run.by.networks[network], distance - baseline.distances[network]);
-  difference.margin = confidence_margin(influence - baseline.influences[network]);
+  const auto& other = baseline[network];
+  if (!other || !by.frechet) return;
+  Figure difference = frechet_figure(by.network, by.frechet->value - other->value);
+  difference.margin = paired_margin(*by.frechet, *other);
   result.differences.push_back(std::move(difference));
 }
 
-SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress,
-                      Baseline& baseline) {
+SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, Baseline& baseline) {
   SchemeResult result{.scheme = scheme.scheme, .count = run.count()};
   for (const auto& guidance : scheme.guidances)
     result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
@@ -255,10 +249,11 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress,
     for (auto& figure : compare(run.metrics, comparison, run.named, notes, silent))
       result.figures.push_back(std::move(figure));
     for (const auto& note : notes)
-      if (std::find(run.report.notes.begin(), run.report.notes.end(), note) == run.report.notes.end())
+      if (std::find(run.report.notes.begin(), run.report.notes.end(), note) ==
+          run.report.notes.end())
         run.report.notes.push_back(note);
     if (auto figure = accuracy(run, run.by.networks[i], sets[i])) result.figures.push_back(*figure);
-    if (reference) add_difference(run, i, sets[i], baseline, result);
+    if (reference) add_difference(comparison, i, baseline, result);
   }
   if (run.pictures) result.pictures = scheme.pictures;
   return result;
@@ -306,15 +301,14 @@ SchemeRun begin(const Flags& flags) {
   }
   Json reference;
   if (flags.has("reference")) {
-    ReferenceSet set = remembered_reference(flags.text("reference"), run.by,
-                                            run.report.folder / "reference");
+    ReferenceSet set =
+        remembered_reference(flags.text("reference"), run.by, run.report.folder / "reference");
     reference = set.description;
     if (run.named) require_possible(run.metrics, run.by.networks, set.features);
     for (auto& features : set.features) run.references.emplace_back(std::move(features));
   }
   run.report.protocol = protocol_of(run, reference);
-  if (const auto note = size_note(run.count()); !note.empty())
-    run.report.notes.push_back(note);
+  if (const auto note = size_note(run.count()); !note.empty()) run.report.notes.push_back(note);
   return run;
 }
 

@@ -94,9 +94,10 @@ HtmlTable table_of(const SchemeReport& report) {
     std::vector<HtmlCell> row = {{scheme.scheme.name() + (front ? " *" : "")}};
     for (const auto& column : columns) {
       const Figure* figure = find(scheme, column.key);
-      row.push_back(figure ? HtmlCell{number(figure->value) + (std::isnan(figure->margin)
-                                                                   ? ""
-                                                                   : " \u00b1 " + number(figure->margin, "%.2g")),
+      row.push_back(figure ? HtmlCell{number(figure->value) +
+                                          (std::isnan(figure->margin)
+                                               ? ""
+                                               : " \u00b1 " + number(figure->margin, "%.2g")),
                                       figure->value}
                            : HtmlCell{"-", std::nan("")});
     }
@@ -106,7 +107,8 @@ HtmlTable table_of(const SchemeReport& report) {
     }
     table.rows.push_back(std::move(row));
   }
-  table.caption = "An image each: evaluations, GFLOP, seconds. * no other scheme is both better and cheaper.";
+  table.caption =
+      "An image each: evaluations, GFLOP, seconds. * no other scheme is both better and cheaper.";
   return table;
 }
 
@@ -117,7 +119,8 @@ HtmlTable difference_table(const SchemeReport& report) {
     std::vector<HtmlCell> row = {{scheme.scheme.name()}};
     for (const auto& figure : scheme.differences) {
       if (table.rows.empty()) table.header.push_back(figure.title);
-      row.push_back({number(figure.value) + " \u00b1 " + number(figure.margin, "%.2g"), figure.value});
+      row.push_back(
+          {number(figure.value) + " \u00b1 " + number(figure.margin, "%.2g"), figure.value});
     }
     table.rows.push_back(std::move(row));
   }
@@ -202,7 +205,8 @@ void add_list(HtmlPage& page, const std::string& title, const Json& json) {
 std::vector<std::string> notes_of(const SchemeReport& report) {
   std::vector<std::string> notes = report.notes;
   for (const auto& scheme : report.schemes)
-    if (!scheme.failure.empty()) notes.push_back(scheme.scheme.name() + " failed: " + scheme.failure);
+    if (!scheme.failure.empty())
+      notes.push_back(scheme.scheme.name() + " failed: " + scheme.failure);
   return notes;
 }
 

@@ -133,8 +133,9 @@ std::vector<Scheme> choose_schemes(const Flags& flags) {
   add_guidances("--scheme", flags.all("scheme"), {""}, {0}, schemes);
   for (const auto& file : flags.all("schemes")) add_file(file, schemes);
   if (schemes.empty())
-    throw UsageError("--scheme: got none, expected guidances to compare, such as none and "
-                     "cfg:scale={1.5,2}.");
+    throw UsageError(
+        "--scheme: got none, expected guidances to compare, such as none and "
+        "cfg:scale={1.5,2}.");
   for (auto scheme = schemes.begin(); scheme != schemes.end(); ++scheme)
     if (std::find(schemes.begin(), scheme, *scheme) != scheme)
       throw UsageError("--scheme: got " + scheme->name() + " twice, expected each once.");

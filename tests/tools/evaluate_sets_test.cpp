@@ -1,0 +1,184 @@
+#include "io/numpy_file.h"
+#include "metrics/feature_network.h"
+#include "metrics/frechet.h"
+#include "tests/tools/pipelines.h"
+
+namespace tiller::test {
+namespace {
+
+/// Sets of tiny images, seen by a CIFAR ResNet of random weights.
+class EvaluateSets : public ProgramTest {
+ protected:
+  void SetUp() override {
+    ProgramTest::SetUp();
+    NamedTensors weights;
+    const Json shapes = fixture("features.json").at("resnet").at("shapes");
+    for (const auto& [name, dims] : shapes.items()) {
+      if (name.ends_with("num_batches_tracked")) continue;
+      const auto shape = dims.get<std::vector<int64_t>>();
+      Tensor value = formula_weight(name, shape);
+      if (name.ends_with("running_var")) value = 1 + 0.125 * formula_tensor(name, shape);
+      weights.emplace_back(name, value);
+    }
+    save_safetensors(folder / "resnet.safetensors", weights);
+    for (int i = 0; i < 12; ++i) {
+      make_image("real/" + std::to_string(i) + ".png", "real", i, 32);
+      make_image("made/" + std::to_string(i) + ".png", "made", i, 32);
+    }
+  }
+  Tensor pixels(const std::string& kind, int i, int64_t side) const {
+    const Tensor blocks = formula_tensor(kind + std::to_string(i), {3, side / 4, side / 4});
+    return (blocks * 100 + 128).repeat_interleave(4, 1).repeat_interleave(4, 2).to(at::kByte);
+  }
+  void make_image(const std::string& name, const std::string& kind, int i, int64_t side) const {
+    fs::create_directories((folder / name).parent_path());
+    write_png(folder / name, pixels(kind, i, side));
+  }
+  static std::string network() { return " --features cifar-resnet:weights=resnet.safetensors "; }
+  Result evaluate(const std::string& arguments) const {
+    return tiller("evaluate --quiet" + network() + arguments);
+  }
+  Json evaluated(const std::string& arguments) const {
+    const Result result = evaluate(arguments + " --json out.json");
+    EXPECT_EQ(result.code, 0) << result.err;
+    return Json::parse(bytes("out.json"), nullptr, false);
+  }
+  void expect_refused(const std::string& arguments, const std::string& part, int code) const {
+    const Result result = evaluate(arguments);
+    EXPECT_EQ(result.code, code) << result.err;
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+  Moments moments(const std::string& kind) const {
+    const FeatureNetwork by =
+        load_features("cifar-resnet:weights=" + (folder / "resnet.safetensors").string());
+    std::vector<Tensor> images;
+    for (int i = 0; i < 12; ++i) images.push_back(pixels(kind, i, 32));
+    return moments_of(by.run(at::stack(images)).pooled);
+  }
+};
+
+TEST_F(EvaluateSets, FiguresAreTheLibrarys) {
+  const Json json = evaluated("--images made --reference real --metrics fid,kid,is,pr");
+  const double distance = frechet_distance(moments("made"), moments("real"));
+  EXPECT_GT(distance, 0);
+  EXPECT_NEAR(json.at("fd_r14").get<double>(), distance, 1e-4 * distance);
+  EXPECT_EQ(json.at("count"), 12);
+  EXPECT_EQ(json.at("reference").at("count"), 12);
+  for (const char* key : {"kd_mean_r14", "kd_std_r14", "isc_mean_r14", "isc_std_r14",
+                          "precision_r14", "recall_r14"})
+    EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_FALSE(json.contains("fid")) << "only Inception's is called so";
+}
+
+TEST_F(EvaluateSets, ASetIsNoDistanceFromItself) {
+  const Json json = evaluated("--images real --reference real --metrics fid,pr,prdc");
+  EXPECT_LT(std::abs(json.at("fd_r14").get<double>()), 1e-6);
+  for (const char* key : {"precision_r14", "recall_r14", "coverage_r14"})
+    EXPECT_EQ(json.at(key), 1) << key;
+}
+
+TEST_F(EvaluateSets, EveryKindOfSetGivesTheSame) {
+  const std::string rest = " --reference real --metrics fid";
+  const double distance = evaluated("--images made" + rest).at("fd_r14");
+  std::vector<Tensor> images;
+  for (const int i : {0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9})
+    images.push_back(pixels("made", i, 32).permute({1, 2, 0}).contiguous());
+  save_npz(folder / "made.npz", {{"arr_0", at::stack(images)}});
+  ASSERT_EQ(std::system(("cd '" + folder.string() + "' && tar czf made.tar.gz made").c_str()), 0);
+  for (const std::string set : {"made.npz", "made.tar.gz"})
+    EXPECT_NEAR(evaluated("--images " + set + rest).at("fd_r14").get<double>(), distance,
+                1e-9 * distance)
+        << set;
+}
+
+TEST_F(EvaluateSets, StatisticsTakeTheImagesPlace) {
+  const std::string fid = " --metrics fid";
+  const double distance = evaluated("--images made --reference real" + fid).at("fd_r14");
+  EXPECT_EQ(evaluate("--images real --save-statistics real.npz").code, 0);
+  const Json json = evaluated("--images made --reference real.npz" + fid);
+  EXPECT_NEAR(json.at("fd_r14").get<double>(), distance, 1e-9 * distance);
+  EXPECT_EQ(json.at("reference").at("kind"), "statistics");
+  expect_refused("--images made --reference real.npz --metrics kid", "needs its images", 2);
+  save_npz(folder / "narrow.npz", {{"mu", at::zeros({3}, at::kDouble)},
+                                   {"sigma", at::eye(3, at::kDouble)}});
+  expect_refused("--images made --reference narrow.npz", "statistics of 3 features", 1);
+}
+
+TEST_F(EvaluateSets, CorruptImagesAreNamedAndCounted) {
+  write_file(folder / "made" / "5.png", "no image");
+  const Result result = evaluate("--images made --reference real --metrics fid --json out.json");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.err.find("1 images are left out"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("5.png"), std::string::npos) << result.err;
+  const Json json = Json::parse(bytes("out.json"));
+  EXPECT_EQ(json.at("count"), 11);
+  EXPECT_EQ(json.at("skipped"), 1);
+  expect_refused("--images made --reference real --strict", "5.png", 1);
+}
+
+TEST_F(EvaluateSets, SizesMayDiffer) {
+  make_image("made/large.png", "large", 0, 64);
+  const Json json = evaluated("--images made --reference real --metrics fid");
+  EXPECT_EQ(json.at("count"), 13);
+}
+
+TEST_F(EvaluateSets, BadRequestsAreOneLine) {
+  fs::create_directories(folder / "empty");
+  expect_refused("--images empty --reference real", "a folder without an image", 1);
+  make_image("one/1.png", "one", 1, 32);
+  expect_refused("--images one --reference real", "expected at least 2", 1);
+  expect_refused("--images nowhere --reference real", "no such file or folder", 1);
+  expect_refused("--images made --reference real --metrics fdi", "Did you mean 'fid'?", 2);
+  expect_refused("--images made --metrics fid", "there is no --reference", 2);
+  expect_refused("--images made --reference real --metrics sfid", "no spatial features", 2);
+  expect_refused("--images made --reference real --resize tf", "--resize: got 'tf'", 2);
+  expect_refused("--images made --reference real --scheme none", "--scheme: got it", 2);
+  expect_refused("--images made --reference real" + network(), "twice", 2);
+}
+
+/// The same but for times.
+Json lasting(Json results) {
+  for (auto& scheme : results.at("schemes"))
+    for (const char* key : {"seconds", "peak_memory"}) scheme.erase(key);
+  return results;
+}
+
+TEST_F(EvaluateSets, SchemesAreComparedAndResumed) {
+  const std::string run =
+      "--model model --reference real --scheme none --scheme cfg:scale={1.5,3} --samples 10 "
+      "--batch 4 --steps 3 --metrics fid,kid --output report --pictures 6";
+  const Json first = evaluated(run);
+  ASSERT_EQ(first.at("schemes").size(), 3u);
+  EXPECT_EQ(first.at("protocol").at("samples"), 10);
+  const auto distance = [&](int i) { return first.at("schemes").at(i).at("fd_r14").get<double>(); };
+  EXPECT_NE(distance(0), distance(1));
+  EXPECT_NE(distance(1), distance(2));
+  EXPECT_EQ(first.at("schemes").at(0).at("evaluations"), 3);
+  EXPECT_EQ(first.at("schemes").at(1).at("evaluations"), 6);
+  EXPECT_EQ(Json::parse(bytes("report/results.json")), first);
+  for (const char* file : {"report/index.html", "report/results.csv"})
+    EXPECT_TRUE(fs::exists(folder / file)) << file;
+
+  std::vector<fs::path> shards;
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "report" / "features"))
+    if (entry.is_regular_file()) shards.push_back(entry.path());
+  EXPECT_EQ(shards.size(), 9u);
+  const auto untouched = fs::last_write_time(shards[1]);
+  fs::remove(shards[0]);  // As after a kill.
+  EXPECT_EQ(lasting(evaluated(run)), lasting(first));
+  EXPECT_TRUE(fs::exists(shards[0]));
+  EXPECT_EQ(fs::last_write_time(shards[1]), untouched) << "made again";
+}
+
+TEST_F(EvaluateSets, ImpossibleSchemesAreRefusedBeforeAnyWork) {
+  const std::string run = "--model model --reference real --samples 4 --steps 2 --output report ";
+  expect_refused(run + "--scheme none --scheme cgf:scale=2", "Did you mean 'cfg'?", 2);
+  expect_refused(run + "--scheme tpg:layers=d99", "d99", 2);
+  expect_refused(run + "--scheme nag", "", 2);
+  expect_refused("--model model --reference real --scheme none", "--output: got none", 2);
+  EXPECT_FALSE(fs::exists(folder / "report" / "features"));
+}
+
+}  // namespace
+}  // namespace tiller::test
