@@ -55,11 +55,12 @@ Sampler ddim_sampler() {
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .renoises = true,
-          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const Options& options, NoiseSource& noise, const Observer& observer) {
-            const DdimOptions ddim{options.number("eta", 0, 1)};
-            return sample_ddim(denoise, std::move(x), trajectory, ddim, noise, observer);
-          },
+          .run =
+              [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                 const Options& options, NoiseSource& noise, const Observer& observer) {
+                const DdimOptions ddim{options.number("eta", 0, 1)};
+                return sample_ddim(denoise, std::move(x), trajectory, ddim, noise, observer);
+              },
           .inverse = {.ascend = ascend, .descend = ddim_descend}};
 }
 

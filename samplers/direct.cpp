@@ -74,18 +74,17 @@ InversionState descend(const InversionRun& run, InversionState state) {
 
 Sampler direct_sampler() {
   return {.name = "direct",
-          .description = "DDIM, inverted without guidance; what each guided step misses is kept "
-                         "(direct inversion, PnP inversion)",
+          .description =
+              "DDIM, inverted without guidance; what each guided step misses is kept "
+              "(direct inversion, PnP inversion)",
           .paper = "2310.01506",
           .scheduler = "DDIMScheduler",
           .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .renoises = true,
           .run = generate_with_ddim,
-          .inverse = {.exact = true,
-                      .record_is_the_images = true,
-                      .ascend = ascend,
-                      .descend = descend}};
+          .inverse = {
+              .exact = true, .record_is_the_images = true, .ascend = ascend, .descend = descend}};
 }
 
 }  // namespace tiller

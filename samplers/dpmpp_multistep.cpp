@@ -179,8 +179,8 @@ Sampler dpmpp_2m_karras_sampler() {
 }
 
 Sampler dpmpp_3m_sampler() {
-  Sampler sampler = multistep("dpm++3m", "DPM-Solver++(3M): third order from three steps",
-                              dpm_option_list(3));
+  Sampler sampler =
+      multistep("dpm++3m", "DPM-Solver++(3M): third order from three steps", dpm_option_list(3));
   sampler.run = run<3>;
   return sampler;
 }

@@ -63,16 +63,17 @@ Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
 }  // namespace
 
 Sampler edict_sampler() {
-  return {.name = "edict",
-          .description = "Coupled transformations of two latents: invertible, two evaluations a step",
-          .paper = "2211.12446",
-          .scheduler = "DDIMScheduler",
-          .options = {{"p", "0.93", "how much of itself each keeps where they mix, 0.5 to 1"},
-                      {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
-          .trajectory = table_trajectory,
-          .renoises = true,
-          .run = generate,
-          .inverse = {.ascend = ascend, .descend = descend}};
+  return {
+      .name = "edict",
+      .description = "Coupled transformations of two latents: invertible, two evaluations a step",
+      .paper = "2211.12446",
+      .scheduler = "DDIMScheduler",
+      .options = {{"p", "0.93", "how much of itself each keeps where they mix, 0.5 to 1"},
+                  {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
+      .trajectory = table_trajectory,
+      .renoises = true,
+      .run = generate,
+      .inverse = {.ascend = ascend, .descend = descend}};
 }
 
 }  // namespace tiller

@@ -15,10 +15,10 @@ struct FixedPoint {
 
 FixedPoint read(const Options& options) {
   const std::string name = options.choice("acceleration", {"none", "average", "anderson"});
-  return {bounded_integer(options, "iterations", 1, 10'000),
-          name == "none"      ? Acceleration::none
-          : name == "average" ? Acceleration::average
-                              : Acceleration::anderson};
+  return {bounded_integer(options, "iterations", 1, 10'000), name == "none" ? Acceleration::none
+                                                             : name == "average"
+                                                                 ? Acceleration::average
+                                                                 : Acceleration::anderson};
 }
 
 /// The latents from which DDIM's step leads to these: z = f(z), iterated from DDIM's inverse on.

@@ -22,8 +22,9 @@ InversionState descend(const InversionRun& run, InversionState state) {
 
 Sampler npi_sampler() {
   return {.name = "npi",
-          .description = "DDIM, inverted without guidance; the prompt then replaces the negative "
-                         "prompt (negative-prompt inversion)",
+          .description =
+              "DDIM, inverted without guidance; the prompt then replaces the negative "
+              "prompt (negative-prompt inversion)",
           .paper = "2305.16807",
           .scheduler = "DDIMScheduler",
           .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},

@@ -109,8 +109,9 @@ Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
 
 Sampler null_text_sampler() {
   return {.name = "null-text",
-          .description = "DDIM, inverted without guidance; the negative prompt's states are then "
-                         "optimised for each step",
+          .description =
+              "DDIM, inverted without guidance; the negative prompt's states are then "
+              "optimised for each step",
           .paper = "2211.09794",
           .scheduler = "DDIMScheduler",
           .options = {{"iterations", "10", "of Adam, at most, a step"},

@@ -59,8 +59,8 @@ class Walk {
 
   const Tensor& epsilon_at(const Point& point) {
     const bool end = point.level == run_.trajectory.steps();
-    prediction_ = run_.denoise(latents(point), end ? end_level(run_.trajectory)
-                                                   : run_.trajectory.levels[point.level]);
+    prediction_ = run_.denoise(
+        latents(point), end ? end_level(run_.trajectory) : run_.trajectory.levels[point.level]);
     return prediction_.epsilon;
   }
 
@@ -102,8 +102,9 @@ Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
 
 Sampler o_belm_sampler() {
   return {.name = "o-belm",
-          .description = "Bidirectional explicit linear multistep, of second order: invertible, one "
-                         "evaluation a step",
+          .description =
+              "Bidirectional explicit linear multistep, of second order: invertible, one "
+              "evaluation a step",
           .paper = "2410.07273",
           .scheduler = "DDIMScheduler",
           .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},

@@ -56,20 +56,21 @@ Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
 }  // namespace
 
 Sampler renoise_sampler() {
-  return {.name = "renoise",
-          .description = "DDIM, inverted by noising each step anew and averaging (ReNoise)",
-          .paper = "2403.14602",
-          .scheduler = "DDIMScheduler",
-          .options = {{"iterations", "9", "renoising iterations a step, one evaluation more"},
-                      {"average_from", "8", "the first of them that the average takes, to the last"},
-                      {"early", "250", "below this timestep the early_ options count instead"},
-                      {"early_iterations", "5", "as iterations"},
-                      {"early_average_from", "0", "as average_from"},
-                      {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
-          .trajectory = table_trajectory,
-          .renoises = true,
-          .run = generate,
-          .inverse = {.ascend = ascend, .descend = ddim_descend}};
+  return {
+      .name = "renoise",
+      .description = "DDIM, inverted by noising each step anew and averaging (ReNoise)",
+      .paper = "2403.14602",
+      .scheduler = "DDIMScheduler",
+      .options = {{"iterations", "9", "renoising iterations a step, one evaluation more"},
+                  {"average_from", "8", "the first of them that the average takes, to the last"},
+                  {"early", "250", "below this timestep the early_ options count instead"},
+                  {"early_iterations", "5", "as iterations"},
+                  {"early_average_from", "0", "as average_from"},
+                  {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
+      .trajectory = table_trajectory,
+      .renoises = true,
+      .run = generate,
+      .inverse = {.ascend = ascend, .descend = ddim_descend}};
 }
 
 }  // namespace tiller

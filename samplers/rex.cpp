@@ -60,8 +60,7 @@ Increment increment(const InversionRun& run, const Tensor& x, const Time& from, 
       alpha = level.alpha;
     }
     level.step = from.level.step;
-    const Prediction p =
-        run.denoise(time == 0 ? x : alpha * (start + weight * h * slope), level);
+    const Prediction p = run.denoise(time == 0 ? x : alpha * (start + weight * h * slope), level);
     slope = p.epsilon;
     if (!sum.prediction.epsilon.defined()) sum.prediction = p;
     if (share == 0) continue;
@@ -74,29 +73,28 @@ Increment increment(const InversionRun& run, const Tensor& x, const Time& from, 
 /// arXiv 2502.08834, the coupling of McCallum and Foster in the time of noise prediction.
 InversionState descend(const InversionRun& run, InversionState state) {
   const auto [zeta, stages] = read(run.options);
-  return descend_coupled(run, state, [&, zeta = zeta, stages = stages](const Coupled& pair,
-                                                                       int level) {
-    const Time from = time_at(run.trajectory, level), to = time_at(run.trajectory, level + 1);
-    const double a = to.alpha / from.alpha;
-    const Increment down = increment(run, pair.y, from, to, stages);
-    const Tensor x = a * (zeta * pair.x + (1 - zeta) * pair.y) + to.alpha * down.value;
-    const Tensor y = a * pair.y - to.alpha * increment(run, x, to, from, stages).value;
-    return Coupled{x, y, down.prediction};
-  });
+  return descend_coupled(
+      run, state, [&, zeta = zeta, stages = stages](const Coupled& pair, int level) {
+        const Time from = time_at(run.trajectory, level), to = time_at(run.trajectory, level + 1);
+        const double a = to.alpha / from.alpha;
+        const Increment down = increment(run, pair.y, from, to, stages);
+        const Tensor x = a * (zeta * pair.x + (1 - zeta) * pair.y) + to.alpha * down.value;
+        const Tensor y = a * pair.y - to.alpha * increment(run, x, to, from, stages).value;
+        return Coupled{x, y, down.prediction};
+      });
 }
 
 InversionState ascend(const InversionRun& run, InversionState state, int until) {
   const auto [zeta, stages] = read(run.options);
-  return ascend_coupled(run, state, until, [&, zeta = zeta, stages = stages](const Coupled& pair,
-                                                                             int level) {
-    const Time from = time_at(run.trajectory, level - 1), to = time_at(run.trajectory, level);
-    const double a = from.alpha / to.alpha;
-    const Tensor y =
-        a * pair.y + from.alpha * increment(run, pair.x, to, from, stages).value;
-    const Increment down = increment(run, y, from, to, stages);
-    const Tensor x = (a * pair.x - from.alpha * down.value - (1 - zeta) * y) / zeta;
-    return Coupled{x, y, down.prediction};
-  });
+  return ascend_coupled(
+      run, state, until, [&, zeta = zeta, stages = stages](const Coupled& pair, int level) {
+        const Time from = time_at(run.trajectory, level - 1), to = time_at(run.trajectory, level);
+        const double a = from.alpha / to.alpha;
+        const Tensor y = a * pair.y + from.alpha * increment(run, pair.x, to, from, stages).value;
+        const Increment down = increment(run, y, from, to, stages);
+        const Tensor x = (a * pair.x - from.alpha * down.value - (1 - zeta) * y) / zeta;
+        return Coupled{x, y, down.prediction};
+      });
 }
 
 Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,

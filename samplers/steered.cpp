@@ -21,8 +21,9 @@ void require_record(const InversionRun& run, const InversionState& state,
   const int64_t steps = run.trajectory.steps() - state.level;
   const bool enough = record.dim() == 4 && (record.size(0) == 1 || record.size(0) >= steps);
   if (enough && record[0].sizes() == negative.sizes()) return;
-  throw UsageError(sampler + ": got a record of other prompts' shape, expected the model's that "
-                             "inverted. Prompts of one length give one.");
+  throw UsageError(sampler +
+                   ": got a record of other prompts' shape, expected the model's that "
+                   "inverted. Prompts of one length give one.");
 }
 
 }  // namespace

@@ -30,8 +30,8 @@ inline Tensor ddim_towards(const Prediction& p, const NoiseLevel& to) {
 }
 /// DDIM's step to levels[level + 1].
 Stepped ddim_down(const Denoiser&, const Trajectory&, const Tensor& latents, int level);
-/// DDIM's step the other way, to levels[level - 1]; the network is told the timestep that this leads
-/// to, as DDIMInverseScheduler does.
+/// DDIM's step the other way, to levels[level - 1]; the network is told the timestep that this
+/// leads to, as DDIMInverseScheduler does.
 Stepped ddim_up(const Denoiser&, const Trajectory&, const Tensor& latents, int level);
 /// How a guess of levels[level - 1] is bettered: moved by how far DDIM's step from it misses
 /// `latents` at levels[level]. Where nothing is clipped this is the step back with the guess's

@@ -167,8 +167,8 @@ void regenerate_beside(Editing& editing, const InversionState& noise,
     companions.blend(report);
     advance(2);
   };
-  const Tensor both = regenerate_latents(editing.source, editing.guidances, images, twice(editing.source, noise),
-                                         options, result.cost, watch)
+  const Tensor both = regenerate_latents(editing.source, editing.guidances, images,
+                                         twice(editing.source, noise), options, result.cost, watch)
                           .latents;
   result.reconstructed = both.narrow(0, 0, 1);
   result.edited = both.narrow(0, 1, 1);
@@ -183,11 +183,10 @@ void regenerate_alone(Editing& editing, InversionState noise,
         regenerate_latents(editing.source, editing.guidances, {&editing.before, 1}, noise, options,
                            result.cost, watch)
             .latents;
-  result.edited =
-      regenerate_latents(editing.regenerates(), editing.regenerating_guidances(),
-                         {&editing.after, 1}, for_another(editing.source, std::move(noise)),
-                         options, result.cost, watch)
-          .latents;
+  result.edited = regenerate_latents(
+                      editing.regenerates(), editing.regenerating_guidances(), {&editing.after, 1},
+                      for_another(editing.source, std::move(noise)), options, result.cost, watch)
+                      .latents;
 }
 
 }  // namespace
