@@ -252,13 +252,19 @@ TEST(Inversions, ExactDpmGeneratesAsDpm2m) {
 
 /// Pairs lead back to the noise as well, in float64.
 TEST(Inversions, PairsLeadBackToTheNoise) {
-  for (const std::string name : {"edict", "o-belm", "rex"})
+  const std::vector<std::pair<std::string, std::string>> pairs = {{"edict", ""},
+                                                                  {"o-belm", ""},
+                                                                  {"rex", ""},
+                                                                  {"rex", "solver=midpoint"},
+                                                                  {"rex", "solver=heun"},
+                                                                  {"rex", "solver=rk4,zeta=1"}};
+  for (const auto& [name, options] : pairs)
     for (const auto type : {PredictionType::epsilon, PredictionType::v}) {
-      const Reversible r(name, "", guided_diffusion_schedule("linear", 1000), 10, type);
+      const Reversible r(name, options, guided_diffusion_schedule("linear", 1000), 10, type);
       const Tensor noise = images(4, {2, 3, 4, 4}).to(at::kDouble);
       EXPECT_LT(relative_error(r.ascend(r.descend({.latents = noise})).latents, noise.flatten()),
                 1e-9)
-          << name;
+          << name << ":" << options;
     }
 }
 
