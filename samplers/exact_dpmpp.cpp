@@ -154,7 +154,7 @@ std::vector<Option> option_list() {
   const std::vector<Option> own = {
       {"iterations", "50", "evaluations a step of the inversion, at most"},
       {"step", "1", "share of what is missed that an iteration moves by; the paper's is 0.5"},
-      {"tolerance", "1e-6", "root mean square missed that is near enough"},
+      {"tolerance", "1e-4", "root mean square missed that is near enough"},
       {"substeps", "10", "of the first guess, in each step's interval"},
       {"sweeps", "2", "whole inversions; the paper's method is the first"}};
   options.insert(options.end(), own.begin(), own.end());

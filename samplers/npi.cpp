@@ -8,7 +8,7 @@ namespace {
 /// arXiv 2305.16807: with the prompt in the negative's place guidance adds nothing, so that the way
 /// back is the unguided one. The record is that prompt's states, (1, B, L, D).
 InversionState ascend(const InversionRun& run, InversionState state, int until) {
-  require_text(run, "npi");
+  require_text(run);
   InversionState end = ascend_unguided(run, state, until, nullptr);
   if (run.steering.positive.defined()) end.record = run.steering.positive.unsqueeze(0);
   return end;

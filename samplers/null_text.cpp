@@ -78,7 +78,7 @@ Tensor optimised(const InversionRun& run, const Tensor& x, const Tensor& target,
 
 InversionState ascend(const InversionRun& run, InversionState state, int until) {
   const NullText how = read(run.options);
-  require_text(run, "null-text");
+  require_text(run);
   const int steps = run.trajectory.steps();
   std::vector<Tensor> path, record;
   InversionState end = ascend_unguided(run, state, until, &path);

@@ -16,7 +16,7 @@ Tensor record_at(const Tensor& record, int level, int steps) {
 
 void require_record(const InversionRun& run, const InversionState& state,
                     const std::string& sampler) {
-  require_text(run, sampler);
+  require_text(run);
   const Tensor &record = state.record, &negative = run.steering.negative;
   const int64_t steps = run.trajectory.steps() - state.level;
   const bool enough = record.dim() == 4 && (record.size(0) == 1 || record.size(0) >= steps);
@@ -28,11 +28,11 @@ void require_record(const InversionRun& run, const InversionState& state,
 
 }  // namespace
 
-void require_text(const InversionRun& run, const std::string& sampler) {
+void require_text(const InversionRun& run) {
   if (only_looks(run) || (run.steering.with_negative && run.steering.positive.defined())) return;
-  throw UsageError(sampler +
-                   ": got a model that reads no text, expected one with a prompt and a negative "
-                   "prompt. bdia inverts any.");
+  throw UsageError(
+      "model: got one that reads no text, expected one with a prompt and a negative prompt. bdia "
+      "inverts any.");
 }
 
 InversionState ascend_unguided(const InversionRun& run, const InversionState& state, int until,

@@ -5,7 +5,7 @@
 namespace tiller {
 
 /// Throws UsageError where the model reads no text, or guidance can't be given another negative.
-void require_text(const InversionRun&, const std::string& sampler);
+void require_text(const InversionRun&);
 
 /// DDIM's inversion under the prompt or class alone. `path`, where not null, gets the latents of
 /// levels state.level, ..., until, one after the other.

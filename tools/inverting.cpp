@@ -56,10 +56,16 @@ InversionState on_device(InversionState state, at::Device device) {
   return state;
 }
 
-/// Samplers read their options as they start: a run of no steps finds what is wrong with them.
+/// Samplers read their options and what steers them as they start: a run of no steps finds what is
+/// wrong with them.
 void check_inverse_options(const Generation& generation) {
   const Denoiser never = [](const Tensor&, const NoiseLevel&) { return Prediction{}; };
-  const InversionRun run{never, generation.trajectory, generation.sampler_options, {}, {}};
+  InversionSteering steering{.conditional = never};
+  if (generation.model.text) {
+    steering.positive = steering.negative = at::zeros({1, 1, 1});
+    steering.with_negative = [&](const Tensor&) { return never; };
+  }
+  const InversionRun run{never, generation.trajectory, generation.sampler_options, steering, {}};
   const int end = generation.trajectory.steps();
   try {
     generation.sampler->inverse.ascend(run, {.level = end, .latents = at::zeros({1, 1, 1, 1})},

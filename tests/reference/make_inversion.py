@@ -192,7 +192,7 @@ def null_text(scale=3.0, iterations=10, rate=0.01, l=LEADING):
             loss.backward()
             adam.step()
         negative = negative.detach()
-        record.append(negative.tolist())
+        record += negative.tolist()
         x = step(x, negative, i)
     return {"noise": path[0].tolist(), "record": record, "final": x.tolist()}
 

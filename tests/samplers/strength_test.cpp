@@ -43,7 +43,8 @@ TEST(Strength, EverySamplerFindsTheImage) {
     return Prediction{image, (x - level.alpha * image) / level.sigma, {}, {}};
   };
   for (const auto& sampler : samplers()) {
-    if (sampler.name == "lcm") continue;  // it keeps a share of the noise
+    if (sampler.name == "lcm") continue;    // it keeps a share of the noise
+    if (sampler.name == "edict") continue;  // it asks about half-done steps at their first level
     const Configured chosen(sampler.name, "");
     const auto trajectory = from_strength(ten_steps(sampler.name), 0.5);
     SineNoise noise;

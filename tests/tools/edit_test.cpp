@@ -146,6 +146,20 @@ TEST_F(Edit, PromptsChangeWhatAPipelineDraws) {
   EXPECT_EQ(longer["edit"]["control"]["text"], "p2p");
 }
 
+/// What direct inversion keeps is the image's own: with it in the edit, nothing would change.
+TEST_F(Edit, RecordsLeadToTheImageAndNotToTheEdit) {
+  make_pipeline("sd1");
+  write_picture("in.png", 64);
+  for (const std::string sampler : {"direct", "null-text:iterations=2", "npi"})
+    for (const std::string control : {"", " --edit-control p2p"}) {
+      const Json report =
+          edit(kFox + std::string("--edit-prompt 'a red cat' --edit-from 1 --sampler ") + sampler +
+               control);
+      EXPECT_FALSE(after().equal(before())) << sampler << control;
+      EXPECT_EQ(report["reconstruction"]["exact"], sampler == "direct") << sampler << control;
+    }
+}
+
 TEST_F(Edit, MistakesAreOneLine) {
   expect_error("--model model --class ant", "--edit-prompt: got none");
   expect_error("--model model --edit-class ant", "--class: got none, expected one");
