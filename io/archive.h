@@ -19,8 +19,8 @@ class ArchiveReader {
   ArchiveReader(const ArchiveReader&) = delete;
   ArchiveReader& operator=(const ArchiveReader&) = delete;
 
-  /// Goes to the next entry; false at the end, each time. Throws Error when the archive is damaged or cut
-  /// short.
+  /// Goes to the next entry; false at the end, each time. Throws Error when the archive is damaged
+  /// or cut short.
   bool next();
   /// The entry's path as the archive has it.
   std::string name() const;

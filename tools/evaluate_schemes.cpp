@@ -9,10 +9,12 @@
 #include "io/grid.h"
 #include "io/hash.h"
 #include "io/image.h"
+#include "models/device.h"
 #include "tools/evaluate.h"
 #include "tools/evaluation_run.h"
 #include "tools/image_references.h"
 #include "tools/memory_use.h"
+#include "tools/processes.h"
 #include "tools/program.h"
 #include "tools/scheme_report.h"
 #include "tools/scheme_shards.h"
@@ -37,7 +39,13 @@ struct SchemeRun {
   int64_t pictures = 0;
   fs::path images;  ///< Where images are kept; empty: nowhere.
   SchemeReport report;
+  Processes* processes = nullptr;
 
+  /// Whether this process makes the batch; those that are shown are the first one's.
+  bool makes(int64_t first) const {
+    const Launch& launch = processes->launch();
+    return (first < pictures ? 0 : first / batch() % launch.world) == launch.rank;
+  }
   int64_t count() const { return std::ssize(generation.images); }
   int64_t batch() const { return generation.request.batch; }
 };
@@ -53,6 +61,8 @@ struct ReadyScheme {
 GenerateRequest request_for(const Flags& flags, const std::vector<Scheme>& schemes) {
   GenerateRequest request;
   apply_flags(flags, request);
+  if (const Launch launch = launch_from_environment(); launch.world > 1 && request.device == "auto")
+    request.device = cuda_available() ? "cuda:" + std::to_string(launch.local_rank) : "cpu";
   request.count = flags.integer("samples", 2, RequestLimits::images, usual_samples);
   for (const auto& scheme : schemes) request.compare.push_back(scheme.guidance);
   return request;
@@ -155,23 +165,26 @@ void make_missing(const SchemeRun& run, ReadyScheme& scheme, Progress& progress)
   std::vector<Tensor> shown;
   const bool pictured = has_pictures(run, scheme);
   for (int64_t first = 0; first < run.count(); first += run.batch()) {
-    if (!is_missing(run, scheme, first, pictured)) continue;
+    if (!run.makes(first) || !is_missing(run, scheme, first, pictured)) continue;
     scheme.shards.save(make_batch(run, scheme, first, shown));
     progress.advance(std::ssize(specs_of(run, first)), scheme.scheme.name());
   }
   if (!pictured) write_pictures(run, scheme, shown);
 }
 
-/// Images of all schemes that earlier runs made.
-int64_t images_made(SchemeRun& run) {
-  int64_t made = 0;
+/// A bar over this process's images of all schemes, those of earlier runs done.
+Progress progress_of(SchemeRun& run) {
+  int64_t all = 0, made = 0;
   for (const auto& each : run.schemes) {
     const ReadyScheme scheme = ready(run, each);
     const bool pictured = has_pictures(run, scheme);
-    for (int64_t first = 0; first < run.count(); first += run.batch())
+    for (int64_t first = 0; first < run.count(); first += run.batch()) {
+      if (!run.makes(first)) continue;
+      all += std::ssize(specs_of(run, first));
       if (!is_missing(run, scheme, first, pictured)) made += std::ssize(specs_of(run, first));
+    }
   }
-  return made;
+  return Progress("images", all, "images", made);
 }
 
 /// The features of all of a scheme's batches, as if they had come at once, and their costs.
@@ -239,7 +252,10 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, B
     result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
   reset_peak_memory();
   make_missing(run, scheme, progress);
+  run.processes->done(scheme.shards.folder().filename());
   result.cost.peak_memory = double(peak_memory());
+  if (!run.processes->first()) return result;
+  run.processes->wait_for_all(scheme.shards.folder().filename());
   const auto sets = gathered(run, scheme, result.cost);
   for (size_t i = 0; i < sets.size(); ++i) {
     Reference* reference = run.references.empty() ? nullptr : &run.references[i];
@@ -281,8 +297,9 @@ Json protocol_of(const SchemeRun& run, const Json& reference) {
           {"reference", reference}};
 }
 
-SchemeRun begin(const Flags& flags) {
+SchemeRun begin(const Flags& flags, Processes& processes) {
   SchemeRun run;
+  run.processes = &processes;
   run.schemes = choose_schemes(flags);
   run.report.folder = required(flags, "output", "a folder for the report");
   run.metrics = choose_metrics(flags.all("metrics"));
@@ -300,7 +317,7 @@ SchemeRun begin(const Flags& flags) {
     run.by.keep[i].logits |= run.by.networks[i].cifar_classes;
   }
   Json reference;
-  if (flags.has("reference")) {
+  if (flags.has("reference") && run.processes->first()) {
     ReferenceSet set =
         remembered_reference(flags.text("reference"), run.by, run.report.folder / "reference");
     reference = set.description;
@@ -316,9 +333,11 @@ SchemeRun begin(const Flags& flags) {
 
 int evaluate_schemes(const Flags& flags) {
   const c10::NoGradGuard no_grad;
-  SchemeRun run = begin(flags);
+  Processes processes(launch_from_environment());
+  if (!processes.first()) Progress::set_quiet(true);
+  SchemeRun run = begin(flags, processes);
   Baseline baseline;
-  Progress progress("images", std::ssize(run.schemes) * run.count(), "images", images_made(run));
+  Progress progress = progress_of(run);
   for (const auto& each : run.schemes) {
     ReadyScheme scheme = ready(run, each);
     try {
@@ -326,12 +345,14 @@ int evaluate_schemes(const Flags& flags) {
     } catch (const UsageError&) {
       throw;
     } catch (const Error& error) {
+      if (processes.launch().world > 1) throw;
       run.report.schemes.push_back({.scheme = each, .failure = error.what()});
     }
-    write_report(run.report);
+    if (processes.first()) write_report(run.report);
   }
   progress.finish();
-  if (!tell_json(flags, report_json(run.report))) std::cout << report_table(run.report);
+  if (processes.first() && !tell_json(flags, report_json(run.report)))
+    std::cout << report_table(run.report);
   return 0;
 }
 

@@ -65,8 +65,8 @@ TEST_F(EvaluateSets, FiguresAreTheLibrarys) {
   EXPECT_NEAR(json.at("fd_r14").get<double>(), distance, 1e-4 * distance);
   EXPECT_EQ(json.at("count"), 12);
   EXPECT_EQ(json.at("reference").at("count"), 12);
-  for (const char* key : {"kd_mean_r14", "kd_std_r14", "isc_mean_r14", "isc_std_r14",
-                          "precision_r14", "recall_r14"})
+  for (const char* key :
+       {"kd_mean_r14", "kd_std_r14", "isc_mean_r14", "isc_std_r14", "precision_r14", "recall_r14"})
     EXPECT_TRUE(json.contains(key)) << key;
   EXPECT_FALSE(json.contains("fid")) << "only Inception's is called so";
 }
@@ -100,8 +100,8 @@ TEST_F(EvaluateSets, StatisticsTakeTheImagesPlace) {
   EXPECT_NEAR(json.at("fd_r14").get<double>(), distance, 1e-9 * distance);
   EXPECT_EQ(json.at("reference").at("kind"), "statistics");
   expect_refused("--images made --reference real.npz --metrics kid", "needs its images", 2);
-  save_npz(folder / "narrow.npz", {{"mu", at::zeros({3}, at::kDouble)},
-                                   {"sigma", at::eye(3, at::kDouble)}});
+  save_npz(folder / "narrow.npz",
+           {{"mu", at::zeros({3}, at::kDouble)}, {"sigma", at::eye(3, at::kDouble)}});
   expect_refused("--images made --reference narrow.npz", "statistics of 3 features", 1);
 }
 
@@ -169,6 +169,27 @@ TEST_F(EvaluateSets, SchemesAreComparedAndResumed) {
   EXPECT_EQ(lasting(evaluated(run)), lasting(first));
   EXPECT_TRUE(fs::exists(shards[0]));
   EXPECT_EQ(fs::last_write_time(shards[1]), untouched) << "made again";
+}
+
+TEST_F(EvaluateSets, ProcessesShareTheWork) {
+  const std::string run =
+      "--model model --reference real --scheme none --scheme cfg:scale=2 --samples 12 --batch 2 "
+      "--steps 2 --metrics fid,kid --pictures 2 --output ";
+  const Json alone = lasting(evaluated(run + "alone"));
+  for (const int world : {2, 4}) {
+    const std::string together = "together" + std::to_string(world);
+    // As torchrun leaves them, but for its agent.
+    std::string command = "cd '" + folder.string() +
+                          "' && export OMP_NUM_THREADS=1 WORLD_SIZE=" + std::to_string(world) +
+                          " MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
+                          std::to_string(20000 + (getpid() * 7 + world) % 20000) + ";";
+    for (int rank = world - 1; rank >= 0; --rank)
+      command += " RANK=" + std::to_string(rank) + " '" + TILLER_PROGRAM + "' evaluate --quiet" +
+                 network() + run + together + " > out" + std::to_string(rank) + " 2>&1 &";
+    ASSERT_EQ(std::system((command + " wait").c_str()), 0);
+    EXPECT_EQ(lasting(Json::parse(bytes(together + "/results.json"))), alone) << bytes("out0");
+    for (int rank = 1; rank < world; ++rank) EXPECT_EQ(bytes("out" + std::to_string(rank)), "");
+  }
 }
 
 TEST_F(EvaluateSets, ImpossibleSchemesAreRefusedBeforeAnyWork) {

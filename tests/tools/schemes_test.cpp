@@ -35,16 +35,17 @@ std::string failure(const std::vector<std::string>& arguments) {
 using Texts = std::vector<std::string>;
 
 TEST(Schemes, BracesAreAllCombinations) {
-  EXPECT_EQ(names({"--scheme", "none", "--scheme", "cfg:scale={1,2} + tpg:scale={3,4},layers=mid"}),
-            Texts({"none", "cfg:scale=1 + tpg:scale=3,layers=mid",
-                   "cfg:scale=1 + tpg:scale=4,layers=mid", "cfg:scale=2 + tpg:scale=3,layers=mid",
-                   "cfg:scale=2 + tpg:scale=4,layers=mid"}));
+  EXPECT_EQ(
+      names({"--scheme", "none", "--scheme", "cfg:scale={1,2} + tpg:scale={3,4},layers=mid"}),
+      Texts({"none", "cfg:scale=1 + tpg:scale=3,layers=mid", "cfg:scale=1 + tpg:scale=4,layers=mid",
+             "cfg:scale=2 + tpg:scale=3,layers=mid", "cfg:scale=2 + tpg:scale=4,layers=mid"}));
 }
 
 TEST(Schemes, BracesMustPair) {
   for (const std::string text : {"cfg:scale={1,2", "cfg:scale=1}", "cfg:scale={1,{2}}", "a}b{"})
     EXPECT_NE(failure({"--scheme", text}).find("braces in pairs"), Texts::value_type::npos) << text;
-  EXPECT_NE(failure({"--scheme", "cfg:scale={1,}"}).find("each side of a comma"), std::string::npos);
+  EXPECT_NE(failure({"--scheme", "cfg:scale={1,}"}).find("each side of a comma"),
+            std::string::npos);
   const std::string ten = "{0,1,2,3,4,5,6,7,8,9}";
   EXPECT_NE(failure({"--scheme", ten + ten + ten + ten}).find("at most"), std::string::npos);
 }

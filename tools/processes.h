@@ -1,0 +1,41 @@
+#pragma once
+#include <memory>
+#include <string>
+
+namespace tiller {
+
+/// A process's place among those that a launcher started together.
+struct Launch {
+  int rank = 0, world = 1;
+  int local_rank = 0;  ///< On this machine.
+  std::string host;    ///< Where the processes meet; empty with one alone.
+  int port = 0;
+  bool hosted = false;  ///< The launcher itself keeps the meeting place (torchrun's agent).
+};
+
+/// From the variables that torchrun (RANK, WORLD_SIZE, MASTER_ADDR, ...), srun (SLURM_PROCID, ...),
+/// Open MPI's mpirun or MPICH's leave. Throws UsageError where they say too little or contradict
+/// each other.
+Launch launch_from_environment();
+
+/// What the processes of a run tell each other, through LibTorch's c10d store.
+class Processes {
+ public:
+  /// Waits for the others, up to five minutes. Throws Error when they don't come.
+  explicit Processes(const Launch&);
+  ~Processes();
+
+  const Launch& launch() const { return launch_; }
+  bool first() const { return launch_.rank == 0; }
+  /// Says that this process has done `work`.
+  void done(const std::string& work);
+  /// Waits until all processes have. Throws Error when the others can't be reached.
+  void wait_for_all(const std::string& work);
+
+ private:
+  struct Store;
+  Launch launch_;
+  std::unique_ptr<Store> store_;  ///< Null with one process.
+};
+
+}  // namespace tiller
