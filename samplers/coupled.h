@@ -10,6 +10,12 @@ struct Coupled {
   Tensor x, y;  ///< float64.
   Prediction prediction;
 };
+/// The denoiser's answer to latents whose layout in memory is always the same: networks round
+/// otherwise in another.
+inline Prediction asked(const InversionRun& run, const Tensor& latents, const NoiseLevel& level) {
+  return run.denoise(latents.contiguous(), level);
+}
+
 /// A step of both from levels[level] to its neighbour.
 using CoupledStep = std::function<Coupled(const Coupled&, int level)>;
 

@@ -26,9 +26,9 @@ InversionState descend(const InversionRun& run, InversionState state) {
     const double a = to.alpha / from.alpha;
     Tensor x = pair.x, y = pair.y;
     if (swaps(level)) std::swap(x, y);
-    const Prediction first = run.denoise(y, from);
+    const Prediction first = asked(run, y, from);
     x = a * x + increment(first, y, from, to);
-    y = a * y + increment(run.denoise(x, from), x, from, to);
+    y = a * y + increment(asked(run, x, from), x, from, to);
     x = p * x + (1 - p) * y;
     y = p * y + (1 - p) * x;
     if (swaps(level)) std::swap(x, y);
@@ -47,8 +47,8 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
     if (swaps(level - 1)) std::swap(x, y);
     y = (y - (1 - p) * x) / p;
     x = (x - (1 - p) * y) / p;
-    y = (y - increment(run.denoise(x, from), x, from, to)) / a;
-    const Prediction last = run.denoise(y, from);
+    y = (y - increment(asked(run, x, from), x, from, to)) / a;
+    const Prediction last = asked(run, y, from);
     x = (x - increment(last, y, from, to)) / a;
     if (swaps(level - 1)) std::swap(x, y);
     return Coupled{x, y, last};

@@ -59,8 +59,8 @@ class Walk {
 
   const Tensor& epsilon_at(const Point& point) {
     const bool end = point.level == run_.trajectory.steps();
-    prediction_ = run_.denoise(
-        latents(point), end ? end_level(run_.trajectory) : run_.trajectory.levels[point.level]);
+    prediction_ = asked(run_, latents(point),
+                        end ? end_level(run_.trajectory) : run_.trajectory.levels[point.level]);
     return prediction_.epsilon;
   }
 

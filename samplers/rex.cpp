@@ -60,7 +60,7 @@ Increment increment(const InversionRun& run, const Tensor& x, const Time& from, 
       alpha = level.alpha;
     }
     level.step = from.level.step;
-    const Prediction p = run.denoise(time == 0 ? x : alpha * (start + weight * h * slope), level);
+    const Prediction p = asked(run, time == 0 ? x : alpha * (start + weight * h * slope), level);
     slope = p.epsilon;
     if (!sum.prediction.epsilon.defined()) sum.prediction = p;
     if (share == 0) continue;

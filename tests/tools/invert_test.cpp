@@ -46,10 +46,10 @@ TEST_F(Invert, ImagesComeBackBitForBit) {
   }
 }
 
-/// Pairs in float64 give 8-bit images back, and what the guided steps missed does to the bit.
-TEST_F(Invert, OtherInvertibleMethodsGiveTheImageToo) {
+/// A pair in float64 gives 8-bit images back, and what the guided steps missed does to the bit.
+TEST_F(Invert, EdictAndDirectInversionGiveTheImageToo) {
   make_image("in.png");
-  for (const std::string sampler : {"edict", "o-belm", "rex", "direct"}) {
+  for (const std::string sampler : {"edict", "direct"}) {
     SCOPED_TRACE(sampler);
     must("invert --quiet --model model --class bee --image in.png --steps 10 --sampler " + sampler +
          " --guidance cfg:scale=2 --output i.safetensors");
