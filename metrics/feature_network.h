@@ -32,7 +32,7 @@ struct FeatureNetwork {
 
 /// A kind of network as --features names it.
 struct FeatureKind {
-  std::string name, description;
+  std::string name, description, paper;
   std::vector<Option> options;
   FeatureNetwork (*load)(const Options&, std::optional<ResizeRule>, at::Device);
 };

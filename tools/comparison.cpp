@@ -1,5 +1,8 @@
 #include "tools/comparison.h"
 
+#include <ATen/ATen.h>
+
+#include <algorithm>
 #include <cmath>
 
 #include "io/error.h"
@@ -12,6 +15,13 @@ std::string obstacle_for(const SetMetric& metric, const Comparison& by) {
       obstacle(metric, by.network, by.reference ? &by.reference->set() : nullptr);
   if (!reason.empty() || by.generated.count >= metric.needs.images) return reason;
   return "it needs " + std::to_string(metric.needs.images) + " images";
+}
+
+/// In the order of the classifiers' logits.
+const std::vector<std::string>& cifar_classes() {
+  static const std::vector<std::string> all = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                               "dog",      "frog",       "horse", "ship", "truck"};
+  return all;
 }
 
 }  // namespace
@@ -29,6 +39,22 @@ std::vector<Figure> compare(const std::vector<const SetMetric*>& metrics, const 
     }
   }
   return figures;
+}
+
+std::optional<Figure> class_accuracy(const FeatureNetwork& network, const FeatureSet& set,
+                                     const std::vector<std::string>& classes) {
+  if (!network.cifar_classes || !set.logits.defined() || std::ssize(classes) != set.count)
+    return {};
+  std::vector<int64_t> wanted;
+  for (const auto& name : classes) {
+    const auto found = std::find(cifar_classes().begin(), cifar_classes().end(), name);
+    if (found == cifar_classes().end()) return {};
+    wanted.push_back(found - cifar_classes().begin());
+  }
+  const Tensor right = set.logits.argmax(1) == at::tensor(wanted, at::kLong);
+  return Figure{.key = "accuracy",
+                .title = "class accuracy",
+                .value = right.to(at::kDouble).mean().item<double>()};
 }
 
 void require_possible(const std::vector<const SetMetric*>& metrics,

@@ -10,6 +10,11 @@ namespace tiller {
 std::vector<Figure> compare(const std::vector<const SetMetric*>&, const Comparison&, bool named,
                             std::vector<std::string>& notes, Progress& progress);
 
+/// The share of images that a classifier of CIFAR-10 takes for what they are; none by other
+/// networks, and where a class isn't one of CIFAR-10's. classes: their names, one an image.
+std::optional<Figure> class_accuracy(const FeatureNetwork&, const FeatureSet&,
+                                     const std::vector<std::string>& classes);
+
 /// Named metrics must be possible with one of the networks at least; throws UsageError. reference:
 /// one a network; none: there is no reference.
 void require_possible(const std::vector<const SetMetric*>&, const std::vector<FeatureNetwork>&,

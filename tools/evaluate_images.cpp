@@ -81,6 +81,8 @@ std::vector<Figure> compare_all(const ComparisonRequest& request, const FeatureN
     const Comparison comparison{by.networks[i], set.features[i], other ? &*other : nullptr};
     for (auto& figure : compare(request.metrics, comparison, request.named, notes, progress))
       figures.push_back(std::move(figure));
+    if (const auto figure = class_accuracy(by.networks[i], set.features[i], set.classes))
+      figures.push_back(*figure);
   }
   return figures;
 }

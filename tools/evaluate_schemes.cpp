@@ -204,29 +204,13 @@ std::vector<FeatureSet> gathered(const SchemeRun& run, const ReadyScheme& scheme
   return sets;
 }
 
-const std::vector<std::string>& cifar_classes() {
-  static const std::vector<std::string> all = {"airplane", "automobile", "bird",  "cat",  "deer",
-                                               "dog",      "frog",       "horse", "ship", "truck"};
-  return all;
-}
-
-/// The share of images that a classifier of CIFAR-10 names as they were asked for; none where the
-/// model's classes are others.
-std::optional<Figure> accuracy(const SchemeRun& run, const FeatureNetwork& network,
-                               const FeatureSet& set) {
-  const Model& model = run.generation.model;
-  if (!network.cifar_classes || model.class_names.empty() || !set.logits.defined()) return {};
-  std::vector<int64_t> wanted;
-  for (const auto& image : run.generation.images) {
-    if (image.label < 0 || image.label >= std::ssize(model.class_names)) return {};
-    const auto& names = cifar_classes();
-    const auto found = std::find(names.begin(), names.end(), model.class_names[image.label]);
-    if (found == names.end()) return {};
-    wanted.push_back(found - names.begin());
-  }
-  const Tensor right = set.logits.argmax(1) == at::tensor(wanted, at::kLong);
-  const double share = right.to(at::kDouble).mean().item<double>();
-  return Figure{.key = "accuracy", .title = "class accuracy", .value = share};
+/// What each image is to show; empty: the model has no names for it.
+std::vector<std::string> classes_of(const SchemeRun& run) {
+  const auto& names = run.generation.model.class_names;
+  std::vector<std::string> classes;
+  for (const auto& image : run.generation.images)
+    if (image.label >= 0 && image.label < std::ssize(names)) classes.push_back(names[image.label]);
+  return classes;
 }
 
 /// The first scheme's distances, one a network, which the others are compared with.
@@ -268,7 +252,8 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, B
       if (std::find(run.report.notes.begin(), run.report.notes.end(), note) ==
           run.report.notes.end())
         run.report.notes.push_back(note);
-    if (auto figure = accuracy(run, run.by.networks[i], sets[i])) result.figures.push_back(*figure);
+    if (const auto figure = class_accuracy(run.by.networks[i], sets[i], classes_of(run)))
+      result.figures.push_back(*figure);
     if (reference) add_difference(comparison, i, baseline, result);
   }
   if (run.pictures) result.pictures = scheme.pictures;
@@ -278,14 +263,18 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, B
 Json protocol_of(const SchemeRun& run, const Json& reference) {
   const Generation& generation = run.generation;
   const GenerateRequest& request = generation.request;
+  std::vector<std::string> classes;
+  for (const auto& name : request.classes)
+    classes.push_back(class_label(generation.model, class_index(generation.model, name)));
   return {{"tiller", version()},
           {"model", generation.model.file},
           {"model hash", generation.model.hash.get()},
           {"samples", generation.images.size()},
           {"seeds", std::to_string(request.seed) + " to " +
                         std::to_string(request.seed + generation.images.size() - 1)},
-          {"classes", request.classes},
+          {"classes", classes},
           {"prompts", request.text.prompts.size()},
+          {"negative prompt", request.text.negative},
           {"sampler", run.sampler},
           {"steps", run.steps},
           {"size", to_text(request.size)},
@@ -312,10 +301,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.pictures = std::min<int64_t>(run.pictures, run.count());
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
   run.by = feature_networks(flags, run.metrics);
-  for (size_t i = 0; i < run.by.networks.size(); ++i) {
-    run.by.keep[i].features = true;
-    run.by.keep[i].logits |= run.by.networks[i].cifar_classes;
-  }
+  for (auto& keep : run.by.keep) keep.features = true;
   Json reference;
   if (flags.has("reference") && run.processes->first()) {
     ReferenceSet set =

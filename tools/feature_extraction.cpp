@@ -16,9 +16,11 @@ ExtractedSet extract_features(const FeatureNetworks& by, ImageSource& source, si
   auto collectors = by.collectors(source.count());
   Progress progress(label, source.count(), "images");
   set.skipped = for_each_batch(source, batch, strict,
-                               [&](const Tensor& images, std::span<const SourceImage>) {
+                               [&](const Tensor& images, std::span<const SourceImage> sources) {
                                  for (size_t i = 0; i < collectors.size(); ++i)
                                    collectors[i].add(by.networks[i].run(images));
+                                 for (const auto& source : sources)
+                                   set.classes.push_back(source.label);
                                  progress.advance(images.size(0));
                                });
   progress.finish();

@@ -16,6 +16,7 @@ struct FeatureNetworks {
 /// A set of images, seen by every network.
 struct ExtractedSet {
   std::vector<FeatureSet> features;  ///< One a network.
+  std::vector<std::string> classes;  ///< One an image: its folder's or the data's name, or "".
   std::vector<std::string> skipped;  ///< Why images were left out.
 };
 

@@ -43,6 +43,7 @@ FeatureNetworks feature_networks(const Flags& flags, const std::vector<const Set
   for (const auto& text : texts) {
     by.networks.push_back(load_features(text, resize, device));
     by.keep.push_back(kept_for(metrics, by.networks.back()));
+    by.keep.back().logits |= by.networks.back().cifar_classes;
     for (size_t i = 0; i + 1 < by.networks.size(); ++i)
       if (by.networks[i].distance == by.networks.back().distance)
         throw UsageError("--features: got " + by.networks.back().name +

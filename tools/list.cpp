@@ -2,6 +2,7 @@
 
 #include "guidance/edit_controls.h"
 #include "io/error.h"
+#include "metrics/set_metrics.h"
 #include "samplers/registry.h"
 #include "tools/request.h"
 #include "tools/table.h"
@@ -54,10 +55,18 @@ Category category(const std::string& name, const std::string& flag, const Table&
   return result;
 }
 
+Category metrics_category() {
+  Category result{"metrics", "--metrics", {}, {}};
+  for (const auto& metric : set_metrics())
+    result.entries.push_back({metric.name, metric.description, metric.paper, {}});
+  return result;
+}
+
 std::vector<Category> categories() {
   return {category("samplers", "--sampler", samplers()),
           category("guidances", "--guidance", guidances()),
-          category("edit-controls", "--edit-control", edit_controls())};
+          category("edit-controls", "--edit-control", edit_controls()),
+          category("features", "--features", feature_kinds()), metrics_category()};
 }
 
 std::string paper_of(const Entry& entry) {
@@ -69,7 +78,10 @@ std::vector<std::string> option_row(const Option& option) {
 }
 
 std::string text_of(const Category& category) {
-  std::string text = category.name + ", for " + category.flag + " NAME[:key=value,...]\n\n";
+  const bool optioned = std::any_of(category.entries.begin(), category.entries.end(),
+                                    [](const Entry& entry) { return !entry.options.empty(); });
+  std::string text = category.name + ", for " + category.flag +
+                     (optioned ? " NAME[:key=value,...]\n\n" : " NAME,...\n\n");
   std::vector<std::vector<std::string>> rows;
   for (const auto& entry : category.entries)
     rows.push_back({entry.name, paper_of(entry), entry.description});
@@ -133,12 +145,14 @@ int list(const Flags& flags) {
 }  // namespace
 
 Command list_command() {
-  return {.name = "list",
-          .description = "Lists samplers, guidances and edit controls, with their options.",
-          .operand = "[samplers|guidances|edit-controls]",
-          .flags = {{"json", "", "as JSON"}},
-          .examples = {"tiller list", "tiller list guidances --json"},
-          .run = list};
+  return {
+      .name = "list",
+      .description =
+          "Lists samplers, guidances, edit controls, feature networks and metrics, with options.",
+      .operand = "[samplers|guidances|edit-controls|features|metrics]",
+      .flags = {{"json", "", "as JSON"}},
+      .examples = {"tiller list", "tiller list guidances --json"},
+      .run = list};
 }
 
 }  // namespace tiller

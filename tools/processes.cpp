@@ -35,12 +35,11 @@ int number(const std::string& name, int low, int high) {
 struct Launcher {
   std::string rank, world, local_rank, job;
 };
-const Launcher launchers[] = {
-    {"RANK", "WORLD_SIZE", "LOCAL_RANK", ""},
-    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-     "PMIX_NAMESPACE"},
-    {"PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "PMI_JOBID"},
-    {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_ID"}};
+const Launcher launchers[] = {{"RANK", "WORLD_SIZE", "LOCAL_RANK", ""},
+                              {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+                               "OMPI_COMM_WORLD_LOCAL_RANK", "PMIX_NAMESPACE"},
+                              {"PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "PMI_JOBID"},
+                              {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_ID"}};
 
 /// The first of "gpu[07-12,20],login1": "gpu07".
 std::string first_host(const std::string& list) {
@@ -97,8 +96,8 @@ Processes::Processes(const Launch& launch) : launch_(launch) {
   options.waitWorkers = !launch.hosted;
   options.timeout = meeting_time;
   try {
-    store_ = std::make_unique<Store>(
-        Store{c10::make_intrusive<c10d::TCPStore>(launch.host, options)});
+    store_ =
+        std::make_unique<Store>(Store{c10::make_intrusive<c10d::TCPStore>(launch.host, options)});
   } catch (const std::exception& error) {
     throw Error("launch: the " + std::to_string(launch.world) + " processes didn't meet at " +
                 launch.host + ":" + std::to_string(launch.port) +
@@ -122,8 +121,8 @@ void Processes::done(const std::string& work) {
   try {
     store_->tcp->add(key_of(work), 1);
   } catch (const std::exception&) {
-    throw Error("launch: the first process can't be reached, expected it to be at " +
-                launch_.host + ":" + std::to_string(launch_.port) + ".");
+    throw Error("launch: the first process can't be reached, expected it to be at " + launch_.host +
+                ":" + std::to_string(launch_.port) + ".");
   }
 }
 

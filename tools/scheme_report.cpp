@@ -11,10 +11,32 @@
 namespace tiller {
 namespace {
 
+std::string number(double value, const char* format = "%.4g") {
+  if (std::isnan(value)) return "-";
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, format, value);
+  return buffer;
+}
+
 const Figure* find(const SchemeResult& result, const std::string& key) {
   for (const auto& figure : result.figures)
     if (figure.key == key) return &figure;
   return nullptr;
+}
+
+/// "kid_mean_r56" is shown with "kid_std_r56" behind it, in one column.
+std::string deviation_key(const std::string& key) {
+  const size_t mean = key.find("_mean");
+  return mean == key.npos ? "" : key.substr(0, mean) + "_std" + key.substr(mean + 5);
+}
+
+/// "12.6 \u00b1 0.3", or "0.748 (0.14)" with a standard deviation.
+std::string cell_text(const SchemeResult& result, const Figure& figure) {
+  std::string text = number(figure.value);
+  if (!std::isnan(figure.margin)) text += " \u00b1 " + number(figure.margin, "%.2g");
+  if (const Figure* std = find(result, deviation_key(figure.key)))
+    text += " (" + number(std->value, "%.2g") + ")";
+  return text;
 }
 
 /// Every figure that any scheme has, in order.
@@ -28,18 +50,19 @@ std::vector<Figure> columns_of(const SchemeReport& report) {
   return columns;
 }
 
+/// Those with a column of their own where people read.
+std::vector<Figure> shown_columns(const SchemeReport& report) {
+  std::vector<Figure> columns = columns_of(report);
+  std::erase_if(columns,
+                [](const Figure& column) { return column.key.find("_std") != std::string::npos; });
+  return columns;
+}
+
 /// The distance that charts show: the first figure that is better when lower.
 std::optional<Figure> main_distance(const SchemeReport& report) {
   for (const auto& column : columns_of(report))
     if (column.lower_is_better) return column;
   return {};
-}
-
-std::string number(double value, const char* format = "%.4g") {
-  if (std::isnan(value)) return "-";
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, format, value);
-  return buffer;
 }
 
 struct CostColumn {
@@ -58,7 +81,7 @@ const std::vector<CostColumn>& cost_columns() {
 
 std::vector<std::string> header_of(const SchemeReport& report) {
   std::vector<std::string> header = {"scheme"};
-  for (const auto& column : columns_of(report)) header.push_back(column.title);
+  for (const auto& column : shown_columns(report)) header.push_back(column.title);
   for (const auto& column : cost_columns()) header.push_back(column.title);
   return header;
 }
@@ -84,7 +107,7 @@ std::string csv_of(const SchemeReport& report) {
 }
 
 HtmlTable table_of(const SchemeReport& report) {
-  const auto columns = columns_of(report);
+  const auto columns = shown_columns(report);
   const auto distance = main_distance(report);
   const auto best = distance ? pareto_front(report.schemes, distance->key) : std::vector<bool>();
   HtmlTable table{.header = header_of(report)};
@@ -94,11 +117,7 @@ HtmlTable table_of(const SchemeReport& report) {
     std::vector<HtmlCell> row = {{scheme.scheme.name() + (front ? " *" : "")}};
     for (const auto& column : columns) {
       const Figure* figure = find(scheme, column.key);
-      row.push_back(figure ? HtmlCell{number(figure->value) +
-                                          (std::isnan(figure->margin)
-                                               ? ""
-                                               : " \u00b1 " + number(figure->margin, "%.2g")),
-                                      figure->value}
+      row.push_back(figure ? HtmlCell{cell_text(scheme, *figure), figure->value}
                            : HtmlCell{"-", std::nan("")});
     }
     for (const auto& column : cost_columns()) {
@@ -108,7 +127,8 @@ HtmlTable table_of(const SchemeReport& report) {
     table.rows.push_back(std::move(row));
   }
   table.caption =
-      "An image each: evaluations, GFLOP, seconds. * no other scheme is both better and cheaper.";
+      "\u00b1 is half of a 95% interval, in brackets stands the standard deviation over subsets. "
+      "Costs are an image's. * no other scheme is both better and cheaper.";
   return table;
 }
 
@@ -189,16 +209,24 @@ std::vector<HtmlFigure> pictures_of(const SchemeReport& report) {
   return pictures;
 }
 
+/// "name CIFAR ResNet-56, input 32x32": lists and maps as a reader likes them.
 std::string plain(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_structured()) return value.dump();
+  std::string text;
+  for (const auto& [key, item] : value.items()) {
+    if (!text.empty()) text += item.is_object() ? "; " : ", ";
+    text += (value.is_object() ? key + " " : "") + plain(item);
+  }
+  return text;
 }
 
 void add_list(HtmlPage& page, const std::string& title, const Json& json) {
-  page.heading(title);
   std::vector<std::pair<std::string, std::string>> entries;
   for (const auto& [key, value] : json.items())
-    if (const auto text = plain(value); !text.empty() && text != "[]" && text != "{}")
-      entries.emplace_back(key, text);
+    if (const auto text = plain(value); !text.empty()) entries.emplace_back(key, text);
+  if (entries.empty()) return;
+  page.heading(title);
   page.list(entries);
 }
 
@@ -274,7 +302,7 @@ Json report_json(const SchemeReport& report) {
 }
 
 std::string report_table(const SchemeReport& report) {
-  const auto columns = columns_of(report);
+  const auto columns = shown_columns(report);
   std::vector<std::vector<std::string>> rows = {header_of(report)};
   for (const auto& scheme : report.schemes) {
     rows.push_back({scheme.scheme.name()});
