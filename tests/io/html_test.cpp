@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "io/chart_script.h"
 
 namespace tiller::test {
 namespace {
@@ -81,6 +84,35 @@ TEST(Html, TablesSortByExactNumbers) {
 }
 
 TEST(Html, SameContentSameBytes) { EXPECT_EQ(page_of("x"), page_of("x")); }
+
+TEST(Html, ChartsCarryTheirPointsAndTheirScript) {
+  HtmlPage plain("p"), page("p");
+  page.chart({"by </script> scale",
+              "scale",
+              "FID",
+              {{"cfg", {{1, 20.5, 0.5, "cfg:scale=1"}, {2, 18.25, std::nan(""), ""}}, true}}});
+  const std::string text = page.text();
+  EXPECT_EQ(text.find("by </script>"), text.npos) << "would end the script";
+  if (!*chart_script()) {
+    EXPECT_NE(text.find("18.25"), text.npos);
+    return;
+  }
+  const size_t at = text.find("application/json\">") + 18;
+  const auto json = nlohmann::json::parse(text.substr(at, text.find("</script>", at) - at));
+  EXPECT_EQ(json.at("title"), "by </script> scale");
+  const auto& points = json.at("datasets").at(0).at("data");
+  EXPECT_EQ(points.at(0).at("margin"), 0.5);
+  EXPECT_TRUE(points.at(1).at("margin").is_null());
+  EXPECT_NE(text.find(chart_script()), text.npos);
+  EXPECT_LT(plain.text().size(), 10'000u) << "a page without charts needs no script";
+}
+
+TEST(Html, SlidersHoldEveryFigure) {
+  HtmlPage page("p");
+  page.slider({{red(2, 2), "one"}, {red(2, 2), "two"}, {red(2, 2), "three"}});
+  EXPECT_EQ(count(page.text(), "<figure>"), 3u);
+  EXPECT_EQ(count(page.text(), "max=\"2\""), 1u);
+}
 
 }  // namespace
 }  // namespace tiller::test
