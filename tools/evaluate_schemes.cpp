@@ -3,16 +3,19 @@
 #include <ATen/core/grad_mode.h>
 
 #include <chrono>
+#include <cmath>
 #include <iostream>
 
 #include "io/error.h"
 #include "io/grid.h"
 #include "io/hash.h"
 #include "io/image.h"
+#include "metrics/clip_similarity.h"
 #include "models/device.h"
 #include "tools/evaluate.h"
 #include "tools/evaluation_run.h"
 #include "tools/image_references.h"
+#include "tools/inputs.h"
 #include "tools/memory_use.h"
 #include "tools/processes.h"
 #include "tools/program.h"
@@ -36,6 +39,8 @@ struct SchemeRun {
   std::vector<const SetMetric*> metrics;
   bool named = false;
   std::vector<Reference> references;  ///< One a network.
+  std::optional<ClipSimilarity> clip;
+  std::string clip_hash;
   int64_t pictures = 0;
   fs::path images;  ///< Where images are kept; empty: nowhere.
   SchemeReport report;
@@ -89,6 +94,7 @@ Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
   recipe["model_hash"] = generation.model.hash.get();
   recipe["inputs"] = generation.inputs;
   recipe["threads"] = at::get_num_threads();
+  recipe["clip"] = run.clip_hash;
   recipe["scheme"] = {scheme.guidance, scheme.sampler.empty() ? run.sampler : scheme.sampler,
                       scheme.steps ? scheme.steps : run.steps};
   for (const auto& network : run.by.networks)
@@ -123,6 +129,15 @@ void keep_images(const SchemeRun& run, const ReadyScheme& scheme, int64_t first,
   }
 }
 
+/// (B): how well each image fits its prompt, 100 cos (arXiv 2104.08718; torchmetrics' scale).
+Tensor clip_scores(const ClipSimilarity& clip, const Tensor& pixels,
+                   std::span<const ImageSpec> specs) {
+  std::vector<double> scores;
+  for (int64_t row = 0; row < pixels.size(0); ++row)
+    scores.push_back(clip(pixels[row], specs[size_t(row)].prompt));
+  return at::tensor(scores, at::kDouble);
+}
+
 /// Makes the batch's images and sees them through every network.
 SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
                        std::vector<Tensor>& shown) {
@@ -138,6 +153,7 @@ SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
   batch.evaluations = double(cost.branches);
   batch.flops = cost.flops.spent;
   for (const auto& network : run.by.networks) batch.features.push_back(network.run(pixels));
+  if (run.clip) batch.clip = clip_scores(*run.clip, pixels, specs);
   keep_images(run, scheme, first, pixels);
   if (first < run.pictures)
     shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
@@ -187,21 +203,38 @@ Progress progress_of(SchemeRun& run) {
   return Progress("images", all, "images", made);
 }
 
-/// The features of all of a scheme's batches, as if they had come at once, and their costs.
-std::vector<FeatureSet> gathered(const SchemeRun& run, const ReadyScheme& scheme,
-                                 SchemeCost& cost) {
+/// All that a scheme's batches hold, as if they had come at once.
+struct Gathered {
+  std::vector<FeatureSet> features;  ///< One a network.
+  Tensor clip;                       ///< (N); undefined: not asked for.
+  SchemeCost cost;
+};
+
+Gathered gathered(const SchemeRun& run, const ReadyScheme& scheme) {
   const int64_t count = run.count();
+  Gathered all;
   auto collectors = run.by.collectors(count);
+  std::vector<Tensor> clip;
   for (int64_t first = 0; first < count; first += run.batch()) {
     const SchemeBatch batch = scheme.shards.load(first, run.by.networks.size());
     for (size_t i = 0; i < collectors.size(); ++i) collectors[i].add(batch.features[i]);
-    cost.evaluations += batch.evaluations * double(batch.count) / double(count);
-    cost.flops += batch.flops / double(count);
-    cost.seconds += batch.seconds / double(count);
+    all.cost.evaluations += batch.evaluations * double(batch.count) / double(count);
+    all.cost.flops += batch.flops / double(count);
+    all.cost.seconds += batch.seconds / double(count);
+    if (run.clip) clip.push_back(batch.clip);
   }
-  std::vector<FeatureSet> sets;
-  for (auto& collector : collectors) sets.push_back(collector.finish());
-  return sets;
+  for (auto& collector : collectors) all.features.push_back(collector.finish());
+  if (run.clip) all.clip = at::cat(clip);
+  return all;
+}
+
+/// The mean score with its interval over images.
+Figure clip_figure(const Tensor& scores) {
+  const Tensor x = scores.to(at::kDouble);
+  return {.key = "clip_score",
+          .title = "CLIP score",
+          .value = x.mean().item<double>(),
+          .margin = 1.96 * x.std().item<double>() / std::sqrt(double(x.numel()))};
 }
 
 /// What each image is to show; empty: the model has no names for it.
@@ -230,32 +263,45 @@ void add_difference(const Comparison& by, size_t network, Baseline& baseline,
   result.differences.push_back(std::move(difference));
 }
 
+/// A note that several schemes have stands once.
+void add_notes(SchemeReport& report, const std::vector<std::string>& notes) {
+  for (const auto& note : notes)
+    if (std::find(report.notes.begin(), report.notes.end(), note) == report.notes.end())
+      report.notes.push_back(note);
+}
+
+/// The figures of a scheme's images by one network.
+void measure_by(SchemeRun& run, size_t network, const FeatureSet& set, Baseline& baseline,
+                SchemeResult& result) {
+  Reference* reference = run.references.empty() ? nullptr : &run.references[network];
+  const Comparison comparison{run.by.networks[network], set, reference};
+  std::vector<std::string> notes;
+  Progress silent = Progress::silent();
+  for (auto& figure : compare(run.metrics, comparison, run.named, notes, silent))
+    result.figures.push_back(std::move(figure));
+  add_notes(run.report, notes);
+  if (const auto figure = class_accuracy(comparison.network, set, classes_of(run)))
+    result.figures.push_back(*figure);
+  if (reference) add_difference(comparison, network, baseline, result);
+}
+
 SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, Baseline& baseline) {
   SchemeResult result{.scheme = scheme.scheme, .count = run.count()};
   for (const auto& guidance : scheme.guidances)
     result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
+  const std::string work = scheme.shards.folder().filename();
   reset_peak_memory();
   make_missing(run, scheme, progress);
-  run.processes->done(scheme.shards.folder().filename());
-  result.cost.peak_memory = double(peak_memory());
+  run.processes->done(work);
+  const auto peak = double(peak_memory());
   if (!run.processes->first()) return result;
-  run.processes->wait_for_all(scheme.shards.folder().filename());
-  const auto sets = gathered(run, scheme, result.cost);
-  for (size_t i = 0; i < sets.size(); ++i) {
-    Reference* reference = run.references.empty() ? nullptr : &run.references[i];
-    const Comparison comparison{run.by.networks[i], sets[i], reference};
-    std::vector<std::string> notes;
-    Progress silent = Progress::silent();
-    for (auto& figure : compare(run.metrics, comparison, run.named, notes, silent))
-      result.figures.push_back(std::move(figure));
-    for (const auto& note : notes)
-      if (std::find(run.report.notes.begin(), run.report.notes.end(), note) ==
-          run.report.notes.end())
-        run.report.notes.push_back(note);
-    if (const auto figure = class_accuracy(run.by.networks[i], sets[i], classes_of(run)))
-      result.figures.push_back(*figure);
-    if (reference) add_difference(comparison, i, baseline, result);
-  }
+  run.processes->wait_for_all(work);
+  const Gathered all = gathered(run, scheme);
+  result.cost = all.cost;
+  result.cost.peak_memory = peak;
+  for (size_t i = 0; i < all.features.size(); ++i)
+    measure_by(run, i, all.features[i], baseline, result);
+  if (all.clip.defined()) result.figures.push_back(clip_figure(all.clip));
   if (run.pictures) result.pictures = scheme.pictures;
   return result;
 }
@@ -282,8 +328,27 @@ Json protocol_of(const SchemeRun& run, const Json& reference) {
           {"device", generation.device.str()},
           {"dtype", request.dtype},
           {"threads", at::get_num_threads()},
+          {"clip", run.clip_hash},
           {"features", networks_json(run.by.networks)},
           {"reference", reference}};
+}
+
+/// What the networks see of the reference; the first process alone compares with it.
+Json load_references(SchemeRun& run, const Flags& flags) {
+  if (!flags.has("reference") || !run.processes->first()) return nullptr;
+  ReferenceSet set =
+      remembered_reference(flags.text("reference"), run.by, run.report.folder / "reference");
+  if (run.named) require_possible(run.metrics, run.by.networks, set.features);
+  for (auto& features : set.features) run.references.emplace_back(std::move(features));
+  return set.description;
+}
+
+void load_clip(SchemeRun& run, const Flags& flags) {
+  if (!flags.has("clip")) return;
+  if (!run.generation.model.text)
+    throw UsageError("--clip: got it for a model that reads no text, expected none.");
+  run.clip.emplace(flags.text("clip"), run.generation.device);
+  run.clip_hash = input_hash(flags.text("clip"));
 }
 
 SchemeRun begin(const Flags& flags, Processes& processes) {
@@ -293,24 +358,16 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.report.folder = required(flags, "output", "a folder for the report");
   run.metrics = choose_metrics(flags.all("metrics"));
   run.named = flags.has("metrics");
-  run.pictures = flags.integer("pictures", 0, 10'000, usual_pictures);
   if (flags.has("keep-images")) run.images = run.report.folder / "images";
   run.generation = prepare(request_for(flags, run.schemes));
   run.sampler = run.generation.request.sampler;
   run.steps = run.generation.request.steps;
-  run.pictures = std::min<int64_t>(run.pictures, run.count());
+  run.pictures = std::min(flags.integer("pictures", 0, 10'000, usual_pictures), run.count());
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
   run.by = feature_networks(flags, run.metrics);
   for (auto& keep : run.by.keep) keep.features = true;
-  Json reference;
-  if (flags.has("reference") && run.processes->first()) {
-    ReferenceSet set =
-        remembered_reference(flags.text("reference"), run.by, run.report.folder / "reference");
-    reference = set.description;
-    if (run.named) require_possible(run.metrics, run.by.networks, set.features);
-    for (auto& features : set.features) run.references.emplace_back(std::move(features));
-  }
-  run.report.protocol = protocol_of(run, reference);
+  load_clip(run, flags);
+  run.report.protocol = protocol_of(run, load_references(run, flags));
   if (const auto note = size_note(run.count()); !note.empty()) run.report.notes.push_back(note);
   return run;
 }

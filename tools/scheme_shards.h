@@ -8,6 +8,7 @@ namespace tiller {
 struct SchemeBatch {
   int64_t first = 0, count = 0;    ///< Images first, ..., first + count - 1.
   std::vector<Features> features;  ///< One a network.
+  Tensor clip;                     ///< (count) CLIP scores; undefined: not asked for.
   double evaluations = 0;          ///< Of the network, an image.
   double flops = 0;                ///< All the batch's.
   double seconds = 0;              ///< All the batch's, with decoding.

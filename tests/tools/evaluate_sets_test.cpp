@@ -201,5 +201,35 @@ TEST_F(EvaluateSets, ImpossibleSchemesAreRefusedBeforeAnyWork) {
   EXPECT_FALSE(fs::exists(folder / "report" / "features"));
 }
 
+TEST_F(Pipelines, SchemesOfPromptsHaveAClipScore) {
+  make_pipeline("sd1");
+  const Json clip = test::fixture("reconstruction.json").at("clip");
+  write("clip/config.json", clip.at("config").dump());
+  make_tokenizer("clip", "<|endoftext|>");
+  NamedTensors tensors;
+  for (const auto& [name, shape] : clip.at("shapes").items())
+    tensors.emplace_back(name, formula_weight(name, shape.get<std::vector<int64_t>>()));
+  tensors.emplace_back("logit_scale", at::scalar_tensor(4.6, at::kFloat));
+  save_safetensors(folder / "clip/model.safetensors", tensors);
+  for (const char* name : {"real/1.png", "real/2.png", "real/3.png"}) {
+    fs::create_directories(folder / "real");
+    write_png(folder / name, (formula_tensor(name, {3, 64, 64}) * 100 + 128).to(at::kByte));
+  }
+  const Result result = tiller(
+      "evaluate --quiet --model sd1 --prompt 'a cat' --prompt 'a dog' --reference real --clip "
+      "clip "
+      "--scheme none --scheme cfg:scale=3 --samples 3 --batch 2 --steps 2 --size 64 --pictures 0 "
+      "--features efficientnet-lite0:size=64 --metrics fid --output report --json -");
+  if (result.err.find("EfficientNet-Lite0's weights") != std::string::npos)
+    GTEST_SKIP() << "set-up fetched no EfficientNet-Lite0";
+  ASSERT_EQ(result.code, 0) << result.err;
+  const Json schemes = Json::parse(result.out).at("schemes");
+  for (const Json& scheme : schemes) {
+    EXPECT_TRUE(scheme.at("clip_score").is_number()) << scheme;
+    EXPECT_TRUE(scheme.at("fd_efflite0").is_number());
+  }
+  EXPECT_NE(schemes.at(0).at("clip_score"), schemes.at(1).at("clip_score"));
+}
+
 }  // namespace
 }  // namespace tiller::test
