@@ -1,5 +1,5 @@
-// bench_set_statistics [IMAGES] [WIDTH]: memory and seconds of what is kept of a set's features, and
-// of its figures, against a reference of as many images. Features are random; no network runs.
+// bench_set_statistics [IMAGES] [WIDTH]: memory and seconds of what is kept of a set's features,
+// and of its figures, against a reference of as many images. Features are random; no network runs.
 #include <ATen/ATen.h>
 
 #include <chrono>
@@ -17,8 +17,8 @@ constexpr int64_t batch = 50;
 FeatureSet random_set(const FeatureNetwork& network, int64_t images, double shift) {
   FeatureCollector collector(network, {.features = true}, images);
   for (int64_t first = 0; first < images; first += batch)
-    collector.add({.pooled = at::randn({std::min(batch, images - first), network.width}).relu() +
-                             shift});
+    collector.add(
+        {.pooled = at::randn({std::min(batch, images - first), network.width}).relu() + shift});
   return collector.finish();
 }
 

@@ -94,6 +94,8 @@ std::string read_file(const fs::path& path, size_t limit) {
 
 void write_atomically(const fs::path& path, const std::function<void(const fs::path&)>& write) {
   std::error_code error;
+  // A device or pipe, such as /dev/stdout, is written to, never replaced.
+  if (fs::is_other(path, error)) return write(path);
   fs::create_directories(parent_of(path), error);
   if (error) throw Error(parent_of(path).string() + ": can't be created: " + error.message() + ".");
   if (fs::is_directory(path, error))

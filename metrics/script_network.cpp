@@ -3,6 +3,8 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <sstream>
+
 #include "io/error.h"
 
 namespace tiller {
@@ -11,6 +13,13 @@ namespace {
 /// LibTorch's messages are pages long; their first line says what it is.
 std::string first_line(const std::string& text) {
   return printable(text.substr(0, text.find('\n')));
+}
+
+/// Of what a script throws, a line below the traceback names the error: "RuntimeError: ...".
+std::string script_error(const std::string& text) {
+  const std::string kind = "Error: ";
+  const size_t at = text.rfind(kind);
+  return first_line(at == text.npos ? text : text.substr(at + kind.size()));
 }
 
 bool takes_return_features(const torch::jit::Module& module) {
@@ -39,6 +48,15 @@ torch::jit::Module load(const fs::path& file, at::Device device) {
   }
 }
 
+Tensor features_of(const c10::IValue& value, int64_t images, const std::string& file) {
+  const Tensor features = tensor_of(value, file);
+  if (features.dim() >= 2 && features.size(0) == images && features.numel() > 0) return features;
+  std::ostringstream found;
+  found << file << ": got " << features.sizes() << " from its forward for " << images
+        << " images, expected features of each: [" << images << ", width].";
+  throw Error(found.str());
+}
+
 }  // namespace
 
 std::function<Tensor(const Tensor&)> load_script(const fs::path& file, at::Device device) {
@@ -47,13 +65,17 @@ std::function<Tensor(const Tensor&)> load_script(const fs::path& file, at::Devic
   std::unordered_map<std::string, c10::IValue> keywords;
   if (takes_return_features(*module)) keywords["return_features"] = true;
   return [module, keywords, name = file.string()](const Tensor& x) {
+    const auto failed = [&](const std::string& why) {
+      std::ostringstream text;
+      text << name << ": its forward failed on " << x.sizes() << ": " << why;
+      return text.str();
+    };
     try {
-      return tensor_of(module->forward({x}, keywords), name);
+      return features_of(module->forward({x}, keywords), x.size(0), name);
     } catch (const Error&) {
       throw;
     } catch (const std::exception& error) {
-      throw Error(name + ": its forward failed on " + std::to_string(x.size(0)) +
-                  " images: " + first_line(error.what()));
+      throw Error(failed(script_error(error.what())));
     }
   };
 }

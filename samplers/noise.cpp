@@ -7,6 +7,7 @@
 
 #include "io/error.h"
 #include "samplers/brownian_tree.h"
+#include "samplers/philox.h"
 
 namespace tiller {
 
@@ -26,7 +27,8 @@ NoisePath NoiseSource::path(const Tensor& like, double, double) {
   };
 }
 
-SeededNoise::SeededNoise(const std::vector<uint64_t>& seeds) : seeds_(seeds) {
+SeededNoise::SeededNoise(const std::vector<uint64_t>& seeds, RandomNumbers numbers)
+    : seeds_(seeds), numbers_(numbers) {
   for (const uint64_t seed : seeds) streams_.push_back(at::detail::createCPUGenerator(seed));
 }
 
@@ -50,9 +52,13 @@ NoisePath SeededNoise::path(const Tensor& like, double low, double high) {
 
 Tensor SeededNoise::draw(const Tensor& like) {
   require_rows(like);
+  const at::IntArrayRef shape = like.sizes().slice(1);
   std::vector<Tensor> images;
-  for (const auto& stream : streams_)
-    images.push_back(at::randn(like.sizes().slice(1), stream, at::TensorOptions(at::kFloat)));
+  for (size_t k = 0; k < seeds_.size(); ++k)
+    images.push_back(numbers_ == RandomNumbers::nv
+                         ? philox_normal(seeds_[k], draws_, shape)
+                         : at::randn(shape, streams_[k], at::TensorOptions(at::kFloat)));
+  ++draws_;
   return at::stack(images).to(like.options());
 }
 

@@ -25,11 +25,18 @@ class NoiseSource {
   virtual Tensor draw(const Tensor& like) = 0;
 };
 
-/// One CPU mt19937 stream an image, drawn in float32 whatever dtype and device are asked for: the
-/// numbers of torch.Generator("cpu").manual_seed(seed). An image's noise depends on its seed alone.
+/// Whose random numbers.
+enum class RandomNumbers {
+  cpu,  ///< mt19937: torch.Generator("cpu").manual_seed(seed).
+  nv    ///< Philox: torch.cuda.manual_seed(seed), see philox.h.
+};
+
+/// One stream an image, drawn in float32 whatever dtype and device are asked for. An image's noise
+/// depends on its seed alone.
 class SeededNoise final : public NoiseSource {
  public:
-  explicit SeededNoise(const std::vector<uint64_t>& seeds);
+  explicit SeededNoise(const std::vector<uint64_t>& seeds,
+                       RandomNumbers numbers = RandomNumbers::cpu);
   /// Throws Error unless `like` has one row a seed.
   Tensor draw(const Tensor& like) override;
   /// A BrownianTree an image, from its seed, whatever was drawn before.
@@ -40,6 +47,8 @@ class SeededNoise final : public NoiseSource {
 
   std::vector<uint64_t> seeds_;
   std::vector<at::Generator> streams_;
+  RandomNumbers numbers_;
+  uint32_t draws_ = 0;
 };
 
 /// The noise that a run starts from, (B, C, H, W) in float32: a source's first draw. To be

@@ -96,6 +96,7 @@ std::vector<TaskFlag> request_task_flags() {
       {"batch", {"images", "schemes", "inversion"}},
       {"size", by_model},
       {"seed", by_model},
+      {"rng", {"schemes"}},
       {"clip-denoised", {"schemes"}},
       {"device", {}},
       {"dtype", by_model},

@@ -35,6 +35,9 @@ ComparisonRequest request_from(const Flags& flags) {
   request.images = flags.text("images");
   request.reference = flags.text("reference");
   request.statistics = flags.text("save-statistics");
+  if (!request.statistics.empty() && request.statistics.extension() != ".npz")
+    throw UsageError("--save-statistics: got '" + request.statistics.string() +
+                     "', expected a name that ends in .npz.");
   request.named = flags.has("metrics");
   request.metrics = choose_metrics(flags.all("metrics"));
   request.strict = flags.has("strict");
@@ -60,12 +63,13 @@ void show(const std::vector<Figure>& figures) {
   std::cout << table(rows);
 }
 
-std::vector<std::string> notes_on(const ExtractedSet& set) {
+std::vector<std::string> notes_on(const ExtractedSet& set, const ReferenceSet& reference) {
   std::vector<std::string> notes;
   if (const auto note = size_note(set.features.front().count); !note.empty()) notes.push_back(note);
   if (!set.skipped.empty())
     notes.push_back(std::to_string(set.skipped.size()) +
                     " images are left out, the first: " + set.skipped.front());
+  if (const auto note = reference_note(reference.description); !note.empty()) notes.push_back(note);
   return notes;
 }
 
@@ -105,7 +109,11 @@ int evaluate_images(const Flags& flags) {
   const ComparisonRequest request = request_from(flags);
   if (const auto threads = flags.integer("threads", 1, RequestLimits::threads, 0))
     at::set_num_threads(int(threads));
-  const FeatureNetworks by = feature_networks(flags, request.metrics);
+  const FeatureNetworks by =
+      feature_networks(flags, request.metrics, choose_device(flags.text("device", "auto")));
+  if (!request.statistics.empty() && by.networks.size() > 1)
+    throw UsageError("--save-statistics: got " + std::to_string(by.networks.size()) +
+                     " --features, expected one: statistics are of one network.");
   ImageSource images(request.images, request.count);
   ReferenceSet reference;
   if (!request.reference.empty())
@@ -115,7 +123,7 @@ int evaluate_images(const Flags& flags) {
   require_enough(request, set);
   if (!request.statistics.empty())
     save_reference_statistics(request.statistics, *set.features.front().moments);
-  std::vector<std::string> notes = notes_on(set);
+  std::vector<std::string> notes = notes_on(set, reference);
   const std::vector<Figure> figures = compare_all(request, by, set, reference, notes);
   Json json = results_json(request, by, set, reference);
   json["notes"] = notes;

@@ -55,18 +55,36 @@ struct SchemeRun {
   int64_t batch() const { return generation.request.batch; }
 };
 
+/// Why a scheme can't be measured, where others may be. A full disk is none: it ends the run.
+struct SchemeFailure {
+  std::string reason;
+};
+
+template <class Act>
+auto or_scheme_failure(Act act) {
+  try {
+    return act();
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    throw SchemeFailure{error.what()};
+  }
+}
+
 /// A scheme made ready.
 struct ReadyScheme {
   Scheme scheme;
   std::vector<ChosenGuidance> guidances;
   SchemeShards shards;
   fs::path pictures;  ///< A strip of its first images, below the report's folder.
+  fs::path images;    ///< Where its images are kept; empty: nowhere.
 };
 
 GenerateRequest request_for(const Flags& flags, const std::vector<Scheme>& schemes) {
   GenerateRequest request;
   apply_flags(flags, request);
-  if (const Launch launch = launch_from_environment(); launch.world > 1 && request.device == "auto")
+  if (const Launch launch = launch_from_environment();
+      launch.world > 1 && (request.device == "auto" || request.device == "cuda"))
     request.device = cuda_available() ? "cuda:" + std::to_string(launch.local_rank) : "cpu";
   request.count = flags.integer("samples", 2, RequestLimits::images, usual_samples);
   for (const auto& scheme : schemes) request.compare.push_back(scheme.guidance);
@@ -90,6 +108,7 @@ Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
   Json recipe = to_json(generation.request);
   for (const char* key : {"model", "compare", "count", "guidance", "sampler", "steps"})
     recipe.erase(key);
+  if (generation.device.is_cuda()) recipe["device"] = "cuda";  // whichever this process has
   recipe["tiller"] = version();
   recipe["model_hash"] = generation.model.hash.get();
   recipe["inputs"] = generation.inputs;
@@ -109,8 +128,11 @@ std::string key_of(const SchemeRun& run, const Scheme& scheme) {
 
 ReadyScheme ready(SchemeRun& run, const Scheme& scheme) {
   const std::string key = key_of(run, scheme);
-  return {scheme, use_scheme(run, scheme), SchemeShards(run.report.folder / "features", key),
-          fs::path("pictures") / (key + ".png")};
+  return {.scheme = scheme,
+          .guidances = use_scheme(run, scheme),
+          .shards = SchemeShards(run.report.folder / "features", key),
+          .pictures = fs::path("pictures") / (key + "-" + std::to_string(run.pictures) + ".png"),
+          .images = run.images.empty() ? fs::path() : run.images / key};
 }
 
 std::span<const ImageSpec> specs_of(const SchemeRun& run, int64_t first) {
@@ -119,16 +141,13 @@ std::span<const ImageSpec> specs_of(const SchemeRun& run, int64_t first) {
   return std::span(images).subspan(size_t(first), count);
 }
 
-void keep_images(const SchemeRun& run, const ReadyScheme& scheme, int64_t first,
-                 const Tensor& pixels) {
-  if (run.images.empty()) return;
-  for (int64_t row = 0; row < pixels.size(0); ++row) {
-    char name[32];
-    std::snprintf(name, sizeof name, "%06ld.png", long(first + row));
-    write_png(run.images / scheme.pictures.stem() / name, pixels[row]);
-  }
+fs::path image_file(const ReadyScheme& scheme, int64_t index) {
+  char name[32];
+  std::snprintf(name, sizeof name, "%06ld.png", long(index));
+  return scheme.images / name;
 }
 
+<<<<<<< HEAD
 /// (B): how well each image fits its prompt, 100 cos (arXiv 2104.08718; torchmetrics' scale).
 Tensor clip_scores(const ClipSimilarity& clip, const Tensor& pixels,
                    std::span<const ImageSpec> specs) {
@@ -141,22 +160,42 @@ Tensor clip_scores(const ClipSimilarity& clip, const Tensor& pixels,
 /// Makes the batch's images and sees them through every network.
 SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
                        std::vector<Tensor>& shown) {
+=======
+void keep_images(const ReadyScheme& scheme, int64_t first, const Tensor& pixels) {
+  if (scheme.images.empty()) return;
+  for (int64_t row = 0; row < pixels.size(0); ++row)
+    write_png(image_file(scheme, first + row), pixels[row]);
+}
+
+bool keeps_images(const ReadyScheme& scheme, int64_t first, int64_t count) {
+  for (int64_t index = first; index < first + count && !scheme.images.empty(); ++index)
+    if (!fs::exists(image_file(scheme, index))) return false;
+  return true;
+}
+
+/// Makes the batch's images, (B, 3, H, W), and sees them through every network.
+SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first, Tensor& pixels) {
+>>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   const auto specs = specs_of(run, first);
   SchemeBatch batch{.first = first, .count = std::ssize(specs)};
-  Tensor pixels;
   Progress silent = Progress::silent();
+  reset_peak_memory();
   const auto start = Clock::now();
   const GuidanceCost cost =
       run_images(run.generation, scheme.guidances, specs, std::ssize(specs), silent,
                  [&](size_t, const DoneImages& done) { pixels = done.pixels; });
   batch.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  batch.peak_memory = double(peak_memory());
   batch.evaluations = double(cost.branches);
   batch.flops = cost.flops.spent;
   for (const auto& network : run.by.networks) batch.features.push_back(network.run(pixels));
+<<<<<<< HEAD
   if (run.clip) batch.clip = clip_scores(*run.clip, pixels, specs);
   keep_images(run, scheme, first, pixels);
   if (first < run.pictures)
     shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
+=======
+>>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   return batch;
 }
 
@@ -173,7 +212,9 @@ void write_pictures(const SchemeRun& run, const ReadyScheme& scheme,
 }
 
 bool is_missing(const SchemeRun& run, const ReadyScheme& scheme, int64_t first, bool pictured) {
-  return !scheme.shards.has(first) || (!pictured && first < run.pictures);
+  const int64_t count = std::ssize(specs_of(run, first));
+  return (!pictured && first < run.pictures) || !keeps_images(scheme, first, count) ||
+         !scheme.shards.has(first, count, run.by.networks.size());
 }
 
 /// Batches that aren't there yet, and those with pictures where these are missing.
@@ -182,7 +223,13 @@ void make_missing(const SchemeRun& run, ReadyScheme& scheme, Progress& progress)
   const bool pictured = has_pictures(run, scheme);
   for (int64_t first = 0; first < run.count(); first += run.batch()) {
     if (!run.makes(first) || !is_missing(run, scheme, first, pictured)) continue;
-    scheme.shards.save(make_batch(run, scheme, first, shown));
+    Tensor pixels;
+    const SchemeBatch batch =
+        or_scheme_failure([&] { return make_batch(run, scheme, first, pixels); });
+    keep_images(scheme, first, pixels);
+    if (first < run.pictures)
+      shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
+    scheme.shards.save(batch);
     progress.advance(std::ssize(specs_of(run, first)), scheme.scheme.name());
   }
   if (!pictured) write_pictures(run, scheme, shown);
@@ -218,10 +265,17 @@ Gathered gathered(const SchemeRun& run, const ReadyScheme& scheme) {
   for (int64_t first = 0; first < count; first += run.batch()) {
     const SchemeBatch batch = scheme.shards.load(first, run.by.networks.size());
     for (size_t i = 0; i < collectors.size(); ++i) collectors[i].add(batch.features[i]);
+<<<<<<< HEAD
     all.cost.evaluations += batch.evaluations * double(batch.count) / double(count);
     all.cost.flops += batch.flops / double(count);
     all.cost.seconds += batch.seconds / double(count);
     if (run.clip) clip.push_back(batch.clip);
+=======
+    cost.evaluations += batch.evaluations * double(batch.count) / double(count);
+    cost.flops += batch.flops / double(count);
+    cost.seconds += batch.seconds / double(count);
+    cost.peak_memory = std::max(cost.peak_memory, batch.peak_memory);
+>>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   }
   for (auto& collector : collectors) all.features.push_back(collector.finish());
   if (run.clip) all.clip = at::cat(clip);
@@ -263,6 +317,7 @@ void add_difference(const Comparison& by, size_t network, Baseline& baseline,
   result.differences.push_back(std::move(difference));
 }
 
+<<<<<<< HEAD
 /// A note that several schemes have stands once.
 void add_notes(SchemeReport& report, const std::vector<std::string>& notes) {
   for (const auto& note : notes)
@@ -283,12 +338,37 @@ void measure_by(SchemeRun& run, size_t network, const FeatureSet& set, Baseline&
   if (const auto figure = class_accuracy(comparison.network, set, classes_of(run)))
     result.figures.push_back(*figure);
   if (reference) add_difference(comparison, network, baseline, result);
+=======
+void add_note(SchemeReport& report, const std::string& note) {
+  if (note.empty() ||
+      std::find(report.notes.begin(), report.notes.end(), note) != report.notes.end())
+    return;
+  report.notes.push_back(note);
+}
+
+/// All networks' figures of a scheme whose batches are there.
+void measure(SchemeRun& run, const ReadyScheme& scheme, Baseline& baseline, SchemeResult& result) {
+  const auto sets = gathered(run, scheme, result.cost);
+  for (size_t i = 0; i < sets.size(); ++i) {
+    Reference* reference = run.references.empty() ? nullptr : &run.references[i];
+    const Comparison comparison{run.by.networks[i], sets[i], reference};
+    std::vector<std::string> notes;
+    Progress silent = Progress::silent();
+    for (auto& figure : compare(run.metrics, comparison, run.named, notes, silent))
+      result.figures.push_back(std::move(figure));
+    for (const auto& note : notes) add_note(run.report, note);
+    if (const auto figure = class_accuracy(run.by.networks[i], sets[i], classes_of(run)))
+      result.figures.push_back(*figure);
+    if (reference) add_difference(comparison, i, baseline, result);
+  }
+>>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
 }
 
 SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, Baseline& baseline) {
   SchemeResult result{.scheme = scheme.scheme, .count = run.count()};
   for (const auto& guidance : scheme.guidances)
     result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
+<<<<<<< HEAD
   const std::string work = scheme.shards.folder().filename();
   reset_peak_memory();
   make_missing(run, scheme, progress);
@@ -302,6 +382,13 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, B
   for (size_t i = 0; i < all.features.size(); ++i)
     measure_by(run, i, all.features[i], baseline, result);
   if (all.clip.defined()) result.figures.push_back(clip_figure(all.clip));
+=======
+  make_missing(run, scheme, progress);
+  run.processes->done(scheme.shards.folder().filename());
+  if (!run.processes->first()) return result;
+  run.processes->wait_for_all(scheme.shards.folder().filename());
+  or_scheme_failure([&] { measure(run, scheme, baseline, result); });
+>>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   if (run.pictures) result.pictures = scheme.pictures;
   return result;
 }
@@ -364,12 +451,34 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.steps = run.generation.request.steps;
   run.pictures = std::min(flags.integer("pictures", 0, 10'000, usual_pictures), run.count());
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
-  run.by = feature_networks(flags, run.metrics);
+  run.by = feature_networks(flags, run.metrics, run.generation.device);
   for (auto& keep : run.by.keep) keep.features = true;
+<<<<<<< HEAD
   load_clip(run, flags);
   run.report.protocol = protocol_of(run, load_references(run, flags));
   if (const auto note = size_note(run.count()); !note.empty()) run.report.notes.push_back(note);
+=======
+  Json reference;
+  if (run.named && !flags.has("reference")) require_possible(run.metrics, run.by.networks, {});
+  if (flags.has("reference") && run.processes->first()) {
+    ReferenceSet set =
+        remembered_reference(flags.text("reference"), run.by, run.report.folder / "reference");
+    reference = set.description;
+    if (run.named) require_possible(run.metrics, run.by.networks, set.features);
+    for (auto& features : set.features) run.references.emplace_back(std::move(features));
+  }
+  run.report.protocol = protocol_of(run, reference);
+  add_note(run.report, size_note(run.count()));
+  add_note(run.report, reference_note(reference));
+>>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   return run;
+}
+
+/// Throws Error naming the first scheme that failed.
+void require_success(const SchemeReport& report) {
+  for (const auto& scheme : report.schemes)
+    if (!scheme.failure.empty())
+      throw Error("--scheme " + scheme.scheme.name() + ": " + scheme.failure);
 }
 
 }  // namespace
@@ -385,17 +494,16 @@ int evaluate_schemes(const Flags& flags) {
     ReadyScheme scheme = ready(run, each);
     try {
       run.report.schemes.push_back(measured(run, scheme, progress, baseline));
-    } catch (const UsageError&) {
-      throw;
-    } catch (const Error& error) {
-      if (processes.launch().world > 1) throw;
-      run.report.schemes.push_back({.scheme = each, .failure = error.what()});
+    } catch (const SchemeFailure& failure) {
+      if (processes.launch().world > 1) throw Error(each.name() + ": " + failure.reason);
+      run.report.schemes.push_back({.scheme = each, .failure = failure.reason});
     }
     if (processes.first()) write_report(run.report);
   }
   progress.finish();
   if (processes.first() && !tell_json(flags, report_json(run.report)))
     std::cout << report_table(run.report);
+  require_success(run.report);
   return 0;
 }
 

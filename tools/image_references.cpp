@@ -4,7 +4,6 @@
 #include "io/hash.h"
 #include "io/safetensors.h"
 #include "metrics/reference_statistics.h"
-#include "models/device.h"
 
 namespace tiller {
 namespace {
@@ -31,21 +30,24 @@ ReferenceSet statistics_reference(const fs::path& path, const FeatureNetworks& b
   return {{std::move(set)}, description};
 }
 
+/// Under which figures of the network are found.
+std::string figure_key(const FeatureNetwork& network) { return frechet_figure(network, 0).key; }
+
 }  // namespace
 
-FeatureNetworks feature_networks(const Flags& flags, const std::vector<const SetMetric*>& metrics) {
+FeatureNetworks feature_networks(const Flags& flags, const std::vector<const SetMetric*>& metrics,
+                                 at::Device device) {
   std::vector<std::string> texts = flags.all("features");
   if (texts.empty()) texts = {"efficientnet-lite0"};
   std::optional<ResizeRule> resize;
   if (flags.has("resize")) resize = resize_rule_from("--resize", flags.text("resize"));
-  const at::Device device = choose_device(flags.text("device", "auto"));
   FeatureNetworks by;
   for (const auto& text : texts) {
     by.networks.push_back(load_features(text, resize, device));
     by.keep.push_back(kept_for(metrics, by.networks.back()));
     by.keep.back().logits |= by.networks.back().cifar_classes;
     for (size_t i = 0; i + 1 < by.networks.size(); ++i)
-      if (by.networks[i].distance == by.networks.back().distance)
+      if (figure_key(by.networks[i]) == figure_key(by.networks.back()))
         throw UsageError("--features: got " + by.networks.back().name +
                          " twice, expected each once: their figures would have the same names.");
   }
@@ -68,7 +70,14 @@ ReferenceSet load_reference(const fs::path& path, const FeatureNetworks& by, siz
                       {"kind", "images"},
                       {"count", set.features.front().count},
                       {"skipped", set.skipped.size()}};
+  if (!set.skipped.empty()) description["skipped_first"] = set.skipped.front();
   return {std::move(set.features), description};
+}
+
+std::string reference_note(const Json& description) {
+  if (!description.contains("skipped_first")) return "";
+  return "Of the reference " + description.at("skipped").dump() +
+         " images are left out, the first: " + description.at("skipped_first").get<std::string>();
 }
 
 namespace {
@@ -97,6 +106,11 @@ std::string key_of(const fs::path& path, const FeatureNetworks& by) {
   for (size_t i = 0; i < by.networks.size(); ++i)
     text += by.networks[i].hash + by.networks[i].input + (by.keep[i].spatial ? "s" : "") + "\n";
   return sha256_of(text).substr(0, 16);
+}
+
+/// Paths needn't be UTF-8.
+std::string text_of(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 NamedTensors tensors_of(const ReferenceSet& set) {
@@ -140,7 +154,7 @@ ReferenceSet remembered_reference(const fs::path& path, const FeatureNetworks& b
     }
   ReferenceSet set = load_reference(path, by, usual_batch, false);
   if (set.features.front().features.defined())
-    save_safetensors(file, tensors_of(set), {{"description", set.description.dump()}});
+    save_safetensors(file, tensors_of(set), {{"description", text_of(set.description)}});
   return set;
 }
 

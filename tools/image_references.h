@@ -6,17 +6,20 @@ namespace tiller {
 
 /// The networks that --features and --resize name, EfficientNet-Lite0 where they name none, keeping
 /// what the metrics read. Throws UsageError or Error.
-FeatureNetworks feature_networks(const Flags&, const std::vector<const SetMetric*>&);
+FeatureNetworks feature_networks(const Flags&, const std::vector<const SetMetric*>&, at::Device);
 
 /// What images are compared with.
 struct ReferenceSet {
   std::vector<FeatureSet> features;  ///< One a network.
-  Json description;                  ///< Path, number of images and kind.
+  Json description;                  ///< Path, number of images and kind, what was left out.
 };
 
 /// Images (all that ImageSource reads) or a .npz file of statistics, which is for one network
 /// alone. Throws Error where statistics are of another width, and as extract_features does.
 ReferenceSet load_reference(const fs::path&, const FeatureNetworks&, size_t batch, bool strict);
+
+/// "3 images of real/ are left out, the first: ...": from a reference's description; "": none were.
+std::string reference_note(const Json& description);
 
 /// As load_reference; what was extracted of images is kept in `folder` and read from there as long
 /// as the names, sizes and times of the files stay the same.

@@ -41,6 +41,16 @@ bool is_zip(const fs::path& path) {
   return std::string_view(first.data(), 2) == "PK";
 }
 
+std::shared_ptr<ArchiveReader> open_archive(const fs::path& path) {
+  try {
+    return std::make_shared<ArchiveReader>(
+        path, is_zip(path) ? ArchiveReader::Format::zip : ArchiveReader::Format::tar);
+  } catch (const Error& error) {
+    throw Error(std::string(error.what()) +
+                " Expected images: a folder, tar, zip, CIFAR-10, MNIST or .npz.");
+  }
+}
+
 SourceImage read_file_image(const fs::path& folder, const std::string& name) {
   SourceImage image{.name = name, .label = folder_of(name)};
   try {
@@ -97,8 +107,7 @@ void ImageSource::read_folder() {
 }
 
 void ImageSource::read_archive() {
-  const auto format = is_zip(path_) ? ArchiveReader::Format::zip : ArchiveReader::Format::tar;
-  auto archive = std::make_shared<ArchiveReader>(path_, format);
+  auto archive = open_archive(path_);
   read_ = [archive](size_t most) {
     std::vector<SourceImage> images;
     for (size_t bytes = 0; images.size() < most && bytes < chunk_bytes && archive->next();) {

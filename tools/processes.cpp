@@ -1,7 +1,10 @@
 #include "tools/processes.h"
 
 #include <charconv>
+#include <condition_variable>
 #include <cstdlib>
+#include <exception>
+#include <mutex>
 #include <thread>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
@@ -15,6 +18,8 @@ using namespace std::chrono_literals;
 constexpr auto meeting_time = 5min;
 constexpr auto glance = 200ms;
 constexpr int usual_port = 29500, ports = 1000;
+/// What is added to a process's pulse at its end.
+constexpr int64_t finished = int64_t{1} << 40, gave_up = -finished;
 
 std::string variable(const std::string& name) {
   const char* value = std::getenv(name.c_str());
@@ -83,11 +88,52 @@ Launch launch_from_environment() {
   return {};
 }
 
-struct Processes::Store {
-  c10::intrusive_ptr<c10d::TCPStore> tcp;
+/// Keys of a restart under torchrun don't meet those of before.
+std::string key_of(const std::string& work) {
+  return "tiller/" + variable("TORCHELASTIC_RESTART_COUNT") + "/" + work;
+}
+
+std::string pulse_key(int rank) { return key_of("pulse/" + std::to_string(rank)); }
+
+using Clock = std::chrono::steady_clock;
+
+/// When another process was last heard from.
+struct Heard {
+  int64_t pulse = 0;
+  Clock::time_point when = Clock::now();
 };
 
-Processes::Processes(const Launch& launch) : launch_(launch) {
+}  // namespace
+
+struct Processes::Store {
+  c10::intrusive_ptr<c10d::TCPStore> tcp;
+  std::chrono::milliseconds patience;
+  std::vector<Heard> heard;  ///< One a rank.
+  std::jthread pulse = {};   ///< Tells the others that this process is alive.
+
+  int64_t add(const std::string& key, int64_t more) { return tcp->add(key, more); }
+};
+
+namespace {
+
+/// Until it is asked to stop, or the store is gone: this process's next call says so.
+void beat(const std::stop_token& stop, const c10::intrusive_ptr<c10d::TCPStore>& store, int rank,
+          std::chrono::milliseconds pause) {
+  std::mutex mutex;
+  std::unique_lock lock(mutex);
+  std::condition_variable_any never;
+  try {
+    while (!stop.stop_requested()) {
+      store->add(pulse_key(rank), 1);
+      never.wait_for(lock, stop, pause, [] { return false; });
+    }
+  } catch (const std::exception&) {
+  }
+}
+
+}  // namespace
+
+Processes::Processes(const Launch& launch, std::chrono::milliseconds patience) : launch_(launch) {
   if (launch.world == 1) return;
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(launch.port);
@@ -96,8 +142,10 @@ Processes::Processes(const Launch& launch) : launch_(launch) {
   options.waitWorkers = !launch.hosted;
   options.timeout = meeting_time;
   try {
+    const auto tcp = c10::make_intrusive<c10d::TCPStore>(launch.host, options);
     store_ =
-        std::make_unique<Store>(Store{c10::make_intrusive<c10d::TCPStore>(launch.host, options)});
+        std::make_unique<Store>(Store{tcp, patience, std::vector<Heard>(size_t(launch.world))});
+    store_->pulse = std::jthread(beat, tcp, launch.rank, patience / 10);
   } catch (const std::exception& error) {
     throw Error("launch: the " + std::to_string(launch.world) + " processes didn't meet at " +
                 launch.host + ":" + std::to_string(launch.port) +
@@ -105,21 +153,37 @@ Processes::Processes(const Launch& launch) : launch_(launch) {
   }
 }
 
-Processes::~Processes() = default;
-
-namespace {
-
-/// Keys of a restart under torchrun don't meet those of before.
-std::string key_of(const std::string& work) {
-  return "tiller/" + variable("TORCHELASTIC_RESTART_COUNT") + "/" + work;
+Processes::~Processes() {
+  if (!store_) return;
+  store_->pulse = {};
+  try {
+    store_->add(pulse_key(launch_.rank), std::uncaught_exceptions() ? gave_up : finished);
+  } catch (const std::exception&) {
+    // Nobody is left to be told.
+  }
 }
 
-}  // namespace
+/// Throws Error naming a process that won't do its work.
+void Processes::require_alive() {
+  for (int rank = 0; rank < launch_.world; ++rank) {
+    Heard& heard = store_->heard[size_t(rank)];
+    const int64_t pulse = store_->add(pulse_key(rank), 0);
+    if (pulse >= finished) continue;
+    const std::string who = "launch: process " + std::to_string(rank);
+    if (pulse < 0) throw Error(who + " failed; it says why. Start all again: the run goes on.");
+    if (pulse != heard.pulse) heard = {pulse};
+    const auto silence = Clock::now() - heard.when;
+    if (silence < (pulse ? store_->patience : meeting_time)) continue;
+    throw Error(who + " hasn't been heard from for " +
+                std::to_string(std::chrono::duration_cast<std::chrono::seconds>(silence).count()) +
+                " s. Start all again: the run goes on.");
+  }
+}
 
 void Processes::done(const std::string& work) {
   if (!store_) return;
   try {
-    store_->tcp->add(key_of(work), 1);
+    store_->add(key_of(work), 1);
   } catch (const std::exception&) {
     throw Error("launch: the first process can't be reached, expected it to be at " + launch_.host +
                 ":" + std::to_string(launch_.port) + ".");
@@ -129,7 +193,12 @@ void Processes::done(const std::string& work) {
 void Processes::wait_for_all(const std::string& work) {
   if (!store_) return;
   try {
-    while (store_->tcp->add(key_of(work), 0) < launch_.world) std::this_thread::sleep_for(glance);
+    while (store_->add(key_of(work), 0) < launch_.world) {
+      require_alive();
+      std::this_thread::sleep_for(glance);
+    }
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception&) {
     throw Error("launch: other processes can't be reached at " + launch_.host + ":" +
                 std::to_string(launch_.port) + ".");

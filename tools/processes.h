@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -21,19 +22,23 @@ Launch launch_from_environment();
 /// What the processes of a run tell each other, through LibTorch's c10d store.
 class Processes {
  public:
-  /// Waits for the others, up to five minutes. Throws Error when they don't come.
-  explicit Processes(const Launch&);
+  /// Waits for the others, up to five minutes. Throws Error when they don't come. patience: a
+  /// process that hasn't been heard from for so long is lost.
+  explicit Processes(const Launch&, std::chrono::milliseconds patience = std::chrono::minutes(1));
+  /// Tells the others whether this process is done or, while an exception is thrown, gives up.
   ~Processes();
 
   const Launch& launch() const { return launch_; }
   bool first() const { return launch_.rank == 0; }
   /// Says that this process has done `work`.
   void done(const std::string& work);
-  /// Waits until all processes have. Throws Error when the others can't be reached.
+  /// Waits until all processes have. Throws Error when the others can't be reached, one has given
+  /// up or is lost.
   void wait_for_all(const std::string& work);
 
  private:
   struct Store;
+  void require_alive();
   Launch launch_;
   std::unique_ptr<Store> store_;  ///< Null with one process.
 };

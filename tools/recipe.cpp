@@ -45,6 +45,7 @@ std::string parameters(const Generation& generation, const GenerateRequest& requ
   text += ", Seed: " + std::to_string(request.seed) + ", Size: " + to_text(request.size) +
           ", Model hash: " + generation.model.hash.get() +
           ", Model: " + quoted(generation.model.file);
+  if (request.rng == "nv") text += ", RNG: NV";
   if (!guidances.empty()) text += ", Guidance: " + quoted(joined(guidances));
   return text + ", Version: tiller " + version();
 }

@@ -56,6 +56,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("low_memory", request.low_memory);
   visit("embedded_guidance", request.embedded_guidance);
   visit("clip_denoised", request.clip_denoised);
+  visit("rng", request.rng);
   visit("inversion", request.inversion);
   visit("share", request.share);
   visit("device", request.device);
@@ -78,7 +79,8 @@ Json to_json(const GenerateRequest& request) {
 GenerateRequest request_from(const Json& json, const std::string& where) {
   GenerateRequest request;
   visit_fields(request, [&]<class Field>(const char* key, Field& field) {
-    if (key == std::string("inversion") && !json.contains(key)) return;  // older recipes
+    const bool later = key == std::string("inversion") || key == std::string("rng");
+    if (later && !json.contains(key)) return;  // older recipes
     try {
       field = json.at(key).get<Field>();
     } catch (const nlohmann::json::exception&) {
@@ -99,7 +101,14 @@ GenerateRequest request_from(const Json& json, const std::string& where) {
   within("steps", request.steps, 1, RequestLimits::steps);
   within("threads", request.threads, 0, RequestLimits::threads);
   within("attention_effect_every", request.words.effect_every, 1, RequestLimits::steps);
+  random_numbers(request);
   return request;
+}
+
+RandomNumbers random_numbers(const GenerateRequest& request) {
+  if (request.rng == "cpu") return RandomNumbers::cpu;
+  if (request.rng == "nv") return RandomNumbers::nv;
+  throw UsageError("--rng: got '" + printable(request.rng) + "', expected cpu or nv.");
 }
 
 }  // namespace tiller

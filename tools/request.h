@@ -1,6 +1,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include "samplers/noise.h"
 #include "tools/control_request.h"
 
 namespace tiller {
@@ -79,6 +80,7 @@ struct GenerateRequest {
   ControlRequest control;
   std::string inversion;           ///< File of `tiller invert` to go on from; empty: none.
   double embedded_guidance = 8.5;  ///< Scale that networks distilled with one (LCM) are told.
+  std::string rng = "cpu";         ///< "cpu" or "nv": whose random numbers.
   bool clip_denoised = false;
   bool strict_diffusers = false;
   bool vae_tiling = false;
@@ -96,6 +98,9 @@ void apply_flags(const Flags&, GenerateRequest& request);
 
 /// "768x512", width first.
 std::string to_text(const ImageSize&);
+
+/// Throws UsageError where `rng` is neither.
+RandomNumbers random_numbers(const GenerateRequest&);
 
 /// All of a request, for recipes.
 Json to_json(const GenerateRequest&);

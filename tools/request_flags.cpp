@@ -139,6 +139,8 @@ const std::vector<Flag>& request_flags() {
       {"vae-tiling", "", "encode and decode in tiles: less memory for large images", Flag::rare},
       {"low-memory", "", "keep on the device only the part in use; free text encoders", Flag::rare},
       {"strict-diffusers", "", "reproduce diffusers' known bugs in schedules", Flag::rare},
+      {"rng", "cpu|nv", "random numbers of PyTorch's CPU, or of its CUDA (A1111's NV); default cpu",
+       Flag::rare},
       {"share", "on|off", "evaluate once what branches have in common; default on", Flag::rare},
       {"device", "auto|cpu|cuda[:N]", "default auto"},
       {"dtype", "TYPE", "float32, float16 or bfloat16; default float32, on CUDA float16"},
@@ -167,6 +169,7 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   request.sampler = flags.text("sampler", request.sampler);
   apply_guidance(flags, request);
   if (flags.has("clip-denoised")) request.clip_denoised = true;
+  request.rng = flags.choice("rng", {"cpu", "nv"}, request.rng);
   request.embedded_guidance = flags.number("embedded-guidance", 0, 1000, request.embedded_guidance);
   if (flags.has("strict-diffusers")) request.strict_diffusers = true;
   if (flags.has("vae-tiling")) request.vae_tiling = true;

@@ -18,7 +18,7 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
                  const Observer& observer) {
   GuidedBatch batch = guided_batch(generation, images);
   words.attach(batch);
-  SeededNoise noise(batch.seeds);
+  SeededNoise noise(batch.seeds, random_numbers(generation.request));
   if (generation.init.image.defined()) use_vae(generation);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
   for (auto* other : {&batch.negative, &batch.empty})
@@ -35,7 +35,7 @@ Tensor start_noise(const Generation& generation, std::span<const ImageSpec> imag
   const ImageSize size = latent_size(generation);
   std::vector<uint64_t> seeds;
   for (const auto& image : images) seeds.push_back(image.seed);
-  SeededNoise noise(seeds);
+  SeededNoise noise(seeds, random_numbers(generation.request));
   return initial_noise(noise, {int64_t(images.size()), generation.model.network->out_channels(),
                                size.height, size.width}) *
          generation.trajectory.initial_scale;

@@ -319,7 +319,8 @@ std::string report_table(const SchemeReport& report) {
 }
 
 void write_report(const SchemeReport& report) {
-  write_file(report.folder / "results.json", report_json(report).dump(2) + "\n");
+  write_file(report.folder / "results.json",
+             report_json(report).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   write_file(report.folder / "results.csv", csv_of(report));
   write_file(report.folder / "index.html", page_of(report));
 }

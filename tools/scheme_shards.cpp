@@ -33,13 +33,26 @@ fs::path SchemeShards::file(int64_t first) const {
   return folder_ / name;
 }
 
-bool SchemeShards::has(int64_t first) const { return fs::exists(file(first)); }
+bool SchemeShards::has(int64_t first, int64_t count, size_t networks) const {
+  if (!fs::exists(file(first))) return false;
+  try {
+    return load(first, networks).count == count;
+  } catch (const Error&) {
+    return false;
+  }
+}
 
 void SchemeShards::save(const SchemeBatch& batch) const {
+<<<<<<< HEAD
   NamedTensors tensors = {
       {costs, at::tensor({double(batch.count), batch.evaluations, batch.flops, batch.seconds},
                          at::kDouble)}};
   add(tensors, clip_scores, batch.clip);
+=======
+  NamedTensors tensors = {{costs, at::tensor({double(batch.count), batch.evaluations, batch.flops,
+                                              batch.seconds, batch.peak_memory},
+                                             at::kDouble)}};
+>>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   for (size_t i = 0; i < batch.features.size(); ++i) {
     const std::string name = std::to_string(i) + ".";
     add(tensors, name + "pooled", batch.features[i].pooled);
@@ -56,7 +69,7 @@ SchemeBatch SchemeShards::load(int64_t first, size_t networks) const {
     return Error(file(first).string() +
                  ": got a file of another kind, expected a batch's features. Remove it.");
   };
-  if (!numbers.defined() || numbers.numel() != 4 || numbers.scalar_type() != at::kDouble)
+  if (!numbers.defined() || numbers.numel() < 4 || numbers.scalar_type() != at::kDouble)
     throw damaged();
   const auto* number = numbers.const_data_ptr<double>();
   SchemeBatch batch{.first = first,
@@ -64,12 +77,15 @@ SchemeBatch SchemeShards::load(int64_t first, size_t networks) const {
                     .clip = find(stored, clip_scores),
                     .evaluations = number[1],
                     .flops = number[2],
-                    .seconds = number[3]};
+                    .seconds = number[3],
+                    .peak_memory = numbers.numel() > 4 ? number[4] : 0};
   for (size_t i = 0; i < networks; ++i) {
     const std::string name = std::to_string(i) + ".";
     Features features{find(stored, name + "pooled"), find(stored, name + "logits"),
                       find(stored, name + "spatial")};
-    if (!features.pooled.defined() || features.pooled.size(0) != batch.count) throw damaged();
+    if (!features.pooled.defined() || features.pooled.dim() != 2 ||
+        features.pooled.size(0) != batch.count)
+      throw damaged();
     batch.features.push_back(std::move(features));
   }
   return batch;

@@ -12,6 +12,7 @@ struct SchemeBatch {
   double evaluations = 0;          ///< Of the network, an image.
   double flops = 0;                ///< All the batch's.
   double seconds = 0;              ///< All the batch's, with decoding.
+  double peak_memory = 0;          ///< Bytes of the process while it was made; 0: not known.
 };
 
 /// The batches of one scheme on disk, each a file that is whole or not there: a run goes on after a
@@ -22,7 +23,9 @@ class SchemeShards {
   SchemeShards(fs::path folder, const std::string& key);
 
   const fs::path& folder() const { return folder_; }
-  bool has(int64_t first) const;
+  /// Whether the batch is there whole, with so many images and networks. What isn't is to be made
+  /// again: damaged files, and the last batch of a run with another number of samples.
+  bool has(int64_t first, int64_t count, size_t networks) const;
   void save(const SchemeBatch&) const;
   /// Throws Error when the file is damaged or of another shape.
   SchemeBatch load(int64_t first, size_t networks) const;

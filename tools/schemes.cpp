@@ -30,9 +30,9 @@ std::vector<std::string> split(const std::string& text, char at) {
 }
 
 [[noreturn]] void refuse(const std::string& file, const YAML::Node& node,
-                         const std::string& expected) {
+                         const std::string& expected, const std::string& hint = "") {
   throw Error(file + ": line " + std::to_string(node.Mark().line + 1) + ": expected " + expected +
-              ".");
+              "." + hint);
 }
 
 /// A value or a list of values.
@@ -66,7 +66,7 @@ void add_map(const std::string& file, const YAML::Node& node, std::vector<Scheme
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     const std::vector<std::string> known = {"guidance", "sampler", "steps"};
     if (std::find(known.begin(), known.end(), key) == known.end())
-      refuse(file, entry.first, "one of " + enumerate(known) + suggestion(key, known));
+      refuse(file, entry.first, "one of " + enumerate(known), suggestion(key, known));
     const auto texts = texts_of(file, entry.second);
     if (key == "guidance") guidances = texts;
     if (key == "sampler") samplers = texts;

@@ -42,6 +42,16 @@ TEST_F(Files, StayAsTheyAreWhenAWriterFails) {
   EXPECT_EQ(entries(), std::vector<fs::path>{path});
 }
 
+TEST_F(Files, DevicesAreWrittenToAndStay) {
+  fs::create_directories(folder);
+  fs::create_symlink("/dev/null", folder / "null");
+  fs::create_symlink("/dev/full", folder / "full");
+  write_file(folder / "null", "x");
+  EXPECT_THROW(write_file(folder / "full", "x"), Error);
+  for (const char* name : {"null", "full"})
+    EXPECT_TRUE(fs::is_character_file(folder / name)) << name;
+}
+
 TEST_F(Files, AreRefusedByName) {
   const auto refused = [&](const std::function<void()>& act, const fs::path& name) {
     try {

@@ -69,5 +69,18 @@ TEST(SeededNoise, RefusesAnotherBatchSize) {
   EXPECT_THROW(noise.draw(at::empty({3, 1})), Error);
 }
 
+/// What torch.randn(8, device="cuda") gives after torch.manual_seed(0).
+TEST(PhiloxNormal, GivesTheNumbersOfCuda) {
+  const std::vector<float> expected = {-0.92466259f, -0.42534415f, -2.6438457f,  0.14518388f,
+                                       -0.12086647f, -0.57972564f, -0.62285122f, -0.32838709f};
+  SeededNoise noise({0, 1}, RandomNumbers::nv);
+  const Tensor first = noise.draw(at::empty({2, 8}));
+  expect_numbers(first[0], 0, expected);
+  EXPECT_FALSE(at::equal(first[0], first[1]));
+  EXPECT_FALSE(at::equal(first, noise.draw(at::empty({2, 8})))) << "draws follow one another";
+  EXPECT_TRUE(at::equal(first[1], SeededNoise({1}, RandomNumbers::nv).draw(at::empty({1, 8}))[0]))
+      << "an image's noise depends on its seed alone";
+}
+
 }  // namespace
 }  // namespace tiller

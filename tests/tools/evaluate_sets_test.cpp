@@ -135,6 +135,8 @@ TEST_F(EvaluateSets, BadRequestsAreOneLine) {
   expect_refused("--images made --reference real --resize tf", "--resize: got 'tf'", 2);
   expect_refused("--images made --reference real --scheme none", "--scheme: got it", 2);
   expect_refused("--images made --reference real" + network(), "twice", 2);
+  expect_refused("--images resnet.safetensors --reference real", "Expected images", 1);
+  expect_refused("--images made --save-statistics made.pt", "ends in .npz", 2);
 }
 
 /// The same but for times.
@@ -171,6 +173,76 @@ TEST_F(EvaluateSets, SchemesAreComparedAndResumed) {
   EXPECT_EQ(fs::last_write_time(shards[1]), untouched) << "made again";
 }
 
+TEST_F(EvaluateSets, AnotherNumberOfSamplesGivesItsOwnFigures) {
+  const std::string run =
+      "--model model --reference real --scheme none --batch 4 --steps 2 --metrics fid --pictures "
+      "0 ";
+  const Json ten = lasting(evaluated(run + "--samples 10 --output grown"));
+  const Json twelve = lasting(evaluated(run + "--samples 12 --output alone"));
+  EXPECT_NE(ten, twelve);
+  EXPECT_EQ(lasting(evaluated(run + "--samples 12 --output grown")), twelve);
+  EXPECT_EQ(lasting(evaluated(run + "--samples 10 --output grown")), ten);
+}
+
+TEST_F(EvaluateSets, DamagedBatchesAndWhatIsAskedForLaterAreMade) {
+  const std::string run =
+      "--model model --reference real --scheme none --samples 8 --batch 4 --steps 2 --metrics fid "
+      "--output report ";
+  const Json first = lasting(evaluated(run + "--pictures 1"));
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "report" / "features"))
+    if (entry.is_regular_file()) fs::resize_file(entry.path(), fs::file_size(entry.path()) - 9);
+  EXPECT_EQ(lasting(evaluated(run + "--pictures 4 --keep-images")), first);
+  size_t kept = 0, strips = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "report" / "images"))
+    kept += entry.path().extension() == ".png";
+  for (const auto& entry : fs::directory_iterator(folder / "report" / "pictures"))
+    strips += entry.path().extension() == ".png";
+  EXPECT_EQ(kept, 8u);
+  EXPECT_EQ(strips, 2u) << "one and four pictures are two strips";
+}
+
+TEST_F(EvaluateSets, APlaceThatCantBeWrittenEndsTheRun) {
+  fs::create_directories(folder / "report");
+  write_file(folder / "report" / "features", "no folder");
+  expect_refused(
+      "--model model --reference real --scheme none --scheme cfg:scale=2 --samples 4 --steps 2 "
+      "--output report",
+      "features", 1);
+  EXPECT_FALSE(fs::exists(folder / "report" / "results.json"));
+}
+
+TEST_F(EvaluateSets, ReferencesThatAreLeftOutAreNamed) {
+  write_file(folder / "real" / "3.png", "no image");
+  for (const std::string run :
+       {"--images made ", "--model model --scheme none --samples 4 --steps 2 --output report "}) {
+    const Json json = evaluated(run + "--reference real --metrics fid");
+    EXPECT_NE(json.at("notes").dump().find("Of the reference 1 images are left out"),
+              std::string::npos)
+        << json.at("notes");
+  }
+}
+
+/// As the shell starts a process of several.
+std::string with_rank(int rank, int world, int port) {
+  return " RANK=" + std::to_string(rank) + " WORLD_SIZE=" + std::to_string(world) +
+         " MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port) +
+         " OMP_NUM_THREADS=1 '" TILLER_PROGRAM "' evaluate --quiet";
+}
+
+TEST_F(EvaluateSets, AProcessThatFailsIsNotWaitedFor) {
+  const std::string run = network() +
+                          "--model model --reference real --scheme none --samples 12 --batch 2 "
+                          "--steps 2 --metrics fid --pictures 0 --output ";
+  write_file(folder / "closed", "no folder");
+  const int port = 20000 + (getpid() * 7 + 5) % 20000;
+  const std::string command = "cd '" + folder.string() + "';" + with_rank(1, 2, port) + run +
+                              "closed > out1 2>&1 &" + with_rank(0, 2, port) + run +
+                              "report > out0 2>&1; code=$?; wait; exit $code";
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
+  EXPECT_NE(bytes("out0").find("process 1 failed"), std::string::npos) << bytes("out0");
+  EXPECT_NE(bytes("out1").find("closed"), std::string::npos) << bytes("out1");
+}
+
 TEST_F(EvaluateSets, ProcessesShareTheWork) {
   const std::string run =
       "--model model --reference real --scheme none --scheme cfg:scale=2 --samples 12 --batch 2 "
@@ -198,6 +270,8 @@ TEST_F(EvaluateSets, ImpossibleSchemesAreRefusedBeforeAnyWork) {
   expect_refused(run + "--scheme tpg:layers=d99", "d99", 2);
   expect_refused(run + "--scheme nag", "", 2);
   expect_refused("--model model --reference real --scheme none", "--output: got none", 2);
+  expect_refused("--model model --scheme none --metrics fid --samples 4 --output report",
+                 "there is no --reference", 2);
   EXPECT_FALSE(fs::exists(folder / "report" / "features"));
 }
 

@@ -41,6 +41,16 @@ TEST_F(Generate, FromRepeatsTheBytes) {
   EXPECT_EQ(bytes("grid.png"), bytes("again.png"));
 }
 
+TEST_F(Generate, NvidiasRandomNumbersAreKeptInTheRecipe) {
+  generate("--seed 3 --save-latents cpu.safetensors --output cpu.png");
+  generate("--seed 3 --rng nv --save-latents nv.safetensors --output nv.png");
+  EXPECT_GT(largest_difference(latents("cpu.safetensors"), latents("nv.safetensors")), 1e-2);
+  EXPECT_NE(read_png_text(folder / "nv.png").at("parameters").find("RNG: NV"), std::string::npos);
+  ASSERT_EQ(tiller("generate --quiet --from nv.png --output again.png").code, 0);
+  EXPECT_EQ(bytes("nv.png"), bytes("again.png"));
+  EXPECT_EQ(tiller("generate --rng gpu --output x.png").code, 2);
+}
+
 TEST_F(Generate, FlagsOverrideARecipe) {
   generate("--class bee --seed 3 --guidance cfg:scale=3 --output a.png");
   generate("--class bee --seed 8 --guidance cfg:scale=3 --output b.png");

@@ -1,0 +1,53 @@
+#include "tools/processes.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+using namespace std::chrono_literals;
+
+Launch launch(int rank) {
+  return {.rank = rank, .world = 2, .host = "127.0.0.1", .port = 20000 + (getpid() * 7) % 20000};
+}
+
+/// What the first process hears while the second does `other`.
+std::string heard(const std::function<void(Processes&)>& other,
+                  std::chrono::milliseconds patience) {
+  std::jthread second([&] {
+    try {
+      Processes processes(launch(1), patience);
+      other(processes);
+    } catch (const std::exception&) {
+    }
+  });
+  Processes processes(launch(0), patience);
+  processes.done("work");
+  try {
+    processes.wait_for_all("work");
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ProcessesTest, WaitForThoseThatWork) {
+  const auto slow = [](Processes& processes) {
+    std::this_thread::sleep_for(1500ms);
+    processes.done("work");
+  };
+  EXPECT_EQ(heard(slow, 500ms), "") << "its pulse shows that it works";
+}
+
+TEST(ProcessesTest, DontWaitForThoseThatGaveUp) {
+  const auto fails = [](Processes&) { throw Error("the disk is full"); };
+  EXPECT_NE(heard(fails, 1min).find("process 1 failed"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tiller
