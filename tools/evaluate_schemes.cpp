@@ -147,7 +147,6 @@ fs::path image_file(const ReadyScheme& scheme, int64_t index) {
   return scheme.images / name;
 }
 
-<<<<<<< HEAD
 /// (B): how well each image fits its prompt, 100 cos (arXiv 2104.08718; torchmetrics' scale).
 Tensor clip_scores(const ClipSimilarity& clip, const Tensor& pixels,
                    std::span<const ImageSpec> specs) {
@@ -157,10 +156,6 @@ Tensor clip_scores(const ClipSimilarity& clip, const Tensor& pixels,
   return at::tensor(scores, at::kDouble);
 }
 
-/// Makes the batch's images and sees them through every network.
-SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
-                       std::vector<Tensor>& shown) {
-=======
 void keep_images(const ReadyScheme& scheme, int64_t first, const Tensor& pixels) {
   if (scheme.images.empty()) return;
   for (int64_t row = 0; row < pixels.size(0); ++row)
@@ -175,7 +170,6 @@ bool keeps_images(const ReadyScheme& scheme, int64_t first, int64_t count) {
 
 /// Makes the batch's images, (B, 3, H, W), and sees them through every network.
 SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first, Tensor& pixels) {
->>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   const auto specs = specs_of(run, first);
   SchemeBatch batch{.first = first, .count = std::ssize(specs)};
   Progress silent = Progress::silent();
@@ -189,13 +183,7 @@ SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
   batch.evaluations = double(cost.branches);
   batch.flops = cost.flops.spent;
   for (const auto& network : run.by.networks) batch.features.push_back(network.run(pixels));
-<<<<<<< HEAD
   if (run.clip) batch.clip = clip_scores(*run.clip, pixels, specs);
-  keep_images(run, scheme, first, pixels);
-  if (first < run.pictures)
-    shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
-=======
->>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   return batch;
 }
 
@@ -265,17 +253,11 @@ Gathered gathered(const SchemeRun& run, const ReadyScheme& scheme) {
   for (int64_t first = 0; first < count; first += run.batch()) {
     const SchemeBatch batch = scheme.shards.load(first, run.by.networks.size());
     for (size_t i = 0; i < collectors.size(); ++i) collectors[i].add(batch.features[i]);
-<<<<<<< HEAD
     all.cost.evaluations += batch.evaluations * double(batch.count) / double(count);
     all.cost.flops += batch.flops / double(count);
     all.cost.seconds += batch.seconds / double(count);
+    all.cost.peak_memory = std::max(all.cost.peak_memory, batch.peak_memory);
     if (run.clip) clip.push_back(batch.clip);
-=======
-    cost.evaluations += batch.evaluations * double(batch.count) / double(count);
-    cost.flops += batch.flops / double(count);
-    cost.seconds += batch.seconds / double(count);
-    cost.peak_memory = std::max(cost.peak_memory, batch.peak_memory);
->>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   }
   for (auto& collector : collectors) all.features.push_back(collector.finish());
   if (run.clip) all.clip = at::cat(clip);
@@ -317,12 +299,11 @@ void add_difference(const Comparison& by, size_t network, Baseline& baseline,
   result.differences.push_back(std::move(difference));
 }
 
-<<<<<<< HEAD
-/// A note that several schemes have stands once.
-void add_notes(SchemeReport& report, const std::vector<std::string>& notes) {
-  for (const auto& note : notes)
-    if (std::find(report.notes.begin(), report.notes.end(), note) == report.notes.end())
-      report.notes.push_back(note);
+void add_note(SchemeReport& report, const std::string& note) {
+  if (note.empty() ||
+      std::find(report.notes.begin(), report.notes.end(), note) != report.notes.end())
+    return;
+  report.notes.push_back(note);
 }
 
 /// The figures of a scheme's images by one network.
@@ -334,61 +315,30 @@ void measure_by(SchemeRun& run, size_t network, const FeatureSet& set, Baseline&
   Progress silent = Progress::silent();
   for (auto& figure : compare(run.metrics, comparison, run.named, notes, silent))
     result.figures.push_back(std::move(figure));
-  add_notes(run.report, notes);
+  for (const auto& note : notes) add_note(run.report, note);
   if (const auto figure = class_accuracy(comparison.network, set, classes_of(run)))
     result.figures.push_back(*figure);
   if (reference) add_difference(comparison, network, baseline, result);
-=======
-void add_note(SchemeReport& report, const std::string& note) {
-  if (note.empty() ||
-      std::find(report.notes.begin(), report.notes.end(), note) != report.notes.end())
-    return;
-  report.notes.push_back(note);
 }
 
-/// All networks' figures of a scheme whose batches are there.
+/// All figures of a scheme whose batches are there.
 void measure(SchemeRun& run, const ReadyScheme& scheme, Baseline& baseline, SchemeResult& result) {
-  const auto sets = gathered(run, scheme, result.cost);
-  for (size_t i = 0; i < sets.size(); ++i) {
-    Reference* reference = run.references.empty() ? nullptr : &run.references[i];
-    const Comparison comparison{run.by.networks[i], sets[i], reference};
-    std::vector<std::string> notes;
-    Progress silent = Progress::silent();
-    for (auto& figure : compare(run.metrics, comparison, run.named, notes, silent))
-      result.figures.push_back(std::move(figure));
-    for (const auto& note : notes) add_note(run.report, note);
-    if (const auto figure = class_accuracy(run.by.networks[i], sets[i], classes_of(run)))
-      result.figures.push_back(*figure);
-    if (reference) add_difference(comparison, i, baseline, result);
-  }
->>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
+  const Gathered all = gathered(run, scheme);
+  result.cost = all.cost;
+  for (size_t i = 0; i < all.features.size(); ++i)
+    measure_by(run, i, all.features[i], baseline, result);
+  if (all.clip.defined()) result.figures.push_back(clip_figure(all.clip));
 }
 
 SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, Baseline& baseline) {
   SchemeResult result{.scheme = scheme.scheme, .count = run.count()};
   for (const auto& guidance : scheme.guidances)
     result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
-<<<<<<< HEAD
-  const std::string work = scheme.shards.folder().filename();
-  reset_peak_memory();
-  make_missing(run, scheme, progress);
-  run.processes->done(work);
-  const auto peak = double(peak_memory());
-  if (!run.processes->first()) return result;
-  run.processes->wait_for_all(work);
-  const Gathered all = gathered(run, scheme);
-  result.cost = all.cost;
-  result.cost.peak_memory = peak;
-  for (size_t i = 0; i < all.features.size(); ++i)
-    measure_by(run, i, all.features[i], baseline, result);
-  if (all.clip.defined()) result.figures.push_back(clip_figure(all.clip));
-=======
   make_missing(run, scheme, progress);
   run.processes->done(scheme.shards.folder().filename());
   if (!run.processes->first()) return result;
   run.processes->wait_for_all(scheme.shards.folder().filename());
   or_scheme_failure([&] { measure(run, scheme, baseline, result); });
->>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   if (run.pictures) result.pictures = scheme.pictures;
   return result;
 }
@@ -453,24 +403,12 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
   run.by = feature_networks(flags, run.metrics, run.generation.device);
   for (auto& keep : run.by.keep) keep.features = true;
-<<<<<<< HEAD
   load_clip(run, flags);
-  run.report.protocol = protocol_of(run, load_references(run, flags));
-  if (const auto note = size_note(run.count()); !note.empty()) run.report.notes.push_back(note);
-=======
-  Json reference;
   if (run.named && !flags.has("reference")) require_possible(run.metrics, run.by.networks, {});
-  if (flags.has("reference") && run.processes->first()) {
-    ReferenceSet set =
-        remembered_reference(flags.text("reference"), run.by, run.report.folder / "reference");
-    reference = set.description;
-    if (run.named) require_possible(run.metrics, run.by.networks, set.features);
-    for (auto& features : set.features) run.references.emplace_back(std::move(features));
-  }
+  const Json reference = load_references(run, flags);
   run.report.protocol = protocol_of(run, reference);
   add_note(run.report, size_note(run.count()));
   add_note(run.report, reference_note(reference));
->>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
   return run;
 }
 

@@ -43,16 +43,10 @@ bool SchemeShards::has(int64_t first, int64_t count, size_t networks) const {
 }
 
 void SchemeShards::save(const SchemeBatch& batch) const {
-<<<<<<< HEAD
-  NamedTensors tensors = {
-      {costs, at::tensor({double(batch.count), batch.evaluations, batch.flops, batch.seconds},
-                         at::kDouble)}};
-  add(tensors, clip_scores, batch.clip);
-=======
   NamedTensors tensors = {{costs, at::tensor({double(batch.count), batch.evaluations, batch.flops,
                                               batch.seconds, batch.peak_memory},
                                              at::kDouble)}};
->>>>>>> 35515cc3b27efa8e40dfcf363e223ff9624753c8
+  add(tensors, clip_scores, batch.clip);
   for (size_t i = 0; i < batch.features.size(); ++i) {
     const std::string name = std::to_string(i) + ".";
     add(tensors, name + "pooled", batch.features[i].pooled);
