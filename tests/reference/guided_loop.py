@@ -68,7 +68,9 @@ def latents(pipe, sampler, predict):
     x = torch.randn(1, 4, SIZE // 8, SIZE // 8, generator=torch.Generator().manual_seed(SEED)) * scheduler.init_noise_sigma
     for index, t in enumerate(scheduler.timesteps):
         output = predict(Step(index, t, x, scheduler, text, pipe.unet))
-        x = output.next if isinstance(output, Next) else scheduler.step(output, t, x).prev_sample
+        leap = isinstance(output, Next)
+        stepped = scheduler.step(x if leap else output, t, x).prev_sample  # in any case: the scheduler counts its steps
+        x = output.next if leap else stepped
     return x
 
 
