@@ -193,22 +193,24 @@ def blurred_input():
     return [numbers(degraded.flatten()[::11])]
 
 
+def swapped(x, ratio):
+    """SSG's exchange of the least similar rows of (N, D)."""
+    unit = x / x.norm(dim=1, keepdim=True)
+    n = len(x)
+    similarity = (unit @ unit.T).tolist()
+    pairs = sorted((similarity[a][b], a, b) for a in range(n) for b in range(a + 1, n))
+    index = list(range(n))
+    chosen = pairs[: int(ratio * n)]
+    for _, a, b in chosen:
+        index[a] = b
+    for _, a, b in chosen:
+        index[b] = a
+    return x[index]
+
+
 def swaps():
     i = torch.arange(10 * 6, dtype=torch.float64).reshape(10, 6)
     x = torch.sin(0.83 * i + 0.2) + 0.4 * torch.cos(0.37 * i * i)
-
-    def swapped(x, ratio):
-        unit = x / x.norm(dim=1, keepdim=True)
-        n = len(x)
-        pairs = sorted((float(unit[a] @ unit[b]), a, b) for a in range(n) for b in range(a + 1, n))
-        index = list(range(n))
-        chosen = pairs[: int(ratio * n)]
-        for _, a, b in chosen:
-            index[a] = b
-        for _, a, b in chosen:
-            index[b] = a
-        return x[index]
-
     return [dict(ratio=r, output=numbers(swapped(swapped(x, r).T, r).T)) for r in (0.1, 0.3, 0.9)]
 
 
