@@ -88,6 +88,8 @@ Launch launch_from_environment() {
   return {};
 }
 
+namespace {
+
 /// Keys of a restart under torchrun don't meet those of before.
 std::string key_of(const std::string& work) {
   return "tiller/" + variable("TORCHELASTIC_RESTART_COUNT") + "/" + work;
