@@ -343,6 +343,17 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, B
   return result;
 }
 
+/// All of a few prompts; of many their number, the first and a hash.
+Json captions_of(const std::vector<std::string>& prompts) {
+  constexpr size_t few = 16;
+  if (prompts.size() <= few) return prompts;
+  std::string all;
+  for (const auto& prompt : prompts) all += prompt + "\n";
+  return {{"count", prompts.size()},
+          {"first", prompts.front()},
+          {"hash", sha256_of(all).substr(0, 16)}};
+}
+
 Json protocol_of(const SchemeRun& run, const Json& reference) {
   const Generation& generation = run.generation;
   const GenerateRequest& request = generation.request;
@@ -356,7 +367,7 @@ Json protocol_of(const SchemeRun& run, const Json& reference) {
           {"seeds", std::to_string(request.seed) + " to " +
                         std::to_string(request.seed + generation.images.size() - 1)},
           {"classes", classes},
-          {"prompts", request.text.prompts.size()},
+          {"prompts", captions_of(request.text.prompts)},
           {"negative prompt", request.text.negative},
           {"sampler", run.sampler},
           {"steps", run.steps},

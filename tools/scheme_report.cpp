@@ -144,7 +144,11 @@ HtmlTable difference_table(const SchemeReport& report) {
     }
     table.rows.push_back(std::move(row));
   }
-  table.caption = "Less the first scheme's, with the same seeds: 95% intervals.";
+  const auto first = std::find_if(report.schemes.begin(), report.schemes.end(),
+                                  [](const auto& scheme) { return scheme.failure.empty(); });
+  if (first != report.schemes.end())
+    table.caption = "Less those of " + first->scheme.name() +
+                    ", with the same seeds: \u00b1 is half of a 95% interval.";
   return table;
 }
 
@@ -197,7 +201,8 @@ HtmlChart cost_chart(const SchemeReport& report, const Figure& distance) {
   }
   std::sort(front.points.begin(), front.points.end(),
             [](const HtmlPoint& a, const HtmlPoint& b) { return a.x < b.x; });
-  chart.series = {front, others};
+  chart.series = {front};
+  if (!others.points.empty()) chart.series.push_back(others);
   return chart;
 }
 

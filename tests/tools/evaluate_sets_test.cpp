@@ -153,6 +153,7 @@ TEST_F(EvaluateSets, SchemesAreComparedAndResumed) {
   const Json first = evaluated(run);
   ASSERT_EQ(first.at("schemes").size(), 3u);
   EXPECT_EQ(first.at("protocol").at("samples"), 10);
+  EXPECT_EQ(first.at("protocol").at("prompts"), Json::array());
   const auto distance = [&](int i) { return first.at("schemes").at(i).at("fd_r14").get<double>(); };
   EXPECT_NE(distance(0), distance(1));
   EXPECT_NE(distance(1), distance(2));
