@@ -18,6 +18,10 @@ Tensor symmetric(const Tensor& matrix) { return (matrix + matrix.t()) / 2; }
 /// Of a covariance. Rounding leaves the eigenvalues of a singular one a little around 0.
 Tensor square_root(const Tensor& covariance) {
   const auto [values, vectors] = at::linalg_eigh(symmetric(covariance));
+  const auto least = values.min().item<double>(), most = values.max().item<double>();
+  if (least < -1e-3 * std::abs(most) || most < 0)
+    throw Error("covariance: got one with the eigenvalue " + std::to_string(least) +
+                ", expected none below 0: it is no covariance.");
   return at::mm(vectors * values.clamp_min(0).sqrt(), vectors.t());
 }
 

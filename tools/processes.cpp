@@ -40,11 +40,12 @@ int number(const std::string& name, int low, int high) {
 struct Launcher {
   std::string rank, world, local_rank, job;
 };
-const Launcher launchers[] = {{"RANK", "WORLD_SIZE", "LOCAL_RANK", ""},
-                              {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-                               "OMPI_COMM_WORLD_LOCAL_RANK", "PMIX_NAMESPACE"},
-                              {"PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "PMI_JOBID"},
-                              {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_ID"}};
+const Launcher launchers[] = {
+    {"RANK", "WORLD_SIZE", "LOCAL_RANK", ""},
+    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+     "PMIX_NAMESPACE"},
+    {"PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "PMI_JOBID"},
+    {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_JOB_ID"}};
 
 /// The first of "gpu[07-12,20],login1": "gpu07".
 std::string first_host(const std::string& list) {
@@ -56,7 +57,7 @@ std::string first_host(const std::string& list) {
 
 std::string meeting_host() {
   if (const auto host = variable("MASTER_ADDR"); !host.empty()) return host;
-  if (const auto nodes = variable("SLURM_JOB_NODELIST"); !nodes.empty()) return first_host(nodes);
+  if (const auto nodes = variable("SLURM_STEP_NODELIST"); !nodes.empty()) return first_host(nodes);
   return "127.0.0.1";
 }
 

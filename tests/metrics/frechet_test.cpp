@@ -129,5 +129,13 @@ TEST(FrechetInfinity, RefusesTooFew) {
   EXPECT_THROW(frechet_infinity(fake_features(), reference, 1), Error);
 }
 
+TEST(Frechet, WhatIsNoCovarianceIsRefused) {
+  const Tensor mean = at::zeros({3}, at::kDouble), unit = at::eye(3, at::kDouble);
+  EXPECT_THROW(FrechetReference({10, mean, -unit}), Error);
+  EXPECT_THROW(FrechetReference({10, mean, at::diag(at::tensor({1.0, -0.1, 1.0}, at::kDouble))}),
+               Error);
+  EXPECT_NO_THROW(FrechetReference({10, mean, at::zeros({3, 3}, at::kDouble)}));
+}
+
 }  // namespace
 }  // namespace tiller::test

@@ -12,9 +12,9 @@ class GuidedPipelines : public Pipelines {
     for (const Json& run : guided.at(family)) {
       const std::string guidance = run.at("guidance");
       SCOPED_TRACE(guidance);
-      const Tensor got = latents_of(command(
-          family, "--sampler " + run.at("sampler").get<std::string>() + " --guidance '" + guidance +
-                      "'"));
+      const Tensor got =
+          latents_of(command(family, "--sampler " + run.at("sampler").get<std::string>() +
+                                         " --guidance '" + guidance + "'"));
       expect_values(got.flatten().slice(0, 0, {}, guided.at("every")), run);
     }
   }
