@@ -15,7 +15,6 @@ import sys
 import tempfile
 
 import diffusers
-import formula
 import guided_loop as loop
 import torch
 from diffusers.guiders import (
@@ -27,13 +26,31 @@ from diffusers.guiders import (
     TangentialClassifierFreeGuidance,
 )
 from diffusers.hooks import LayerSkipConfig
-from make_pipelines import NEGATIVE, PROMPT, SEED, SIZE, STEPS, pipelines
+from make_pipelines import NEGATIVE, PROMPT, SAMPLERS, SEED, SIZE, STEPS, half_mask, picture, pipelines
 
 torch.set_num_threads(1)
 EVERY = 3  # of the latents' numbers, across all channels
 OVER = dict(dim=(1, 2, 3), keepdim=True)
 WIDE = {"sd1": ["d0", "u1"], "sd2": ["d0", "u1"], "sdxl": ["d1", "u0", "u1", "u2"]}  # beside the middle block
 SAMPLER = {"sd1": "ddim", "sd2": "ddim", "sdxl": "euler"}
+APG = "apg:form=diffusers,space=raw,scale=5,eta=0.3,norm_threshold=2,momentum=-0.5"
+GUIDERS = {  # of diffusers, and what the same is here
+    APG: lambda: AdaptiveProjectedGuidance(guidance_scale=5.0, eta=0.3, adaptive_projected_guidance_rescale=2.0,
+                                           adaptive_projected_guidance_momentum=-0.5),
+    "cfg-zero:scale=5,zero_init_steps=1": lambda: ClassifierFreeZeroStarGuidance(guidance_scale=5.0),
+    "tcfg:scale=5": lambda: TangentialClassifierFreeGuidance(guidance_scale=5.0),
+    "fdg:scales=8+4": lambda: FrequencyDecoupledGuidance(guidance_scales=[8.0, 4.0]),
+    "fdg:scales=8+4+2,parallel=0.5+0.2+1": lambda: FrequencyDecoupledGuidance(
+        guidance_scales=[8.0, 4.0, 2.0], parallel_weights=[0.5, 0.2, 1.0]),
+    "cfg:scale=5,from=0.2,to=0.7": lambda: ClassifierFreeGuidance(guidance_scale=5.0, start=0.2, stop=0.7),
+}
+GUIDED_SAMPLERS = {  # those that draw no noise; the momentum and Heun's two evaluations a step meet in APG
+    "heun": [APG, "fdg:scales=8+4"],
+    "dpm++2m": [APG, "tcfg:scale=5", "cfg-zero:scale=5,zero_init_steps=1"],
+    "unipc": [APG, "tcfg:scale=5", "fdg:scales=8+4"],
+    "pndm": [APG, "cfg-zero:scale=5,zero_init_steps=1"],
+    "lms": [APG, "cfg:scale=5,from=0.2,to=0.7"],
+}
 
 
 def by_pipeline(kind, pipe, sampler, scale, **more):
@@ -175,15 +192,7 @@ def diffusers_cases(family, pipe):
         "cfg:scale=5 + pag:scale=3 + rescale:phi=0.7": lambda: by_pag(
             pipe, sampler, 5.0, ["mid"], pag_scale=3.0, guidance_rescale=0.7),
         "cfg:scale=5 + rescale:phi=0.7": lambda: by_pipeline(plain, pipe, sampler, 5.0, guidance_rescale=0.7),
-        "cfg:scale=5,from=0.2,to=0.7": lambda: guided(ClassifierFreeGuidance(guidance_scale=5.0, start=0.2, stop=0.7)),
-        "apg:form=diffusers,space=raw,scale=5,eta=0.3,norm_threshold=2,momentum=-0.5": lambda: guided(
-            AdaptiveProjectedGuidance(guidance_scale=5.0, eta=0.3, adaptive_projected_guidance_rescale=2.0,
-                                      adaptive_projected_guidance_momentum=-0.5)),
-        "cfg-zero:scale=5,zero_init_steps=1": lambda: guided(ClassifierFreeZeroStarGuidance(guidance_scale=5.0)),
-        "tcfg:scale=5": lambda: guided(TangentialClassifierFreeGuidance(guidance_scale=5.0)),
-        "fdg:scales=8+4": lambda: guided(FrequencyDecoupledGuidance(guidance_scales=[8.0, 4.0])),
-        "fdg:scales=8+4+2,parallel=0.5+0.2+1": lambda: guided(
-            FrequencyDecoupledGuidance(guidance_scales=[8.0, 4.0, 2.0], parallel_weights=[0.5, 0.2, 1.0])),
+        **{text: lambda make=make: guided(make()) for text, make in GUIDERS.items()},
         "cfg:scale=5 + slg:scale=2.8,from=0.1,to=0.6": lambda: guided(
             skip_mid(pipe.unet, guidance_scale=5.0, skip_layer_guidance_start=0.0, skip_layer_guidance_stop=0.6)),
     }
@@ -205,7 +214,7 @@ def formula_cases(family, pipe):
         "asag:scale=1.5": alone(loop.adversarial(2), ["mid"], 1.5),
         f"cfg:scale=5 + asag:scale=1.5,iterations=3,layers={layers}": affine([(loop.adversarial(3), wide, 1.5)], cfg=5),
         f"slg:scale=2.8,layers={layers}": alone(loop.skipped, wide, 2.8),
-        "ssg:scale=3,ratio=0.1": alone(loop.swapped(0.1), ["mid"], 3),
+        "ssg:scale=3,ratio=0.07": alone(loop.swapped(0.07), ["mid"], 3),  # no two pairs in it closer than 1e-4
         "apg:scale=7.5,norm_threshold=2": projected(7.5, 0, 2, -0.5),
         "cfg++:scale=0.6": manifold(0.6),
         "perp-neg:scale=5,negative=1.5": perpendicular(5, 1.5),
@@ -215,6 +224,33 @@ def formula_cases(family, pipe):
              (loop.smoothed(float("inf")), ["mid"], 1)], cfg=4, phi=0.5),
     }
     return {text: lambda rule=rule: loop.latents(pipe, SAMPLER[family], rule) for text, rule in cases.items()}
+
+
+def picture_cases(pipe):
+    """From a picture, whole or masked: the pipelines of PAG."""
+    extra = dict(pag_applied_layers=["mid"], requires_safety_checker=False)
+    def run(kind, **more):
+        job = kind(**{**pipe.components, "scheduler": loop.scheduler_of(pipe, "ddim")}, **extra)
+        job.set_progress_bar_config(disable=True)
+        return job(PROMPT, image=picture("picture"), negative_prompt=NEGATIVE, num_inference_steps=STEPS, guidance_scale=5.0,
+                   pag_scale=3.0, generator=torch.Generator("cpu").manual_seed(SEED), output_type="latent", **more).images
+
+    image, mask = "--init-image picture.png --strength 0.6", " --mask mask.png"
+    return {
+        image: lambda: run(diffusers.StableDiffusionPAGImg2ImgPipeline, strength=0.6),
+        image + mask: lambda: run(diffusers.StableDiffusionPAGInpaintPipeline, strength=0.6, mask_image=half_mask(),
+                                  height=SIZE, width=SIZE),
+    }
+
+
+def sampler_cases(pipe):
+    """(sampler, guidance): latents by diffusers, PAG with every sampler."""
+    cases = {(sampler, "cfg:scale=5 + pag:scale=3"): lambda sampler=sampler: by_pag(pipe, sampler, 5.0, ["mid"], pag_scale=3.0)
+             for sampler in SAMPLERS}
+    for sampler, texts in GUIDED_SAMPLERS.items():
+        for text in texts:
+            cases[sampler, text] = lambda sampler=sampler, text=text: loop.latents(pipe, sampler, by_guider(GUIDERS[text]()))
+    return cases
 
 
 def distance(a, b):
@@ -231,17 +267,24 @@ def check_loop(family, pipe):
         assert error < 2e-5, (family, name, error)
 
 
+def entry(family, sampler, guidance, values, flags=""):
+    print(f"{family:5} {sampler:14} {guidance} {flags}", file=sys.stderr)
+    return {"sampler": sampler, "guidance": guidance, "flags": flags, "largest": float(f"{values.abs().max().item():.7g}"),
+            "values": [float(f"{v:.7g}") for v in values.flatten()[::EVERY].tolist()]}
+
+
 def record(family, pipe):
     check_loop(family, pipe)
     bare = {cfg: loop.latents(pipe, SAMPLER[family], affine([], cfg=cfg)) for cfg in (1, 4, 5)}
     runs = []
     for text, latents in {**diffusers_cases(family, pipe), **formula_cases(family, pipe)}.items():
         values = latents()
-        effect = min(distance(values, plain) for plain in bare.values())
-        print(f"{family:5} {effect:8.4f}  {text}", file=sys.stderr)
-        assert effect > 5e-3, text  # far above the tolerance, so that a guidance that does nothing fails
-        runs.append({"guidance": text, "sampler": SAMPLER[family], "largest": float(f"{values.abs().max().item():.7g}"),
-                     "values": [float(f"{v:.7g}") for v in values.flatten()[::EVERY].tolist()]})
+        # far above the tolerance, so that a guidance that does nothing fails
+        assert min(distance(values, plain) for plain in bare.values()) > 5e-3, text
+        runs.append(entry(family, SAMPLER[family], text, values))
+    if family == "sd1":
+        runs += [entry(family, sampler, text, latents()) for (sampler, text), latents in sampler_cases(pipe).items()]
+        runs += [entry(family, "ddim", "cfg:scale=5 + pag:scale=3", latents(), flags) for flags, latents in picture_cases(pipe).items()]
     return runs
 
 

@@ -3,20 +3,25 @@
 namespace tiller::test {
 namespace {
 
+/// Whole guided runs, against tests/reference/make_guided_pipelines.py.
 class GuidedPipelines : public Pipelines {
  protected:
-  /// Every run of a family in the fixture, each a whole run of the program.
   void expect_all_runs(const std::string& family) const {
-    const Json guided = test::fixture("guided_pipelines.json");
+    const Json reference = test::fixture("guided_pipelines.json");
     make_pipeline(family);
-    for (const Json& run : guided.at(family)) {
-      const std::string guidance = run.at("guidance");
-      SCOPED_TRACE(guidance);
-      const Tensor got =
-          latents_of(command(family, "--sampler " + run.at("sampler").get<std::string>() +
-                                         " --guidance '" + guidance + "'"));
-      expect_values(got.flatten().slice(0, 0, {}, guided.at("every")), run);
+    make_picture_and_mask();
+    for (const Json& run : reference.at(family)) {
+      const std::string flags = flags_of(run);
+      SCOPED_TRACE(flags);
+      const Tensor got = latents_of(command(family, flags)).flatten();
+      expect_values(got.slice(0, 0, {}, reference.at("every")), run);
     }
+  }
+
+  static std::string flags_of(const Json& run) {
+    const auto text = [&](const char* key) { return run.at(key).get<std::string>(); };
+    return "--sampler " + text("sampler") + " --guidance '" + text("guidance") + "' " +
+           text("flags");
   }
 
   static void expect_values(const Tensor& got, const Json& run) {

@@ -22,11 +22,7 @@ class PipelineRuns : public Pipelines {
 
   void expect_image_runs(const std::string& family) const {
     make_pipeline(family);
-    const Tensor picture = ((formula_tensor("picture", {64, 64, 3}) + 1) * 127.5).round();
-    write_png(folder / "picture.png", picture.to(at::kByte).permute({2, 0, 1}).contiguous());
-    Tensor mask = at::zeros({3, 64, 64}, at::kByte);
-    mask.narrow(2, 0, 32).fill_(255);
-    write_png(folder / "mask.png", mask);
+    make_picture_and_mask();
     for (const Json& run : fixture().at(family).at("images")) {
       SCOPED_TRACE(run.at("sampler").dump() + run.at("strength").dump() + run.at("mask").dump());
       std::string more = "--guidance cfg:scale=5 --init-image picture.png --sampler " +

@@ -67,6 +67,15 @@ class Pipelines : public ProgramTest {
     write(family + "/model_index.json", index.dump());
   }
 
+  /// "picture.png" and "mask.png", its left half, as the scripts' picture() and half_mask().
+  void make_picture_and_mask() const {
+    const Tensor picture = ((formula_tensor("picture", {64, 64, 3}) + 1) * 127.5).round();
+    write_png(folder / "picture.png", picture.to(at::kByte).permute({2, 0, 1}).contiguous());
+    Tensor mask = at::zeros({3, 64, 64}, at::kByte);
+    mask.narrow(2, 0, 32).fill_(255);
+    write_png(folder / "mask.png", mask);
+  }
+
   std::string command(const std::string& family, const std::string& more) const {
     return "generate --quiet --model " + family + " --plain-prompt --prompt '" +
            fixture().at("prompt").get<std::string>() + "' --negative-prompt '" +
