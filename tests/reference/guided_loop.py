@@ -6,8 +6,8 @@ import contextlib
 import math
 from dataclasses import dataclass
 
+import diffusers
 import make_guidance
-import make_pipelines
 import torch
 from make_pipelines import NEGATIVE, PROMPT, SAMPLERS, SEED, SIZE, STEPS
 
@@ -54,8 +54,6 @@ def conditioning(pipe, prompt):
 
 
 def scheduler_of(pipe, sampler):
-    import diffusers
-
     kind, options = SAMPLERS[sampler]
     return getattr(diffusers, kind).from_config(pipe.scheduler.config, **options)
 
@@ -65,7 +63,8 @@ def latents(pipe, sampler, predict):
     scheduler = scheduler_of(pipe, sampler)
     scheduler.set_timesteps(STEPS)
     text = {"c": conditioning(pipe, PROMPT), "u": conditioning(pipe, NEGATIVE), "e": conditioning(pipe, "")}
-    x = torch.randn(1, 4, SIZE // 8, SIZE // 8, generator=torch.Generator().manual_seed(SEED)) * scheduler.init_noise_sigma
+    noise = torch.randn(1, 4, SIZE // 8, SIZE // 8, generator=torch.Generator().manual_seed(SEED))
+    x = noise * scheduler.init_noise_sigma
     for index, t in enumerate(scheduler.timesteps):
         output = predict(Step(index, t, x, scheduler, text, pipe.unet))
         leap = isinstance(output, Next)
@@ -85,7 +84,8 @@ def blocks(unet, layers):
     """The transformer blocks that names as d0, m1, u3 stand for: each part's, counted as they run."""
     found = {}
     for part in ("down", "mid", "up"):
-        names = [name for name, module in unet.named_modules() if type(module).__name__ == "BasicTransformerBlock" and name.startswith(part)]
+        names = [name for name, module in unet.named_modules()
+                 if type(module).__name__ == "BasicTransformerBlock" and name.startswith(part)]
         found.update({f"{part[0]}{i}": unet.get_submodule(name) for i, name in enumerate(names)})
     if layers == ["mid"]:
         layers = [name for name in found if name[0] == "m"]

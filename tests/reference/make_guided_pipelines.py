@@ -6,7 +6,7 @@ nothing and mixes up finite and infinite blurs; its PAG and SLG guiders perturb 
 guider isn't the paper's. There, and for what it lacks, guided_loop.py computes from the formulas.
 
 Usage: python make_guided_pipelines.py > ../fixtures/guided_pipelines.json. Needs torch, transformers, diffusers (0.42.1)
-and kornia (0.8.2).
+and kornia (0.9.0).
 """
 
 import json
@@ -44,12 +44,12 @@ GUIDERS = {  # of diffusers, and what the same is here
         guidance_scales=[8.0, 4.0, 2.0], parallel_weights=[0.5, 0.2, 1.0]),
     "cfg:scale=5,from=0.2,to=0.7": lambda: ClassifierFreeGuidance(guidance_scale=5.0, start=0.2, stop=0.7),
 }
-GUIDED_SAMPLERS = {  # those that draw no noise; the momentum and Heun's two evaluations a step meet in APG
+GUIDED_SAMPLERS = {  # those that draw no noise; guiders count evaluations, we steps, so no steps are named where these differ
     "heun": [APG, "fdg:scales=8+4"],
     "dpm++2m": [APG, "tcfg:scale=5", "cfg-zero:scale=5,zero_init_steps=1"],
     "unipc": [APG, "tcfg:scale=5", "fdg:scales=8+4"],
-    "pndm": [APG, "cfg-zero:scale=5,zero_init_steps=1"],
-    "lms": [APG, "cfg:scale=5,from=0.2,to=0.7"],
+    "pndm": [APG, "tcfg:scale=5"],
+    "lms": [APG, "cfg-zero:scale=5,zero_init_steps=1", "cfg:scale=5,from=0.2,to=0.7"],
 }
 
 
@@ -75,7 +75,7 @@ def path_of(unet, block):
 
 def by_guider(guider):
     def predict(step):
-        guider.set_state(step=step.index, num_inference_steps=STEPS, timestep=step.t)
+        guider.set_state(step=step.index, num_inference_steps=len(step.scheduler.timesteps), timestep=step.t)
         batches = guider.prepare_inputs({"text": (step.text["c"], step.text["u"])})
         for batch in batches:
             guider.prepare_models(step.unet)
@@ -219,7 +219,8 @@ def formula_cases(family, pipe):
         "cfg++:scale=0.6": manifold(0.6),
         "perp-neg:scale=5,negative=1.5": perpendicular(5, 1.5),
         "nag:scale=5,tau=1.2": normalized(5, 1.2, 0.5),
-        f"cfg:scale=4 + tpg:scale=1,layers={layers} + asag:scale=1 + pag:scale=2,layers=u0 + seg:scale=1 + rescale:phi=0.5": affine(
+        f"cfg:scale=4 + tpg:scale=1,layers={layers} + asag:scale=1 + pag:scale=2,layers=u0 + seg:scale=1"
+        " + rescale:phi=0.5": affine(
             [(loop.shuffled, wide, 1), (loop.adversarial(2), ["mid"], 1), (loop.identity, ["u0"], 2),
              (loop.smoothed(float("inf")), ["mid"], 1)], cfg=4, phi=0.5),
     }
@@ -229,6 +230,7 @@ def formula_cases(family, pipe):
 def picture_cases(pipe):
     """From a picture, whole or masked: the pipelines of PAG."""
     extra = dict(pag_applied_layers=["mid"], requires_safety_checker=False)
+
     def run(kind, **more):
         job = kind(**{**pipe.components, "scheduler": loop.scheduler_of(pipe, "ddim")}, **extra)
         job.set_progress_bar_config(disable=True)
@@ -284,7 +286,8 @@ def record(family, pipe):
         runs.append(entry(family, SAMPLER[family], text, values))
     if family == "sd1":
         runs += [entry(family, sampler, text, latents()) for (sampler, text), latents in sampler_cases(pipe).items()]
-        runs += [entry(family, "ddim", "cfg:scale=5 + pag:scale=3", latents(), flags) for flags, latents in picture_cases(pipe).items()]
+        runs += [entry(family, "ddim", "cfg:scale=5 + pag:scale=3", latents(), flags)
+                 for flags, latents in picture_cases(pipe).items()]
     return runs
 
 
