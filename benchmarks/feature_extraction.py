@@ -66,7 +66,7 @@ def run(command, threads):
     """(seconds, MiB at most)"""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
     start = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"feature_extraction.py: {command[0]} failed.")
