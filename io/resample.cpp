@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <vector>
 
 namespace tiller {
 namespace {
@@ -17,30 +16,19 @@ double bicubic(double x) {
   return x < 2 ? -0.5 * (((x - 5) * x + 8) * x - 4) : 0;
 }
 
-/// Where a new pixel reads from, and with what weights.
+/// The weights as the fixed-point numbers that Pillow multiplies bytes with.
 struct Window {
   int64_t first = 0;
   std::vector<int> weights;
 };
 
 std::vector<Window> windows_of(int64_t from, int64_t to) {
-  const double scale = double(from) / double(to), stretch = std::max(scale, 1.0);
-  const double support = 2 * stretch;
-  std::vector<Window> windows(to);
-  for (int64_t i = 0; i < to; ++i) {
-    const double center = (double(i) + 0.5) * scale;
-    const int64_t first = std::max<int64_t>(0, int64_t(center - support + 0.5));
-    const int64_t end = std::min(from, int64_t(center + support + 0.5));
-    std::vector<double> weights;
-    double sum = 0;
-    for (int64_t x = first; x < end; ++x) {
-      weights.push_back(bicubic((double(x) - center + 0.5) * (1 / stretch)));
-      sum += weights.back();
-    }
-    windows[i].first = first;
-    for (const double weight : weights) {
-      const double fixed = (sum != 0 ? weight / sum : weight) * (1 << kBits);
-      windows[i].weights.push_back(int(fixed < 0 ? fixed - 0.5 : fixed + 0.5));
+  std::vector<Window> windows;
+  for (const auto& window : cubic_windows(from, to)) {
+    windows.push_back({window.first, {}});
+    for (const double weight : window.weights) {
+      const double fixed = weight * (1 << kBits);
+      windows.back().weights.push_back(int(fixed < 0 ? fixed - 0.5 : fixed + 0.5));
     }
   }
   return windows;
@@ -66,6 +54,27 @@ Tensor resample_rows(const Tensor& image, int64_t size) {
 }
 
 }  // namespace
+
+std::vector<CubicWindow> cubic_windows(int64_t from, int64_t to) {
+  const double scale = double(from) / double(to), stretch = std::max(scale, 1.0);
+  const double support = 2 * stretch;
+  std::vector<CubicWindow> windows(to);
+  for (int64_t i = 0; i < to; ++i) {
+    const double center = (double(i) + 0.5) * scale;
+    const int64_t first = std::max<int64_t>(0, int64_t(center - support + 0.5));
+    const int64_t end = std::min(from, int64_t(center + support + 0.5));
+    auto& weights = windows[i].weights;
+    double sum = 0;
+    for (int64_t x = first; x < end; ++x) {
+      weights.push_back(bicubic((double(x) - center + 0.5) * (1 / stretch)));
+      sum += weights.back();
+    }
+    windows[i].first = first;
+    for (double& weight : weights)
+      if (sum != 0) weight /= sum;
+  }
+  return windows;
+}
 
 Tensor resample_bicubic(const Tensor& image, int64_t height, int64_t width) {
   const auto scaled_height = [&](const Tensor& x) {

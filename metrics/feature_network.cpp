@@ -9,6 +9,7 @@
 #include "metrics/cifar_resnet.h"
 #include "metrics/efficientnet_lite.h"
 #include "metrics/inception.h"
+#include "metrics/normalise.h"
 #include "metrics/script_network.h"
 
 namespace tiller {
@@ -41,15 +42,8 @@ const std::vector<Normalisation>& normalisations() {
   return all;
 }
 
-Tensor normalised(const Tensor& values, const Normalisation& by) {
-  const auto of_channel = [&](const std::array<double, 3>& numbers) {
-    return at::tensor(at::ArrayRef<double>(numbers), at::kDouble).view({1, 3, 1, 1}).to(values);
-  };
-  return (values - of_channel(by.mean)) / of_channel(by.deviation);
-}
-
 Tensor brought_to(const Tensor& images, int64_t side, ResizeRule rule, const Normalisation& by) {
-  return normalised(resize_values(images, side, side, rule), by);
+  return normalised(resize_values(images, side, side, rule), by.mean, by.deviation);
 }
 
 std::string described(int64_t side, ResizeRule rule) {
@@ -163,7 +157,8 @@ FeatureNetwork script(const Options& options, std::optional<ResizeRule> resize, 
   const auto run = [forward, side, rule, by, device](const Tensor& images) {
     const Tensor values =
         side ? resize_values(images.to(device), side, side, rule) : images.to(device, at::kFloat);
-    return Features{forward(normalised(values, by)).flatten(1).to(at::kFloat), {}, {}};
+    return Features{
+        forward(normalised(values, by.mean, by.deviation)).flatten(1).to(at::kFloat), {}, {}};
   };
   const int64_t probe = side ? side : 299;
   network.width = run(at::zeros({1, 3, probe, probe}, at::kByte)).pooled.size(1);

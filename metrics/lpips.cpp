@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "io/image.h"
+#include "metrics/normalise.h"
 
 namespace tiller {
 namespace {
@@ -113,14 +114,9 @@ Tensor apply(const LpipsLayer& layer, const Tensor& x) {
   return at::cat({at::relu(layer.conv(squeezed)), at::relu(layer.expand(squeezed))}, 1);
 }
 
-Tensor a_channel(const double (&values)[3], const Tensor& like) {
-  return at::tensor(at::ArrayRef<double>(values), at::kDouble).view({1, 3, 1, 1}).to(like);
-}
-
 Tensor scaled(const Tensor& images, at::Device device) {
   const Tensor floats = images.scalar_type() == at::kByte ? from_bytes(images) : images;
-  const Tensor x = floats.to(device, at::kFloat);
-  return (x - a_channel(shift, x)) / a_channel(scale, x);
+  return normalised(floats.to(device, at::kFloat), shift, scale);
 }
 
 Tensor of_unit_length(const Tensor& x) { return x / (x.square().sum(1, true).sqrt() + 1e-10); }

@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
+#include <algorithm>
+
+#include "io/resample.h"
 
 namespace tiller {
 namespace {
@@ -25,25 +27,13 @@ Tensor tf1_columns(const Tensor& x, int64_t to) {
   return a + (b - a) * at::tensor(share).to(x.device());
 }
 
-/// The cubic kernel with a = -0.5.
-double cubic(double x) {
-  x = std::abs(x);
-  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
-  return x < 2 ? -0.5 * (((x - 5) * x + 8) * x - 4) : 0;
-}
-
 /// (from, to): the weights with which Pillow's antialiased bicubic filter mixes pixels.
 Tensor cubic_weights(int64_t from, int64_t to) {
-  const double scale = double(from) / double(to), stretch = std::max(scale, 1.0);
   const Tensor weights = at::zeros({to, from}, at::kDouble);
-  auto* w = weights.data_ptr<double>();
-  for (int64_t i = 0; i < to; ++i, w += from) {
-    const double center = (double(i) + 0.5) * scale, support = 2 * stretch;
-    const int64_t first = std::max<int64_t>(0, int64_t(center - support + 0.5));
-    const int64_t end = std::min(from, int64_t(center + support + 0.5));
-    double sum = 0;
-    for (int64_t x = first; x < end; ++x) sum += w[x] = cubic((double(x) - center + 0.5) / stretch);
-    for (int64_t x = first; x < end; ++x) w[x] /= sum;
+  auto* row = weights.data_ptr<double>();
+  for (const auto& window : cubic_windows(from, to)) {
+    std::copy(window.weights.begin(), window.weights.end(), row + window.first);
+    row += from;
   }
   return weights.t();
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "io/error.h"
+#include "metrics/normalise.h"
 
 namespace tiller {
 namespace {
@@ -46,10 +47,6 @@ Tensor apply(const VitBlock& block, const Tensor& x, int64_t heads) {
   return h + block.fc2(at::gelu(block.fc1(block.norm2(h))));
 }
 
-Tensor a_channel(const double (&values)[3], const Tensor& like) {
-  return at::tensor(at::ArrayRef<double>(values), at::kDouble).view({1, 3, 1, 1}).to(like);
-}
-
 }  // namespace
 
 StructureDistance::StructureDistance(const fs::path& file, at::Device device)
@@ -85,7 +82,7 @@ StructureDistance::StructureDistance(TensorFile tensors, const std::string& file
 Tensor StructureDistance::keys(const Tensor& image) const {
   const Tensor pixels = at::upsample_bilinear2d(image.unsqueeze(0).to(device_, at::kFloat),
                                                 {side_, side_}, /*align_corners=*/false);
-  const Tensor x = (pixels - a_channel(mean, pixels)) / a_channel(deviation, pixels);
+  const Tensor x = normalised(pixels, mean, deviation);
   const Tensor tokens = patches_(x).flatten(2).transpose(1, 2);
   Tensor h = at::cat({class_token_, tokens}, 1) + positions_;
   for (size_t i = 0; i + 1 < blocks_.size(); ++i) h = apply(blocks_[i], h, heads_);

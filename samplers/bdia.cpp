@@ -3,6 +3,7 @@
 #include "io/error.h"
 #include "samplers/lattice.h"
 #include "samplers/ode.h"
+#include "samplers/walk.h"
 
 namespace tiller {
 namespace {
@@ -67,12 +68,10 @@ class Arithmetic {
   /// Tells the observer, which may change the latents: on a lattice only where it did.
   Tensor told(const InversionRun& run, int step, const NoiseLevel& level, const Tensor& z,
               const Prediction& prediction) const {
-    if (!run.observer) return z;
-    const Tensor before = value(z);
-    Tensor after = before;
-    run.observer({step, run.trajectory.steps(), level, after, prediction});
-    if (after.is_same(before)) return z;
-    return lattice_ ? at::where(after == before, z, to_lattice(after)) : after;
+    if (lattice_) return reported_on_lattice(run, step, level, z, prediction);
+    Tensor after = z;
+    if (run.observer) run.observer({step, run.trajectory.steps(), level, after, prediction});
+    return after;
   }
 
   InversionState leave(int level, const Tensor& latents, const Tensor& partner,

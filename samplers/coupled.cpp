@@ -17,12 +17,9 @@ InversionState ascend_coupled(const InversionRun& run, const InversionState& sta
   require_landings_on_levels(run.trajectory);
   require_signal_at_start(run.trajectory);
   Coupled pair = entered(state);
-  const int steps = run.trajectory.steps();
   for (int level = state.level; level > until; --level) {
     pair = step(pair, level);
-    if (!run.observer) continue;
-    Tensor shown = pair.x;
-    run.observer({level - 1, steps, run.trajectory.levels[level - 1], shown, pair.prediction});
+    report_ascending(run, level - 1, pair.x, pair.prediction);
   }
   return {.level = until, .latents = pair.x, .partner = pair.y};
 }
@@ -39,12 +36,6 @@ InversionState descend_coupled(const InversionRun& run, const InversionState& st
     if (!pair.x.is_same(before)) pair.y = at::where(pair.x == before, pair.y, pair.x);
   }
   return {.level = steps, .latents = pair.x, .partner = pair.y};
-}
-
-Tensor generate_by(Descent descend, const Denoiser& denoise, const Tensor& x,
-                   const Trajectory& trajectory, const Options& options, const Observer& observer) {
-  const InversionRun run{denoise, trajectory, options, {}, observer};
-  return descend(run, {.latents = x}).latents.to(as_state(x).scalar_type());
 }
 
 }  // namespace tiller

@@ -26,8 +26,11 @@ InversionState ascend_coupled(const InversionRun&, const InversionState&, int un
 InversionState descend_coupled(const InversionRun&, const InversionState&, const CoupledStep&);
 
 /// x after descending from noise alone, in the type that it came in. Sampler::run.
-using Descent = InversionState (*)(const InversionRun&, InversionState);
-Tensor generate_by(Descent, const Denoiser&, const Tensor& x, const Trajectory&, const Options&,
-                   const Observer&);
+template <InversionState (*descend)(const InversionRun&, InversionState)>
+Tensor generate_by(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                   const Options& options, NoiseSource&, const Observer& observer) {
+  const InversionRun run{denoise, trajectory, options, {}, observer};
+  return descend(run, {.latents = x}).latents.to(as_state(x).scalar_type());
+}
 
 }  // namespace tiller

@@ -46,15 +46,6 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
   return end;
 }
 
-/// What the observer makes of z: on the lattice only where it changed anything.
-Tensor told(const InversionRun& run, int level, const Tensor& z, const Prediction& p) {
-  if (!run.observer) return z;
-  const Tensor before = float_latents(z);
-  Tensor after = before;
-  report(run.observer, run.trajectory, level, after, p);
-  return after.is_same(before) ? z : at::where(after == before, z, to_lattice(after));
-}
-
 InversionState descend(const InversionRun& run, InversionState state) {
   const int steps = run.trajectory.steps();
   Tensor z = on_lattice(state.latents);
@@ -65,7 +56,7 @@ InversionState descend(const InversionRun& run, InversionState state) {
       const int64_t index = level - (steps - state.record.size(0));
       if (index >= 0) z = z + state.record[index].to(at::kLong);
     }
-    z = told(run, level, z, p);
+    z = reported_on_lattice(run, level, run.trajectory.landing(level), z, p);
   }
   return {.level = steps, .latents = stored(z)};
 }

@@ -55,11 +55,6 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
   });
 }
 
-Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                const Options& options, NoiseSource&, const Observer& observer) {
-  return generate_by(descend, denoise, x, trajectory, options, observer);
-}
-
 }  // namespace
 
 Sampler edict_sampler() {
@@ -72,7 +67,7 @@ Sampler edict_sampler() {
                   {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
       .trajectory = table_trajectory,
       .renoises = true,
-      .run = generate,
+      .run = generate_by<descend>,
       .inverse = {.ascend = ascend, .descend = descend}};
 }
 

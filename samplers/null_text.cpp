@@ -99,12 +99,6 @@ InversionState descend(const InversionRun& run, InversionState state) {
   return descend_with_negatives(run, state, "null-text");
 }
 
-Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                const Options& options, NoiseSource& noise, const Observer& observer) {
-  read(options);
-  return generate_with_ddim(denoise, std::move(x), trajectory, options, noise, observer);
-}
-
 }  // namespace
 
 Sampler null_text_sampler() {
@@ -120,7 +114,7 @@ Sampler null_text_sampler() {
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .renoises = true,
-          .run = generate,
+          .run = generate_with_ddim_after<read>,
           .inverse = {.ascend = ascend, .descend = descend}};
 }
 

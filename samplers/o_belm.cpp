@@ -93,11 +93,6 @@ InversionState descend(const InversionRun& run, InversionState state) {
   return walk(run, state, run.trajectory.steps());
 }
 
-Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                const Options& options, NoiseSource&, const Observer& observer) {
-  return generate_by(descend, denoise, x, trajectory, options, observer);
-}
-
 }  // namespace
 
 Sampler o_belm_sampler() {
@@ -109,7 +104,7 @@ Sampler o_belm_sampler() {
           .scheduler = "DDIMScheduler",
           .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
-          .run = generate,
+          .run = generate_by<descend>,
           .inverse = {.ascend = ascend, .descend = descend}};
 }
 

@@ -47,12 +47,6 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
   });
 }
 
-Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                const Options& options, NoiseSource& noise, const Observer& observer) {
-  read(options);
-  return generate_with_ddim(denoise, std::move(x), trajectory, options, noise, observer);
-}
-
 }  // namespace
 
 Sampler renoise_sampler() {
@@ -69,7 +63,7 @@ Sampler renoise_sampler() {
                   {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
       .trajectory = table_trajectory,
       .renoises = true,
-      .run = generate,
+      .run = generate_with_ddim_after<read>,
       .inverse = {.ascend = ascend, .descend = ddim_descend}};
 }
 

@@ -97,11 +97,6 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
       });
 }
 
-Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                const Options& options, NoiseSource&, const Observer& observer) {
-  return generate_by(descend, denoise, x, trajectory, options, observer);
-}
-
 }  // namespace
 
 Sampler rex_sampler() {
@@ -113,7 +108,7 @@ Sampler rex_sampler() {
                       {"zeta", "0.999", "how much of itself the image's latent keeps, 0.5 to 1"},
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
-          .run = generate,
+          .run = generate_by<descend>,
           .inverse = {.ascend = ascend, .descend = descend}};
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "io/error.h"
+#include "samplers/lattice.h"
 
 namespace tiller {
 
@@ -20,17 +21,30 @@ void require_signal_at_start(const Trajectory& trajectory) {
       "at the first. Use spacing=leading.");
 }
 
+void report_ascending(const InversionRun& run, int level, const Tensor& x,
+                      const Prediction& prediction) {
+  if (!run.observer) return;
+  Tensor shown = x;
+  run.observer({level, run.trajectory.steps(), run.trajectory.levels[level], shown, prediction});
+}
+
+Tensor reported_on_lattice(const InversionRun& run, int step, const NoiseLevel& level,
+                           const Tensor& z, const Prediction& prediction) {
+  if (!run.observer) return z;
+  const Tensor before = float_latents(z);
+  Tensor after = before;
+  run.observer({step, run.trajectory.steps(), level, after, prediction});
+  return after.is_same(before) ? z : at::where(after == before, z, to_lattice(after));
+}
+
 InversionState walk_up(const InversionRun& run, const InversionState& state, int until,
                        const LevelStep& step) {
   require_landings_on_levels(run.trajectory);
-  const int steps = run.trajectory.steps();
   Tensor x = as_state(float_latents(state.latents));
   for (int level = state.level; level > until; --level) {
     const Stepped next = step(x, level);
     x = next.latents;
-    if (!run.observer) continue;
-    Tensor shown = x;
-    run.observer({level - 1, steps, run.trajectory.levels[level - 1], shown, next.prediction});
+    report_ascending(run, level - 1, x, next.prediction);
   }
   return {.level = until, .latents = x};
 }

@@ -19,6 +19,13 @@ InversionState walk_up(const InversionRun&, const InversionState&, int until, co
 /// Descends by steps to the next cleaner level; observers may change what they lead to.
 InversionState walk_down(const InversionRun&, const InversionState&, const LevelStep&);
 
+/// Tells the observer of x at `level` on the way up, where what it changes doesn't count.
+void report_ascending(const InversionRun&, int level, const Tensor& x, const Prediction&);
+/// What the observer makes of integers on a lattice after `step`: others only where it changed
+/// anything.
+Tensor reported_on_lattice(const InversionRun&, int step, const NoiseLevel&, const Tensor& z,
+                           const Prediction&);
+
 /// Throws UsageError where steps land beside the levels (strict), which no inversion can follow.
 void require_landings_on_levels(const Trajectory&);
 /// Throws UsageError where the run begins at pure noise, whose alpha can't be divided by.
@@ -43,6 +50,14 @@ InversionState ddim_descend(const InversionRun&, InversionState);
 /// Sampler::run of the same.
 Tensor generate_with_ddim(const Denoiser&, Tensor x, const Trajectory&, const Options&,
                           NoiseSource&, const Observer&);
+/// The same once `read` has found the sampler's own options well.
+template <auto read>
+Tensor generate_with_ddim_after(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                                const Options& options, NoiseSource& noise,
+                                const Observer& observer) {
+  read(options);
+  return generate_with_ddim(denoise, std::move(x), trajectory, options, noise, observer);
+}
 
 /// The prompt's or class's own prediction; where steering gives none, the guided one.
 const Denoiser& unguided(const InversionRun&);

@@ -71,13 +71,18 @@ auto or_scheme_failure(Act act) {
   }
 }
 
+/// Where what a scheme made lies.
+struct SchemeFiles {
+  SchemeShards shards;
+  fs::path pictures;  ///< A strip of its first images, below the report's folder.
+  fs::path images;    ///< Where its images are kept; empty: nowhere.
+};
+
 /// A scheme made ready.
 struct ReadyScheme {
   Scheme scheme;
   std::vector<ChosenGuidance> guidances;
-  SchemeShards shards;
-  fs::path pictures;  ///< A strip of its first images, below the report's folder.
-  fs::path images;    ///< Where its images are kept; empty: nowhere.
+  SchemeFiles files;
 };
 
 GenerateRequest request_for(const Flags& flags, const std::vector<Scheme>& schemes) {
@@ -126,11 +131,9 @@ std::string key_of(const SchemeRun& run, const Scheme& scheme) {
   return sha256_of(recipe.dump(-1, ' ', true, Json::error_handler_t::replace)).substr(0, 16);
 }
 
-ReadyScheme ready(SchemeRun& run, const Scheme& scheme) {
+SchemeFiles files_of(const SchemeRun& run, const Scheme& scheme) {
   const std::string key = key_of(run, scheme);
-  return {.scheme = scheme,
-          .guidances = use_scheme(run, scheme),
-          .shards = SchemeShards(run.report.folder / "features", key),
+  return {.shards = SchemeShards(run.report.folder / "features", key),
           .pictures = fs::path("pictures") / (key + "-" + std::to_string(run.pictures) + ".png"),
           .images = run.images.empty() ? fs::path() : run.images / key};
 }
@@ -141,10 +144,10 @@ std::span<const ImageSpec> specs_of(const SchemeRun& run, int64_t first) {
   return std::span(images).subspan(size_t(first), count);
 }
 
-fs::path image_file(const ReadyScheme& scheme, int64_t index) {
+fs::path image_file(const SchemeFiles& files, int64_t index) {
   char name[32];
   std::snprintf(name, sizeof name, "%06ld.png", long(index));
-  return scheme.images / name;
+  return files.images / name;
 }
 
 /// (B): how well each image fits its prompt, 100 cos (arXiv 2104.08718; torchmetrics' scale).
@@ -156,15 +159,15 @@ Tensor clip_scores(const ClipSimilarity& clip, const Tensor& pixels,
   return at::tensor(scores, at::kDouble);
 }
 
-void keep_images(const ReadyScheme& scheme, int64_t first, const Tensor& pixels) {
-  if (scheme.images.empty()) return;
+void keep_images(const SchemeFiles& files, int64_t first, const Tensor& pixels) {
+  if (files.images.empty()) return;
   for (int64_t row = 0; row < pixels.size(0); ++row)
-    write_png(image_file(scheme, first + row), pixels[row]);
+    write_png(image_file(files, first + row), pixels[row]);
 }
 
-bool keeps_images(const ReadyScheme& scheme, int64_t first, int64_t count) {
-  for (int64_t index = first; index < first + count && !scheme.images.empty(); ++index)
-    if (!fs::exists(image_file(scheme, index))) return false;
+bool keeps_images(const SchemeFiles& files, int64_t first, int64_t count) {
+  for (int64_t index = first; index < first + count && !files.images.empty(); ++index)
+    if (!fs::exists(image_file(files, index))) return false;
   return true;
 }
 
@@ -187,52 +190,53 @@ SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
   return batch;
 }
 
-bool has_pictures(const SchemeRun& run, const ReadyScheme& scheme) {
-  return run.pictures == 0 || fs::exists(run.report.folder / scheme.pictures);
+bool has_pictures(const SchemeRun& run, const SchemeFiles& files) {
+  return run.pictures == 0 || fs::exists(run.report.folder / files.pictures);
 }
 
-void write_pictures(const SchemeRun& run, const ReadyScheme& scheme,
+void write_pictures(const SchemeRun& run, const SchemeFiles& files,
                     const std::vector<Tensor>& shown) {
   if (shown.empty()) return;
   const Tensor images = at::cat(shown);
   const int64_t columns = std::min<int64_t>(8, images.size(0));
-  write_png(run.report.folder / scheme.pictures, image_grid(images, columns));
+  write_png(run.report.folder / files.pictures, image_grid(images, columns));
 }
 
-bool is_missing(const SchemeRun& run, const ReadyScheme& scheme, int64_t first, bool pictured) {
+bool is_missing(const SchemeRun& run, const SchemeFiles& files, int64_t first, bool pictured) {
   const int64_t count = std::ssize(specs_of(run, first));
-  return (!pictured && first < run.pictures) || !keeps_images(scheme, first, count) ||
-         !scheme.shards.has(first, count, run.by.networks.size());
+  return (!pictured && first < run.pictures) || !keeps_images(files, first, count) ||
+         !files.shards.has(first, count, run.by.networks.size());
 }
 
 /// Batches that aren't there yet, and those with pictures where these are missing.
 void make_missing(const SchemeRun& run, ReadyScheme& scheme, Progress& progress) {
   std::vector<Tensor> shown;
-  const bool pictured = has_pictures(run, scheme);
+  const SchemeFiles& files = scheme.files;
+  const bool pictured = has_pictures(run, files);
   for (int64_t first = 0; first < run.count(); first += run.batch()) {
-    if (!run.makes(first) || !is_missing(run, scheme, first, pictured)) continue;
+    if (!run.makes(first) || !is_missing(run, files, first, pictured)) continue;
     Tensor pixels;
     const SchemeBatch batch =
         or_scheme_failure([&] { return make_batch(run, scheme, first, pixels); });
-    keep_images(scheme, first, pixels);
+    keep_images(files, first, pixels);
     if (first < run.pictures)
       shown.push_back(pixels.narrow(0, 0, std::min(run.pictures - first, pixels.size(0))));
-    scheme.shards.save(batch);
+    files.shards.save(batch);
     progress.advance(std::ssize(specs_of(run, first)), scheme.scheme.name());
   }
-  if (!pictured) write_pictures(run, scheme, shown);
+  if (!pictured) write_pictures(run, files, shown);
 }
 
 /// A bar over this process's images of all schemes, those of earlier runs done.
-Progress progress_of(SchemeRun& run) {
+Progress progress_of(const SchemeRun& run) {
   int64_t all = 0, made = 0;
   for (const auto& each : run.schemes) {
-    const ReadyScheme scheme = ready(run, each);
-    const bool pictured = has_pictures(run, scheme);
+    const SchemeFiles files = files_of(run, each);
+    const bool pictured = has_pictures(run, files);
     for (int64_t first = 0; first < run.count(); first += run.batch()) {
       if (!run.makes(first)) continue;
       all += std::ssize(specs_of(run, first));
-      if (!is_missing(run, scheme, first, pictured)) made += std::ssize(specs_of(run, first));
+      if (!is_missing(run, files, first, pictured)) made += std::ssize(specs_of(run, first));
     }
   }
   return Progress("images", all, "images", made);
@@ -251,7 +255,7 @@ Gathered gathered(const SchemeRun& run, const ReadyScheme& scheme) {
   auto collectors = run.by.collectors(count);
   std::vector<Tensor> clip;
   for (int64_t first = 0; first < count; first += run.batch()) {
-    const SchemeBatch batch = scheme.shards.load(first, run.by.networks.size());
+    const SchemeBatch batch = scheme.files.shards.load(first, run.by.networks.size());
     for (size_t i = 0; i < collectors.size(); ++i) collectors[i].add(batch.features[i]);
     all.cost.evaluations += batch.evaluations * double(batch.count) / double(count);
     all.cost.flops += batch.flops / double(count);
@@ -335,11 +339,11 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, Progress& progress, B
   for (const auto& guidance : scheme.guidances)
     result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
   make_missing(run, scheme, progress);
-  run.processes->done(scheme.shards.folder().filename());
+  run.processes->done(scheme.files.shards.folder().filename());
   if (!run.processes->first()) return result;
-  run.processes->wait_for_all(scheme.shards.folder().filename());
+  run.processes->wait_for_all(scheme.files.shards.folder().filename());
   or_scheme_failure([&] { measure(run, scheme, baseline, result); });
-  if (run.pictures) result.pictures = scheme.pictures;
+  if (run.pictures) result.pictures = scheme.files.pictures;
   return result;
 }
 
@@ -440,7 +444,7 @@ int evaluate_schemes(const Flags& flags) {
   Baseline baseline;
   Progress progress = progress_of(run);
   for (const auto& each : run.schemes) {
-    ReadyScheme scheme = ready(run, each);
+    ReadyScheme scheme{each, use_scheme(run, each), files_of(run, each)};
     try {
       run.report.schemes.push_back(measured(run, scheme, progress, baseline));
     } catch (const SchemeFailure& failure) {

@@ -16,13 +16,6 @@ namespace {
 constexpr double shown_difference = 8;  ///< How much differences are brightened.
 constexpr int64_t shown_side = 256;     ///< Larger pictures are shrunk for the page.
 
-std::string number(double value, const char* format = "%.4g") {
-  if (std::isnan(value)) return "-";
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, format, value);
-  return buffer;
-}
-
 /// Columns that hold a figure of any method.
 std::vector<FigureColumn> filled_columns(const EvaluationReport& report) {
   std::vector<FigureColumn> columns;
@@ -64,7 +57,7 @@ std::string csv_of(const EvaluationReport& report) {
            std::to_string(failures(method));
     for (const auto& column : report.columns) {
       const double value = aggregate(method, column);
-      csv += "," + (std::isnan(value) ? "" : number(value, "%.10g"));
+      csv += "," + (std::isnan(value) ? "" : shown_number(value, "%.10g"));
     }
     csv += "\n";
   }
@@ -80,7 +73,7 @@ HtmlTable html_table(const EvaluationReport& report) {
     std::vector<HtmlCell> row = {{method.method}};
     for (const auto& column : columns) {
       const double value = aggregate(method, column);
-      row.push_back({number(value), value});
+      row.push_back({shown_number(value), value});
     }
     table.rows.push_back(std::move(row));
   }
@@ -110,7 +103,8 @@ HtmlTable picture_table(const EvaluationReport& report, const ShownImage& image,
   for (const auto& method : report.methods) {
     const std::string file = index < method.pictures.size() ? method.pictures[index] : "";
     const double psnr = method.images[index].at("psnr");
-    table.header.push_back(method.method + (std::isnan(psnr) ? "" : ", " + number(psnr) + " dB"));
+    table.header.push_back(method.method +
+                           (std::isnan(psnr) ? "" : ", " + shown_number(psnr) + " dB"));
     if (file.empty()) {
       pictures.push_back({"failed"});
       differences.push_back({""});
@@ -178,7 +172,8 @@ std::string report_table(const EvaluationReport& report) {
   for (const auto& column : columns) rows[0].push_back(column.title);
   for (const auto& method : report.methods) {
     rows.push_back({method.method});
-    for (const auto& column : columns) rows.back().push_back(number(aggregate(method, column)));
+    for (const auto& column : columns)
+      rows.back().push_back(shown_number(aggregate(method, column)));
   }
   std::string text = table(rows);
   for (const auto& note : notes_of(report)) text += note + "\n";

@@ -20,11 +20,6 @@ namespace {
 constexpr int64_t pixel_limit = int64_t{1} << 26, cifar_side = 32, mnist_side = 28;
 constexpr size_t chunk_bytes = size_t{1} << 27;
 
-std::string folder_of(const std::string& name) {
-  const auto folder = fs::path(name).parent_path().filename().string();
-  return folder == "." || folder == ".." ? "" : folder;
-}
-
 void decode(SourceImage& image) {
   if (image.pixels.defined() || !image.failure.empty()) return;
   try {
@@ -52,7 +47,7 @@ std::shared_ptr<ArchiveReader> open_archive(const fs::path& path) {
 }
 
 SourceImage read_file_image(const fs::path& folder, const std::string& name) {
-  SourceImage image{.name = name, .label = folder_of(name)};
+  SourceImage image{.name = name, .label = class_of(name)};
   try {
     image.bytes = read_file(folder / name, kImageFileLimit);
   } catch (const Error& error) {
@@ -114,7 +109,7 @@ void ImageSource::read_archive() {
       const std::string name = archive->name();
       if (!archive->is_file() || !is_image_name(name)) continue;
       images.push_back(
-          {.name = name, .label = folder_of(name), .bytes = archive->read(kImageFileLimit)});
+          {.name = name, .label = class_of(name), .bytes = archive->read(kImageFileLimit)});
       bytes += images.back().bytes.size();
     }
     return images;

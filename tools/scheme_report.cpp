@@ -11,13 +11,6 @@
 namespace tiller {
 namespace {
 
-std::string number(double value, const char* format = "%.4g") {
-  if (std::isnan(value)) return "-";
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, format, value);
-  return buffer;
-}
-
 const Figure* find(const SchemeResult& result, const std::string& key) {
   for (const auto& figure : result.figures)
     if (figure.key == key) return &figure;
@@ -32,10 +25,10 @@ std::string deviation_key(const std::string& key) {
 
 /// "12.6 \u00b1 0.3", or "0.748 (0.14)" with a standard deviation.
 std::string cell_text(const SchemeResult& result, const Figure& figure) {
-  std::string text = number(figure.value);
-  if (!std::isnan(figure.margin)) text += " \u00b1 " + number(figure.margin, "%.2g");
+  std::string text = shown_number(figure.value);
+  if (!std::isnan(figure.margin)) text += " \u00b1 " + shown_number(figure.margin, "%.2g");
   if (const Figure* std = find(result, deviation_key(figure.key)))
-    text += " (" + number(std->value, "%.2g") + ")";
+    text += " (" + shown_number(std->value, "%.2g") + ")";
   return text;
 }
 
@@ -96,11 +89,12 @@ std::string csv_of(const SchemeReport& report) {
     csv += csv_field(scheme.scheme.name()) + "," + std::to_string(scheme.count);
     for (const auto& column : columns) {
       const Figure* figure = find(scheme, column.key);
-      csv += "," + (figure ? number(figure->value, "%.10g") : "");
-      csv += "," + (figure && !std::isnan(figure->margin) ? number(figure->margin, "%.10g") : "");
+      csv += "," + (figure ? shown_number(figure->value, "%.10g") : "");
+      csv += "," +
+             (figure && !std::isnan(figure->margin) ? shown_number(figure->margin, "%.10g") : "");
     }
     for (const auto& column : cost_columns())
-      csv += "," + number(scheme.cost.*column.value, "%.10g");
+      csv += "," + shown_number(scheme.cost.*column.value, "%.10g");
     csv += "\n";
   }
   return csv;
@@ -122,7 +116,7 @@ HtmlTable table_of(const SchemeReport& report) {
     }
     for (const auto& column : cost_columns()) {
       const double value = scheme.cost.*column.value / column.unit;
-      row.push_back({number(value), value});
+      row.push_back({shown_number(value), value});
     }
     table.rows.push_back(std::move(row));
   }
@@ -139,8 +133,8 @@ HtmlTable difference_table(const SchemeReport& report) {
     std::vector<HtmlCell> row = {{scheme.scheme.name()}};
     for (const auto& figure : scheme.differences) {
       if (table.rows.empty()) table.header.push_back(figure.title);
-      row.push_back(
-          {number(figure.value) + " \u00b1 " + number(figure.margin, "%.2g"), figure.value});
+      row.push_back({shown_number(figure.value) + " \u00b1 " + shown_number(figure.margin, "%.2g"),
+                     figure.value});
     }
     table.rows.push_back(std::move(row));
   }
@@ -313,10 +307,10 @@ std::string report_table(const SchemeReport& report) {
     rows.push_back({scheme.scheme.name()});
     for (const auto& column : columns) {
       const Figure* figure = find(scheme, column.key);
-      rows.back().push_back(figure ? number(figure->value) : "-");
+      rows.back().push_back(figure ? shown_number(figure->value) : "-");
     }
     for (const auto& column : cost_columns())
-      rows.back().push_back(number(scheme.cost.*column.value / column.unit));
+      rows.back().push_back(shown_number(scheme.cost.*column.value / column.unit));
   }
   std::string text = table(rows);
   for (const auto& note : notes_of(report)) text += note + "\n";

@@ -1,6 +1,7 @@
 #include "tools/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace tiller {
@@ -57,6 +58,13 @@ std::string human_count(double number) {
   while (number >= 999.5 && unit + 1 < std::size(units)) number /= 1000, ++unit;
   char buffer[32];
   std::snprintf(buffer, sizeof buffer, "%.3g%s", number, units[unit]);
+  return buffer;
+}
+
+std::string shown_number(double value, const char* format) {
+  if (std::isnan(value)) return "-";
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, format, value);
   return buffer;
 }
 

@@ -11,6 +11,9 @@ std::string table(const std::vector<std::vector<std::string>>& rows, size_t inde
 /// 12345678 as "12.3 M".
 std::string human_count(double number);
 
+/// By printf's format; "-" where it isn't a number.
+std::string shown_number(double value, const char* format = "%.4g");
+
 /// A field of a CSV file, quoted where it must be.
 std::string csv_field(const std::string& text);
 

@@ -14,11 +14,6 @@ namespace {
 
 constexpr int64_t kPixelLimit = int64_t{1} << 26;
 
-std::string class_of(const std::string& name) {
-  const auto folder = fs::path(name).parent_path().filename().string();
-  return folder == "." || folder == ".." ? "" : folder;
-}
-
 /// rows[i]: where names[i] comes when they are sorted.
 std::vector<int64_t> rank(const std::vector<std::string>& names) {
   std::vector<int64_t> order(names.size()), rows(names.size());
@@ -68,6 +63,11 @@ Tensor keep_rows(const Tensor& rows, const std::vector<int64_t>& kept) {
 }
 
 }  // namespace
+
+std::string class_of(const std::string& name) {
+  const auto folder = fs::path(name).parent_path().filename().string();
+  return folder == "." || folder == ".." ? "" : folder;
+}
 
 ImageSet::ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size, bool classes)
     : path_(path), names_(std::move(names)), rows_(rank(names_)), failures_(names_.size()) {

@@ -31,6 +31,9 @@ class ImageSet {
 /// Decodes all of the set's files, which lie under `path`.
 Dataset decode_files(ImageSet, const fs::path& path);
 
+/// The folder that an image of this name lies in; "": none.
+std::string class_of(const std::string& name);
+
 /// Images below a folder, in all of its folders (links too, each once), relative to it and sorted.
 std::vector<std::string> list_image_files(const fs::path& folder);
 
