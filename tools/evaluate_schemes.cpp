@@ -17,7 +17,7 @@
 #include "tools/image_references.h"
 #include "tools/inputs.h"
 #include "tools/memory_use.h"
-#include "tools/processes.h"
+#include "io/processes.h"
 #include "tools/program.h"
 #include "tools/scheme_report.h"
 #include "tools/scheme_shards.h"

@@ -31,6 +31,30 @@ bool on_off(const Flags& flags, const std::string& flag, bool fallback) {
   return flags.choice(flag, {"on", "off"}, fallback ? "on" : "off") == "on";
 }
 
+std::vector<Averaging> read_averages(const std::vector<std::string>& texts) {
+  std::vector<Averaging> averages;
+  for (const auto& text : texts) averages.push_back(averaging_from(text));
+  for (size_t i = 0; i < averages.size(); ++i)
+    for (size_t k = 0; k < i; ++k)
+      if (averages[i].name == averages[k].name)
+        throw UsageError("--ema: got '" + averages[i].name + "' twice, expected it once.");
+  return averages;
+}
+
+TrainOptions::Autocast read_autocast(const Flags& flags) {
+  if (flags.has("bf16") && flags.has("fp16"))
+    throw UsageError("train: got --bf16 and --fp16, expected one of them.");
+  if (flags.has("bf16")) return TrainOptions::Autocast::bfloat16;
+  return flags.has("fp16") ? TrainOptions::Autocast::float16 : TrainOptions::Autocast::none;
+}
+
+/// Of several processes on a machine each takes the GPU of its place there.
+at::Device process_device(const std::string& name, const Launch& launch) {
+  const at::Device device = choose_device(name);
+  if (launch.world == 1 || !device.is_cuda() || name.starts_with("cuda:")) return device;
+  return choose_device("cuda:" + std::to_string(launch.local_rank));
+}
+
 void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.steps = flags.integer("steps", 1, most_steps, options.steps);
   options.batch = flags.integer("batch", 1, 1 << 20, options.batch);
@@ -39,15 +63,21 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.cooldown = flags.integer("cooldown", 0, most_steps, options.cooldown);
   options.weight_decay = flags.number("weight-decay", 0, 10, options.weight_decay);
   options.clip = flags.number("clip", 0, 1e9, options.clip);
-  options.ema = flags.number("ema", 0, 1, options.ema);
-  options.bf16 = flags.has("bf16");
-  options.device = choose_device(flags.text("device", "auto"));
+  options.microbatch = flags.integer("microbatch", 1, 1 << 20, options.microbatch);
+  if (flags.has("ema")) options.ema = read_averages(flags.all("ema"));
+  options.autocast = read_autocast(flags);
+  options.recompute = flags.has("recompute");
+  options.device = process_device(flags.text("device", "auto"), options.launch);
+  if (flags.has("fp16") && options.device.is_cpu())
+    throw UsageError("train: got --fp16 on the CPU, which is slow at it. Use --bf16.");
   options.seed = flags.seed("seed", options.seed);
 }
 
 void read_objective(const Flags& flags, TrainOptions& options) {
   options.input_perturbation =
       flags.number("input-perturbation", 0, 10, options.input_perturbation);
+  options.timesteps = timestep_rule_from(flags.text("timesteps", "uniform"));
+  options.min_snr = flags.number("min-snr", 0, 1e6, options.min_snr);
   options.label_dropout = flags.number("label-dropout", 0, 1, options.label_dropout);
   options.balance = flags.number("balance", 0, 1, options.balance);
   options.flip = on_off(flags, "flip", options.flip);
@@ -57,11 +87,13 @@ void read_intervals(const Flags& flags, TrainOptions& options) {
   options.log_every = flags.integer("log-every", 1, most_steps, options.log_every);
   options.save_every = flags.integer("save-every", 1, most_steps, options.save_every);
   options.sample_every = flags.integer("sample-every", 0, most_steps, options.sample_every);
+  options.keep = flags.integer("keep", 0, 1000, options.keep);
   options.sample_guidance = flags.text("sample-guidance", options.sample_guidance);
 }
 
 int run_train(const Flags& flags) {
   TrainOptions options;
+  options.launch = launch_from_environment();
   options.data = required(flags, "data", "images to train on");
   options.output = required(flags, "output", "a folder for the model");
   options.config_file = required(flags, "model-config", "a config of what to train");
@@ -83,23 +115,29 @@ std::vector<Flag> train_flags() {
       {"output", "DIR", "model, state, log.jsonl and samples; resumes what it holds"},
       {"initial", "PATH", "weights (a text-to-image model: its folder) to begin with"},
       {"steps", "N", "default 100000"},
-      {"batch", "N", "images a step; default 128"},
+      {"batch", "N", "images a step and process; default 128"},
+      {"microbatch", "N", "images at a time, whose gradients add up; default: the batch"},
       {"lr", "X", "AdamW's learning rate; default 1e-4"},
       {"warmup", "N", "steps over which it rises from zero; default 500"},
       {"cooldown", "N", "last steps, over which it falls to zero; default 0"},
       {"weight-decay", "X", "default 0"},
       {"clip", "X", "largest norm of the gradient, 0: not clipped; default 1"},
-      {"ema", "X", "decay of the averaged weights; default 0.9999"},
+      {"ema", "X", "repeats: decay of averaged weights, half-life=IMAGES or power=WIDTH; default 0.9999"},
       {"input-perturbation", "X", "DDPM-IP's gamma (arXiv 2301.11706), 0: plain DDPM; default 0.1"},
+      {"timesteps", "RULE", "which are trained on: uniform (default) or loss-second-moment"},
+      {"min-snr", "X", "min-SNR weighting's gamma (arXiv 2303.09556), 0: none; default 0"},
       {"label-dropout", "X", "share of labels or captions dropped, for cfg; default 0.1"},
       {"balance", "X", "0 to 1: how far small groups catch up with large ones; default 0"},
       {"flip", "on|off", "mirror half of the images; default on"},
       {"bf16", "", "autocast to bfloat16"},
+      {"fp16", "", "autocast to float16, with a loss scale that follows overflows"},
+      {"recompute", "", "activations again in the backward pass: less memory, more time"},
       {"seed", "N", "default 0"},
       {"device", "NAME", "auto, cpu, cuda or cuda:N; default auto"},
       {"threads", "N", "CPU threads; default: one a core"},
       {"log-every", "N", "steps between lines of log.jsonl; default 50"},
       {"save-every", "N", "steps between checkpoints; default 1000"},
+      {"keep", "N", "last checkpoints kept as models in checkpoints/; default 0"},
       {"sample-every", "N", "steps between sample grids, 0: none; default 5000"},
       {"sample-guidance", "TEXT", "guidance of the sample grids, such as cfg:scale=2"},
       {"quiet", "", "no progress"}};

@@ -33,6 +33,11 @@ void adamw_step(const std::vector<Tensor>& weights, Moments& moments, int64_t st
                     /*amsgrad=*/false, /*maximize=*/false);
 }
 
+void multiply_gradients(const std::vector<Tensor>& weights, double factor) {
+  const at::NoGradGuard guard;
+  at::_foreach_mul_(gradients(weights), factor);
+}
+
 double clip_gradients(const std::vector<Tensor>& weights, double limit) {
   const at::NoGradGuard guard;
   const auto grads = gradients(weights);

@@ -17,6 +17,8 @@ Moments zero_moments(const std::vector<Tensor>& weights);
 /// One fused step, in place. step: 1 for the first. Weights must have gradients.
 void adamw_step(const std::vector<Tensor>& weights, Moments&, int64_t step, const AdamWOptions&);
 
+void multiply_gradients(const std::vector<Tensor>& weights, double factor);
+
 /// Scales gradients so that their joint L2 norm is at most `limit`; returns the norm before.
 double clip_gradients(const std::vector<Tensor>& weights, double limit);
 

@@ -4,7 +4,7 @@
 #include "io/safetensors.h"
 #include "models/model.h"
 #include "training/batches.h"
-#include "training/objective.h"
+#include "training/noising.h"
 #include "training/preview.h"
 #include "training/random.h"
 #include "training/task.h"
@@ -23,9 +23,6 @@ Model build(const AdmConfig& config, const TrainOptions& options) {
 /// The config with what the data says of classes.
 AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
   AdmConfig config = adm_config(options.config, options.config_file);
-  if (config.learn_sigma)
-    throw UsageError(
-        "learn_sigma: got true, expected false: a learned variance can't be trained yet.");
   if (!config.class_cond) return config;
   if (!data.labels.defined())
     throw UsageError("class_cond: got true, but " + options.data.string() + " has no labels.");
@@ -54,24 +51,38 @@ nlohmann::json written_config(const TrainOptions& options, const AdmConfig& conf
   return json;
 }
 
+Objective objective_of(const TrainOptions& options, const AdmConfig& config) {
+  return {.prediction = config.prediction,
+          .schedule = guided_diffusion_schedule(config.noise_schedule, config.diffusion_steps,
+                                                config.rescale_timesteps),
+          .input_perturbation = options.input_perturbation,
+          .min_snr = options.min_snr,
+          .learned_variance = config.learn_sigma};
+}
+
 class AdmTask final : public TrainTask {
  public:
   explicit AdmTask(const TrainOptions&);
 
   NamedTensors parameters() const override { return model_.parameters; }
   NamedTensors average() const override { return average_.parameters; }
-  Tensor loss(int64_t step) override;
-  void save() const override;
+  Tensor losses(int64_t step, const BatchPart&) override;
+  void learn(int64_t step, const Tensor& losses) override { noising_.learn(step, losses); }
+  NamedTensors memory() const override { return noising_.memory(); }
+  std::string image_name(int64_t step, int64_t row) override { return batches_.name_of(step, row); }
+  void save(const fs::path& folder) const override;
   void preview(const fs::path& path) const override {
     write_preview(path, average_, options_.sample_guidance, options_.seed);
   }
 
  private:
+  Tensor labels_of(int64_t step, const BatchPart&, const TrainBatch&) const;
+
   const TrainOptions& options_;
   Dataset data_;
   AdmConfig config_;
   Batches batches_;
-  NoiseSchedule schedule_;
+  Noising noising_;
   Model model_, average_;
 };
 
@@ -80,32 +91,33 @@ AdmTask::AdmTask(const TrainOptions& options)
       data_(load_dataset(options.data, adm_config(options.config, options.config_file).image_size)),
       config_(complete_config(options, data_)),
       batches_(data_, options),
-      schedule_(guided_diffusion_schedule(config_.noise_schedule, config_.diffusion_steps,
-                                          config_.rescale_timesteps)),
+      noising_(options, objective_of(options, config_)),
       model_(build(config_, options)),
       average_(build(config_, options)) {
   move_to(data_, options.device);
 }
 
-Tensor AdmTask::loss(int64_t step) {
-  TrainBatch batch = batches_.at(step);
-  const at::Generator generator = step_generator(options_.seed, 4, step, options_.device);
-  seed_dropout(options_.seed, step);
-  Conditioning conditioning;
-  if (config_.class_cond)
-    conditioning.label = config_.null_label ? drop_labels(batch.labels, options_.label_dropout,
-                                                          config_.num_classes, generator)
-                                            : batch.labels;
-  const auto example = input_perturbed(batch.images, schedule_, config_.prediction,
-                                       options_.input_perturbation, generator);
-  const Branch branch{&conditioning, nullptr};
-  Rows rows({&branch, 1}, options_.batch, {.share = true, .training = true});
-  return simple_loss(model_.network->forward(example.x, example.timesteps, rows), example.target);
+/// Some dropped; undefined without classes.
+Tensor AdmTask::labels_of(int64_t step, const BatchPart& part, const TrainBatch& batch) const {
+  if (!config_.class_cond) return {};
+  if (!config_.null_label) return batch.labels;
+  return drop_labels(batch.labels, label_coins(options_, step, part), options_.label_dropout,
+                     config_.num_classes);
 }
 
-void AdmTask::save() const {
-  save_safetensors(options_.output / "model.safetensors", average_.parameters);
-  write_file(options_.output / "config.json", written_config(options_, config_).dump(2) + "\n");
+Tensor AdmTask::losses(int64_t step, const BatchPart& part) {
+  const TrainBatch batch = batches_.at(step, part);
+  const Conditioning conditioning{.label = labels_of(step, part, batch)};
+  const TrainExample example = noising_.example(step, part, batch.images);
+  seed_dropout(options_.seed, step, part.first);
+  const Branch branch{&conditioning, nullptr};
+  Rows rows({&branch, 1}, part.count, {.share = true, .training = true});
+  return noising_.losses(model_.network->forward(example.x, example.timesteps, rows), example);
+}
+
+void AdmTask::save(const fs::path& folder) const {
+  save_safetensors(folder / "model.safetensors", average_.parameters);
+  write_file(folder / "config.json", written_config(options_, config_).dump(2) + "\n");
 }
 
 }  // namespace

@@ -14,15 +14,15 @@ Tensor differences(const Tensor& x, int64_t dim) {
 
 }  // namespace
 
-Tensor reconstruction_loss(const Tensor& decoded, const Tensor& images) {
+Tensor reconstruction_losses(const Tensor& decoded, const Tensor& images) {
   const Tensor error = decoded - images;
-  return error.abs().mean() + differences(error, 2).abs().mean() +
-         differences(error, 3).abs().mean();
+  const auto mean_of = [](const Tensor& x) { return x.abs().flatten(1).mean(1); };
+  return mean_of(error) + mean_of(differences(error, 2)) + mean_of(differences(error, 3));
 }
 
-Tensor kl_divergence(const LatentDistribution& latents) {
+Tensor kl_divergences(const LatentDistribution& latents) {
   const Tensor each = latents.mean.square() + latents.logvar.exp() - 1 - latents.logvar;
-  return 0.5 * each.sum() / latents.mean.size(0);
+  return 0.5 * each.flatten(1).sum(1);
 }
 
 void normalise_latents(NamedTensors& parameters, const Tensor& latents) {

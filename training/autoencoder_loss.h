@@ -8,11 +8,11 @@ namespace tiller {
 constexpr double kl_weight = 1e-6;
 
 /// L1 of pixels and of their differences to the right and below, which keeps edges sharp where a
-/// discriminator is too much. Both (B, 3, H, W); a mean.
-Tensor reconstruction_loss(const Tensor& decoded, const Tensor& images);
+/// discriminator is too much. Both (B, 3, H, W); each image's mean, (B).
+Tensor reconstruction_losses(const Tensor& decoded, const Tensor& images);
 
-/// From N(0, I), summed over an image's latent and averaged over images.
-Tensor kl_divergence(const LatentDistribution&);
+/// From N(0, I), summed over an image's latent, (B).
+Tensor kl_divergences(const LatentDistribution&);
 
 /// Changes an AutoencoderKL's quant_conv and post_quant_conv so that it codes the same, but with
 /// latents of mean 0 and standard deviation 1 in each channel where they were `latents` (N, C, h,

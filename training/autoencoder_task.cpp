@@ -59,17 +59,21 @@ class AutoencoderTask final : public TrainTask {
   NamedTensors parameters() const override { return model_.parameters; }
   NamedTensors average() const override { return average_.parameters; }
 
-  Tensor loss(int64_t step) override {
-    const Tensor images = batches_.at(step).images;
+  Tensor losses(int64_t step, const BatchPart& part) override {
+    const Tensor images = batches_.at(step, part).images;
     const LatentDistribution latents = model_.network.encode(images);
-    const Tensor noise =
-        at::randn(latents.mean.sizes(), step_generator(options_.seed, 4, step, options_.device),
-                  latents.mean.options());
-    const Tensor decoded = model_.network.decode(latents.sample(noise));
-    return reconstruction_loss(decoded, images) + kl_weight * kl_divergence(latents);
+    std::vector<int64_t> whole = latents.mean.sizes().vec();
+    whole[0] = options_.whole_batch();
+    const Tensor noise = at::randn(
+        whole, step_generator(options_.seed, 4, step, options_.device), latents.mean.options());
+    const Tensor decoded =
+        model_.network.decode(latents.sample(noise.narrow(0, part.first, part.count)));
+    return reconstruction_losses(decoded, images) + kl_weight * kl_divergences(latents);
   }
 
-  void save() const override {
+  std::string image_name(int64_t step, int64_t row) override { return batches_.name_of(step, row); }
+
+  void save(const fs::path& folder) const override {
     const c10::InferenceMode guard;
     NamedTensors tensors = average_.parameters;
     std::vector<Tensor> means;
@@ -78,8 +82,8 @@ class AutoencoderTask final : public TrainTask {
     normalise_latents(tensors, at::cat(means));
     Json config = options_.config;
     config["scaling_factor"] = 1.0;
-    write_file(options_.output / "config.json", config.dump(2) + "\n");
-    save_safetensors(options_.output / "diffusion_pytorch_model.safetensors", tensors);
+    write_file(folder / "config.json", config.dump(2) + "\n");
+    save_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors);
   }
 
   /// Images above what comes of them.

@@ -31,15 +31,25 @@ Tensor Batches::indices(int64_t step) {
   return at::cat(parts);
 }
 
-TrainBatch Batches::at(int64_t step) {
-  const Tensor chosen = indices(step).to(data_.images.device());
+TrainBatch Batches::at(int64_t step, const BatchPart& part) {
+  const Tensor chosen =
+      indices(step).narrow(0, part.first, part.count).to(data_.images.device());
   TrainBatch batch{from_bytes(data_.images.index_select(0, chosen)), {}};
   if (data_.labels.defined()) batch.labels = data_.labels.index_select(0, chosen);
   if (flip_) {
-    const Tensor flips = mirrored(step).view({-1, 1, 1, 1}).to(batch.images.device());
+    const Tensor flips = mirrored(step)
+                             .narrow(0, part.first, part.count)
+                             .view({-1, 1, 1, 1})
+                             .to(batch.images.device());
     batch.images = at::where(flips, batch.images.flip(3), batch.images);
   }
   return batch;
+}
+
+std::string Batches::name_of(int64_t step, int64_t row) {
+  const int64_t image = indices(step)[row].item<int64_t>();
+  if (image < std::ssize(data_.names)) return printable(data_.names[image]);
+  return "image " + std::to_string(image) + " of the data set";
 }
 
 Tensor Batches::mirrored(int64_t step) const {
@@ -56,10 +66,14 @@ Tensor group_weights(const Dataset& data, double balance) {
   return sizes.pow(-balance).index_select(0, groups.cpu());
 }
 
-Tensor drop_labels(const Tensor& labels, double probability, int64_t null_label,
-                   at::Generator generator) {
-  if (probability <= 0) return labels;
-  const Tensor coins = at::rand(labels.sizes(), generator, labels.options().dtype(at::kFloat));
+Tensor label_coins(const TrainOptions& options, int64_t step, const BatchPart& part) {
+  return at::rand({options.whole_batch()}, step_generator(options.seed, 6, step, options.device),
+                  at::TensorOptions(at::kFloat).device(options.device))
+      .narrow(0, part.first, part.count);
+}
+
+Tensor drop_labels(const Tensor& labels, const Tensor& coins, double probability,
+                   int64_t null_label) {
   return labels.masked_fill(coins < probability, null_label);
 }
 

@@ -3,10 +3,11 @@
 
 #include "training/dataset.h"
 #include "training/options.h"
+#include "training/task.h"
 
 namespace tiller {
 
-/// Images of one training step.
+/// Images of one training step, or of a part of it.
 struct TrainBatch {
   Tensor images;  ///< (B, 3, S, S) float32 in [-1, 1].
   Tensor labels;  ///< (B) int64; undefined without.
@@ -19,8 +20,11 @@ class Batches {
   /// The data set must outlive it. flip: mirror half of the images. balance: see group_weights.
   Batches(const Dataset&, int64_t batch, uint64_t seed, bool flip, double balance = 0);
   Batches(const Dataset& data, const TrainOptions& options)
-      : Batches(data, options.batch, options.seed, options.flip, options.balance) {}
-  TrainBatch at(int64_t step);
+      : Batches(data, options.whole_batch(), options.seed, options.flip, options.balance) {}
+  TrainBatch at(int64_t step, const BatchPart&);
+  TrainBatch at(int64_t step) { return at(step, {0, batch_}); }
+  /// An image's file name, or its place in the data set where it has none.
+  std::string name_of(int64_t step, int64_t row);
   /// Which images the step's batch has, (B) int64 on the CPU, and which of them are mirrored, (B)
   /// bool.
   Tensor indices(int64_t step);
@@ -41,7 +45,10 @@ class Batches {
 /// float64. Throws UsageError when the data has neither.
 Tensor group_weights(const Dataset&, double balance);
 
-/// Replaces labels by `null_label` with the given probability.
-Tensor drop_labels(const Tensor& labels, double probability, int64_t null_label, at::Generator);
+/// One number in [0, 1) an image of the part.
+Tensor label_coins(const TrainOptions&, int64_t step, const BatchPart&);
+/// Replaces the labels whose coin is below `probability` by `null_label`.
+Tensor drop_labels(const Tensor& labels, const Tensor& coins, double probability,
+                   int64_t null_label);
 
 }  // namespace tiller

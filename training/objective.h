@@ -6,21 +6,49 @@
 
 namespace tiller {
 
-/// What the network sees and what it should answer.
-struct TrainExample {
-  Tensor x;          ///< (B, C, H, W) at timestep t.
-  Tensor timesteps;  ///< (B) as the network is told them, float32.
-  Tensor target;     ///< (B, C, H, W).
+/// What a network is taught.
+struct Objective {
+  PredictionType prediction = PredictionType::epsilon;
+  NoiseSchedule schedule;
+  double input_perturbation = 0;  ///< DDPM-IP's gamma (arXiv 2301.11706); 0: none.
+  double min_snr = 0;             ///< Min-SNR's gamma (arXiv 2303.09556); 0: all timesteps alike.
+  /// The network answers the variance too, which is taught by the variational bound
+  /// (arXiv 2102.09672): 2 C channels.
+  bool learned_variance = false;
 };
 
-/// DDPM-IP (arXiv 2301.11706, algorithm 1): x_t = sqrt(abar) x_0 + sqrt(1 - abar) (eps + gamma xi),
-/// with eps as the target (epsilon prediction), x_0 (sample prediction) or
-/// sqrt(abar) eps - sqrt(1 - abar) x_0 (v prediction, arXiv 2202.00512). gamma = 0 is DDPM.
-/// t is uniform over the schedule.
-TrainExample input_perturbed(const Tensor& x0, const NoiseSchedule&, PredictionType, double gamma,
-                             at::Generator);
+/// The random numbers of a step's whole batch. A process or a part of the batch takes its rows, so
+/// that it doesn't matter how a batch is divided.
+struct TrainNoise {
+  Tensor t;             ///< (B) int64, indices into the schedule.
+  Tensor weight;        ///< (B), of the losses; undefined: 1.
+  Tensor epsilon;       ///< As the images.
+  Tensor perturbation;  ///< As the images; undefined where the input isn't perturbed.
 
-/// The mean squared error over everything, float32.
-Tensor simple_loss(const Tensor& output, const Tensor& target);
+  TrainNoise rows(int64_t first, int64_t count) const;
+};
+/// t, weight: as above. sizes: of the whole batch of images or latents, (B, C, H, W).
+TrainNoise draw_noise(const Objective&, const Tensor& t, const Tensor& weight,
+                      at::IntArrayRef sizes, at::Generator);
+
+/// What the network sees and what it should answer.
+struct TrainExample {
+  Tensor x;          ///< (B, C, H, W) at timestep t: the network's input.
+  Tensor timesteps;  ///< (B) as the network is told them, float32.
+  Tensor target;     ///< (B, C, H, W).
+  Tensor error_weight;  ///< (B), of the squared error; undefined: 1.
+  Tensor weight;        ///< (B), of the whole loss; undefined: 1.
+  Tensor x0, t;         ///< The images, and indices into the schedule (B).
+};
+
+/// x_t = sqrt(abar) x_0 + sqrt(1 - abar) (eps + gamma xi) with eps as the target (epsilon
+/// prediction), x_0 (sample prediction) or sqrt(abar) eps - sqrt(1 - abar) x_0 (v prediction, arXiv
+/// 2202.00512): the perturbation is in the input alone (arXiv 2301.11706, algorithm 1).
+TrainExample train_example(const Objective&, const Tensor& x0, const TrainNoise&);
+
+/// Each image's loss, (B) float32, without its weight: the weighted mean squared error and, where the variance is
+/// learned, the variational bound in bits, times T / 1000 (guided-diffusion's
+/// rescale_learned_sigmas). output: the network's.
+Tensor image_losses(const Objective&, const Tensor& output, const TrainExample&);
 
 }  // namespace tiller

@@ -27,6 +27,8 @@ at::Generator step_generator(uint64_t seed, uint64_t purpose, uint64_t index, at
   return generator;
 }
 
-void seed_dropout(uint64_t seed, uint64_t index) { at::manual_seed(seed_of(seed, 3, index)); }
+void seed_dropout(uint64_t seed, uint64_t index, uint64_t first) {
+  at::manual_seed(seed_of(seed_of(seed, 3, index), 3, first));
+}
 
 }  // namespace tiller

@@ -11,7 +11,7 @@ namespace tiller {
 at::Generator step_generator(uint64_t seed, uint64_t purpose, uint64_t index,
                              at::Device device = at::kCPU);
 
-/// Seeds LibTorch's own generators (dropout's) likewise.
-void seed_dropout(uint64_t seed, uint64_t index);
+/// Seeds LibTorch's own generators (dropout's) likewise. first: of the rows that are at hand.
+void seed_dropout(uint64_t seed, uint64_t index, uint64_t first = 0);
 
 }  // namespace tiller

@@ -12,15 +12,17 @@ namespace tiller {
 namespace {
 
 struct Section {
-  const char* prefix;
+  std::string prefix;
   std::vector<Tensor>& tensors;
 };
 
 std::vector<Section> sections(TrainState& state) {
-  return {{"weights.", state.weights},
-          {"average.", state.average},
-          {"first.", state.moments.first},
-          {"second.", state.moments.second}};
+  std::vector<Section> sections = {{"weights.", state.weights},
+                                   {"first.", state.moments.first},
+                                   {"second.", state.moments.second}};
+  for (auto& average : state.averages)
+    sections.push_back({"average " + average.averaging.name + ".", average.tensors});
+  return sections;
 }
 
 /// A number that reads back to the last bit.
@@ -63,7 +65,8 @@ void require_same_run(const fs::path& path, const std::string& found, const std:
 
 }  // namespace
 
-TrainState initial_state(const NamedTensors& parameters, const NamedTensors& average) {
+TrainState initial_state(const NamedTensors& parameters, const NamedTensors& average,
+                         const std::vector<Averaging>& averagings) {
   TrainState state;
   for (const auto& [name, tensor] : parameters) {
     state.names.push_back(name);
@@ -71,19 +74,17 @@ TrainState initial_state(const NamedTensors& parameters, const NamedTensors& ave
     state.weights.back().requires_grad_(true);
   }
   const at::NoGradGuard guard;
-  for (size_t i = 0; i < average.size(); ++i) {
-    state.average.push_back(average[i].second);
-    state.average.back().copy_(state.weights[i]);
+  for (const auto& averaging : averagings) {
+    AveragedWeights averaged{averaging, {}};
+    const bool first = state.averages.empty();
+    for (size_t i = 0; i < average.size(); ++i) {
+      averaged.tensors.push_back(first ? average[i].second : at::empty_like(average[i].second));
+      averaged.tensors.back().copy_(state.weights[i]);
+    }
+    state.averages.push_back(std::move(averaged));
   }
   state.moments = zero_moments(state.weights);
   return state;
-}
-
-void update_average(TrainState& state, double decay) {
-  const at::NoGradGuard guard;
-  const double step = static_cast<double>(state.step);
-  const double kept = std::min(decay, (1 + step) / (10 + step));
-  at::_foreach_lerp_(state.average, state.weights, 1 - kept);
 }
 
 void save_state(const fs::path& path, const TrainState& state, const std::string& run) {
@@ -91,8 +92,12 @@ void save_state(const fs::path& path, const TrainState& state, const std::string
   for (const auto& [prefix, values] : sections(const_cast<TrainState&>(state)))
     for (size_t i = 0; i < values.size(); ++i)
       tensors.emplace_back(prefix + state.names[i], values[i].detach());
+  for (const auto& [name, tensor] : state.memory) tensors.emplace_back("memory." + name, tensor);
   save_safetensors(path, tensors,
                    {{"step", std::to_string(state.step)},
+                    {"updates", std::to_string(state.updates)},
+                    {"loss_scale", exact(state.loss_scale.scale)},
+                    {"good_steps", std::to_string(state.loss_scale.good_steps)},
                     {"loss_sum", exact(state.loss_sum)},
                     {"loss_steps", std::to_string(state.loss_steps)},
                     {"run", run}});
@@ -107,17 +112,22 @@ void load_state(const fs::path& path, TrainState& state, const std::string& run)
   require_same_run(path, found("run"), run);
   std::map<std::string, Tensor> tensors(file.tensors.begin(), file.tensors.end());
   const at::NoGradGuard guard;
-  for (auto& [prefix, values] : sections(state)) {
-    for (size_t i = 0; i < values.size(); ++i) {
-      const auto tensor = tensors.find(prefix + state.names[i]);
-      if (tensor == tensors.end() || tensor->second.sizes() != values[i].sizes())
-        throw Error(path.string() + ": " + prefix + state.names[i] + ": missing or misshapen.");
-      values[i].copy_(tensor->second);
-    }
-  }
-  state.step = std::strtoll(found("step").c_str(), nullptr, 10);
-  state.loss_sum = std::strtod(found("loss_sum").c_str(), nullptr);
-  state.loss_steps = std::strtoll(found("loss_steps").c_str(), nullptr, 10);
+  const auto copy = [&](const std::string& name, Tensor& value) {
+    const auto tensor = tensors.find(name);
+    if (tensor == tensors.end() || tensor->second.sizes() != value.sizes())
+      throw Error(path.string() + ": " + name + ": missing or misshapen.");
+    value.copy_(tensor->second);
+  };
+  for (auto& [prefix, values] : sections(state))
+    for (size_t i = 0; i < values.size(); ++i) copy(prefix + state.names[i], values[i]);
+  for (auto& [name, value] : state.memory) copy("memory." + name, value);
+  const auto whole = [&](const char* key) {
+    return static_cast<int64_t>(std::strtoll(found(key).c_str(), nullptr, 10));
+  };
+  const auto real = [&](const char* key) { return std::strtod(found(key).c_str(), nullptr); };
+  state.step = whole("step"), state.updates = whole("updates");
+  state.loss_scale = {real("loss_scale"), whole("good_steps")};
+  state.loss_sum = real("loss_sum"), state.loss_steps = whole("loss_steps");
 }
 
 }  // namespace tiller

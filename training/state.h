@@ -1,24 +1,40 @@
 #pragma once
 #include "training/adamw.h"
+#include "training/averaging.h"
 
 namespace tiller {
+
+/// A moving average of the weights, in their order.
+struct AveragedWeights {
+  Averaging averaging;
+  std::vector<Tensor> tensors;
+};
+
+/// How much a loss is scaled up before its gradients are computed in float16, whose small numbers
+/// would vanish.
+struct LossScale {
+  double scale = 65536;
+  int64_t good_steps = 0;  ///< Since it last changed.
+};
 
 /// All that a training run carries from step to step.
 struct TrainState {
   std::vector<std::string> names;
   std::vector<Tensor> weights;  ///< Float32 leaves that require gradients.
-  std::vector<Tensor> average;  ///< Their exponential moving average: the model that is sampled.
+  std::vector<AveragedWeights> averages;  ///< The first is the model that is sampled.
   Moments moments;
-  int64_t step = 0;        ///< Steps done.
-  double loss_sum = 0;     ///< Of the steps since the log's last line,
-  int64_t loss_steps = 0;  ///< and their number.
+  NamedTensors memory;  ///< What the task has learned of its losses.
+  LossScale loss_scale;
+  int64_t step = 0;         ///< Steps done.
+  int64_t updates = 0;      ///< Those that changed the weights: all but float16's overflows.
+  double loss_sum = 0;      ///< Of the steps since the log's last line,
+  int64_t loss_steps = 0;   ///< and their number.
 };
 
-/// The state before the first step. `parameters` become its leaves.
-TrainState initial_state(const NamedTensors& parameters, const NamedTensors& average);
-
-/// average = d average + (1 - d) weights, with d = min(decay, (1 + step) / (10 + step)).
-void update_average(TrainState&, double decay);
+/// The state before the first step. `parameters` become its leaves, `average` the tensors of its
+/// first average.
+TrainState initial_state(const NamedTensors& parameters, const NamedTensors& average,
+                         const std::vector<Averaging>& = {{}});
 
 /// One safetensors file; `run` (the options that must not change, a JSON object) is kept in its
 /// metadata.

@@ -6,6 +6,11 @@
 
 namespace tiller {
 
+/// Rows of a step's whole batch.
+struct BatchPart {
+  int64_t first = 0, count = 0;
+};
+
 /// What a run learns. The trainer knows nothing else of networks and data.
 class TrainTask {
  public:
@@ -13,11 +18,18 @@ class TrainTask {
   /// The tensors to be trained, and those of the same names that their average is to be kept in.
   virtual NamedTensors parameters() const = 0;
   virtual NamedTensors average() const = 0;
-  /// The loss of a step's batch, to be differentiated. It depends on the parameters, the options
-  /// and `step` alone, so that a step can be repeated after a kill.
-  virtual Tensor loss(int64_t step) = 0;
-  /// Writes the average to the output folder, as a model that loads.
-  virtual void save() const = 0;
+  /// Each image's loss, (count), to be differentiated. It depends on the parameters, the options
+  /// and the step alone, so that a step can be repeated after a kill, and an image's not on the part
+  /// that it is in (dropout and bfloat16's rounding aside), so that a batch can be divided.
+  virtual Tensor losses(int64_t step, const BatchPart&) = 0;
+  /// Told after each step: the losses of its whole batch, (B) on the CPU.
+  virtual void learn(int64_t, const Tensor&) {}
+  /// What `learn` changes: part of the run's state.
+  virtual NamedTensors memory() const { return {}; }
+  /// An image of a step's whole batch, as the user knows it.
+  virtual std::string image_name(int64_t step, int64_t row) = 0;
+  /// Writes the average to a folder, as a model that loads.
+  virtual void save(const fs::path& folder) const = 0;
   /// Writes a picture of what the average can do.
   virtual void preview(const fs::path&) const = 0;
 };

@@ -6,7 +6,7 @@
 #include "models/unet2d_condition.h"
 #include "samplers/scheduler_config.h"
 #include "training/batches.h"
-#include "training/objective.h"
+#include "training/noising.h"
 #include "training/pipeline_files.h"
 #include "training/preview.h"
 #include "training/random.h"
@@ -52,8 +52,13 @@ class TextToImageTask final : public TrainTask {
 
   NamedTensors parameters() const override { return networks_.parameters; }
   NamedTensors average() const override { return average_parameters_; }
-  Tensor loss(int64_t step) override;
-  void save() const override { save_pipeline(options_.output, config_, average_parameters_); }
+  Tensor losses(int64_t step, const BatchPart&) override;
+  void learn(int64_t step, const Tensor& losses) override { noising_.learn(step, losses); }
+  NamedTensors memory() const override { return noising_.memory(); }
+  std::string image_name(int64_t step, int64_t row) override { return batches_.name_of(step, row); }
+  void save(const fs::path& folder) const override {
+    save_pipeline(folder, config_, average_parameters_);
+  }
   void preview(const fs::path& path) const override {
     write_text_preview(path, average_, prompts_, options_.sample_guidance, options_.seed);
   }
@@ -70,8 +75,8 @@ class TextToImageTask final : public TrainTask {
   std::shared_ptr<Autoencoder> vae_;
   Dataset data_;
   Batches batches_;
-  NoiseSchedule schedule_;
   PredictionType prediction_;
+  Noising noising_;
   Networks networks_;
   Model average_;  ///< The average's networks as a model that draws.
   NamedTensors average_parameters_;
@@ -103,8 +108,12 @@ TextToImageTask::TextToImageTask(const TrainOptions& options)
       batches_(data_, options) {
   complete_text_encoder(config_, tokenizer_);
   const auto setup = read_scheduler_config(config_.scheduler);
-  schedule_ = configured_schedule(setup, find_sampler(configured_sampler(setup)));
   prediction_ = setup.prediction;
+  noising_ = Noising(options,
+                     {.prediction = setup.prediction,
+                      .schedule = configured_schedule(setup, find_sampler(configured_sampler(setup))),
+                      .input_perturbation = options.input_perturbation,
+                      .min_snr = options.min_snr});
   networks_ = build(options, config_);
   make_average();
   tokenize();
@@ -162,21 +171,22 @@ void TextToImageTask::choose_prompts() {
     prompts_.push_back(data_.captions[i * images / kPreviewPrompts]);
 }
 
-Tensor TextToImageTask::loss(int64_t step) {
+Tensor TextToImageTask::losses(int64_t step, const BatchPart& part) {
   const int64_t images = data_.images.size(0);
+  const auto rows_of = [&](const Tensor& whole) {
+    return whole.narrow(0, part.first, part.count).to(options_.device);
+  };
   const Tensor chosen = batches_.indices(step);
-  const Tensor views = (chosen + images * batches_.mirrored(step)).to(options_.device);
-  const at::Generator generator = step_generator(options_.seed, 4, step, options_.device);
-  seed_dropout(options_.seed, step);
-  const Tensor captions =
-      drop_labels(chosen.to(options_.device), options_.label_dropout, images, generator);
+  const Tensor views = rows_of(chosen + images * batches_.mirrored(step));
+  const Tensor captions = drop_labels(rows_of(chosen), label_coins(options_, step, part),
+                                      options_.label_dropout, images);
+  const TrainExample example = noising_.example(step, part, latents_.index_select(0, views));
+  seed_dropout(options_.seed, step, part.first);
   Conditioning conditioning;
   conditioning.context = networks_.text->encode(tokens_.index_select(0, captions)).context;
-  const auto example = input_perturbed(latents_.index_select(0, views), schedule_, prediction_,
-                                       options_.input_perturbation, generator);
   const Branch branch{&conditioning, nullptr};
-  Rows rows({&branch, 1}, options_.batch, {.share = true, .training = true});
-  return simple_loss(networks_.unet->forward(example.x, example.timesteps, rows), example.target);
+  Rows rows({&branch, 1}, part.count, {.share = true, .training = true});
+  return noising_.losses(networks_.unet->forward(example.x, example.timesteps, rows), example);
 }
 
 }  // namespace

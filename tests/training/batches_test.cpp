@@ -89,12 +89,24 @@ TEST(Batches, MirrorsHalf) {
 
 TEST(DropLabels, DropsTheShare) {
   const Tensor labels = at::arange(10000, at::kLong).remainder(7);
-  const Tensor dropped = drop_labels(labels, 0.2, 7, step_generator(1, 2, 3));
+  TrainOptions options;
+  options.batch = 10000;
+  const Tensor coins = label_coins(options, 3, {0, 10000});
+  const Tensor dropped = drop_labels(labels, coins, 0.2, 7);
   const Tensor is_null = dropped == 7;
   EXPECT_NEAR(is_null.sum().item<int64_t>(), 2000, 160);
   EXPECT_TRUE(at::where(is_null, labels, dropped).equal(labels));
-  EXPECT_TRUE(drop_labels(labels, 0, 7, step_generator(1, 2, 3)).equal(labels));
-  EXPECT_TRUE((drop_labels(labels, 1, 7, step_generator(1, 2, 3)) == 7).all().item<bool>());
+  EXPECT_TRUE(drop_labels(labels, coins, 0, 7).equal(labels));
+  EXPECT_TRUE((drop_labels(labels, coins, 1, 7) == 7).all().item<bool>());
+  EXPECT_TRUE(label_coins(options, 3, {20, 5}).equal(coins.narrow(0, 20, 5)));
+}
+
+TEST(Batches, PartsAreTheWholeBatchs) {
+  const Dataset data = numbered(20);
+  Batches batches(data, 10, 1, true);
+  const TrainBatch whole = batches.at(3), part = batches.at(3, {4, 3});
+  EXPECT_TRUE(part.images.equal(whole.images.narrow(0, 4, 3)));
+  EXPECT_TRUE(part.labels.equal(whole.labels.narrow(0, 4, 3)));
 }
 
 }  // namespace

@@ -20,8 +20,9 @@ Tensor normal(at::IntArrayRef shape, uint64_t index) {
 TrainState random_state(uint64_t seed) {
   TrainState state = initial_state({{"a", normal({3, 2}, seed)}, {"b.c", normal({5}, seed + 1)}},
                                    {{"a", at::empty({3, 2})}, {"b.c", at::empty({5})}});
-  for (auto* part : {&state.average, &state.moments.first, &state.moments.second})
+  for (auto* part : {&state.averages[0].tensors, &state.moments.first, &state.moments.second})
     for (auto& tensor : *part) tensor.copy_(normal(tensor.sizes(), ++seed + 10));
+  state.memory = {{"seen", normal({4}, seed + 30)}};
   return state;
 }
 
@@ -39,25 +40,10 @@ std::string refusal(const fs::path& file, const std::string& run) {
 
 TEST_F(State, BeginsWithTheAverageAtTheWeights) {
   const TrainState state = initial_state({{"a", normal({3}, 1)}}, {{"a", at::zeros({3})}});
-  EXPECT_TRUE(state.average[0].equal(state.weights[0]));
-  EXPECT_FALSE(state.average[0].is_alias_of(state.weights[0]));
+  EXPECT_TRUE(state.averages[0].tensors[0].equal(state.weights[0]));
+  EXPECT_FALSE(state.averages[0].tensors[0].is_alias_of(state.weights[0]));
   EXPECT_TRUE(state.weights[0].requires_grad());
-  EXPECT_FALSE(state.average[0].requires_grad());
-}
-
-/// The average of a constant goes to it; the ramp makes early steps count more.
-TEST_F(State, AverageRampsUpToItsDecay) {
-  TrainState state = initial_state({{"a", at::zeros({1})}}, {{"a", at::zeros({1})}});
-  const auto kept = [&](int64_t step, double decay) {
-    state.step = step;
-    state.average[0].fill_(1);
-    update_average(state, decay);
-    return state.average[0].item<float>();
-  };
-  EXPECT_NEAR(kept(1, 0.9999), 2.0 / 11, 1e-6);
-  EXPECT_NEAR(kept(90, 0.9999), 0.91, 1e-6);
-  EXPECT_NEAR(kept(1000000, 0.9), 0.9, 1e-6);
-  EXPECT_NEAR(kept(1, 0), 0, 1e-6);
+  EXPECT_FALSE(state.averages[0].tensors[0].requires_grad());
 }
 
 TEST_F(State, ComesBackBitForBit) {
@@ -65,16 +51,22 @@ TEST_F(State, ComesBackBitForBit) {
   saved.step = 1234567890123;
   saved.loss_sum = 1.0 / 3;
   saved.loss_steps = 17;
+  saved.updates = 1234567890100;
+  saved.loss_scale = {4096, 77};
   save_state(root / "state", saved, kRun);
   TrainState loaded = random_state(50);
   load_state(root / "state", loaded, kRun);
   EXPECT_EQ(loaded.step, saved.step);
   EXPECT_EQ(loaded.loss_sum, saved.loss_sum);
   EXPECT_EQ(loaded.loss_steps, saved.loss_steps);
+  EXPECT_EQ(loaded.updates, saved.updates);
+  EXPECT_EQ(loaded.loss_scale.scale, saved.loss_scale.scale);
+  EXPECT_EQ(loaded.loss_scale.good_steps, saved.loss_scale.good_steps);
+  EXPECT_TRUE(loaded.memory[0].second.equal(saved.memory[0].second));
   for (size_t i = 0; i < saved.names.size(); ++i) {
     EXPECT_TRUE(loaded.weights[i].equal(saved.weights[i]));
     EXPECT_TRUE(loaded.weights[i].requires_grad() && loaded.weights[i].is_leaf());
-    EXPECT_TRUE(loaded.average[i].equal(saved.average[i]));
+    EXPECT_TRUE(loaded.averages[0].tensors[i].equal(saved.averages[0].tensors[i]));
     EXPECT_TRUE(loaded.moments.first[i].equal(saved.moments.first[i]));
     EXPECT_TRUE(loaded.moments.second[i].equal(saved.moments.second[i]));
   }

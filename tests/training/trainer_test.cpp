@@ -79,7 +79,7 @@ TEST_F(Training, ResumesExactly) { expect_exact_resume(options("whole"), kFiles)
 
 TEST_F(Training, ResumesExactlyInBfloat16) {
   TrainOptions whole = options("whole");
-  whole.bf16 = true;
+  whole.autocast = TrainOptions::Autocast::bfloat16;
   whole.log_every = 1;
   expect_exact_resume(whole, kFiles);
 }

@@ -1,4 +1,4 @@
-#include "tools/processes.h"
+#include "io/processes.h"
 
 #include <charconv>
 #include <condition_variable>
@@ -6,6 +6,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "io/error.h"
@@ -181,6 +182,11 @@ void Processes::require_alive() {
                 std::to_string(std::chrono::duration_cast<std::chrono::seconds>(silence).count()) +
                 " s. Start all again: the run goes on.");
   }
+}
+
+c10::intrusive_ptr<c10d::Store> Processes::store() const {
+  if (!store_) return {};
+  return c10::make_intrusive<c10d::PrefixStore>(key_of("group"), store_->tcp);
 }
 
 void Processes::done(const std::string& work) {

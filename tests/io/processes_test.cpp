@@ -1,4 +1,4 @@
-#include "tools/processes.h"
+#include "io/processes.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

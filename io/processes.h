@@ -1,7 +1,13 @@
 #pragma once
+#include <c10/util/intrusive_ptr.h>
+
 #include <chrono>
 #include <memory>
 #include <string>
+
+namespace c10d {
+class Store;
+}
 
 namespace tiller {
 
@@ -35,6 +41,8 @@ class Processes {
   /// Waits until all processes have. Throws Error when the others can't be reached, one has given
   /// up or is lost.
   void wait_for_all(const std::string& work);
+  /// Where c10d's process groups meet; null with one process.
+  c10::intrusive_ptr<c10d::Store> store() const;
 
  private:
   struct Store;

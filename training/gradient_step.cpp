@@ -1,0 +1,111 @@
+#include "training/gradient_step.h"
+
+#include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
+
+#include <cmath>
+
+#include "io/error.h"
+
+namespace tiller {
+namespace {
+
+using Kind = TrainOptions::Autocast;
+
+/// PyTorch's GradScaler: halved by an overflow, doubled after so many steps without one.
+constexpr int64_t steps_until_growth = 2000;
+constexpr double smallest_scale = 1.0 / 1024, largest_scale = 16777216;
+
+class Autocast {
+ public:
+  Autocast(at::DeviceType device, Kind kind) : device_(device), on_(kind != Kind::none) {
+    if (!on_) return;
+    at::autocast::set_autocast_dtype(device_, kind == Kind::bfloat16 ? at::kBFloat16 : at::kHalf);
+    at::autocast::set_autocast_enabled(device_, true);
+  }
+  ~Autocast() {
+    if (!on_) return;
+    at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(device_, false);
+  }
+
+ private:
+  at::DeviceType device_;
+  bool on_;
+};
+
+/// This process's images of the whole batch, as many at a time as are to be computed together.
+std::vector<BatchPart> parts_of(const TrainOptions& options) {
+  const int64_t first = options.launch.rank * options.batch, end = first + options.batch;
+  const int64_t most = options.microbatch ? options.microbatch : options.batch;
+  std::vector<BatchPart> parts;
+  for (int64_t at = first; at < end; at += most) parts.push_back({at, std::min(most, end - at)});
+  return parts;
+}
+
+[[noreturn]] void refuse_loss(const TrainOptions& options, TrainTask& task, int64_t step,
+                              const Tensor& losses) {
+  const int64_t row = losses.isfinite().logical_not().to(at::kInt).argmax().item<int64_t>();
+  throw Error("train: got a loss that isn't finite at step " + std::to_string(step + 1) + " (" +
+              task.image_name(step, row) + "), expected a number. Lower --lr; " + options.output.string() +
+              " holds the last good state.");
+}
+
+void follow_overflow(LossScale& scale, bool overflowed) {
+  if (overflowed) {
+    scale = {scale.scale / 2, 0};
+  } else if (++scale.good_steps == steps_until_growth) {
+    scale = {std::min(scale.scale * 2, largest_scale), 0};
+  }
+}
+
+/// Gradients of all parts are in the weights afterwards. Returns the losses of the whole batch, on
+/// the CPU.
+Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step, double scale,
+                     ProcessGroup& group) {
+  Tensor all = at::zeros({options.whole_batch()}, at::kDouble);
+  const auto parts = parts_of(options);
+  for (const auto& part : parts) {
+    Tensor losses;
+    {
+      const Autocast autocast(options.device.type(), options.autocast);
+      losses = task.losses(step, part);
+    }
+    all.narrow(0, part.first, part.count).copy_(losses.detach());
+    if (&part == &parts.back()) group.expect_gradients();
+    translate_lost_process(
+        [&] { (losses.sum() * (scale / double(options.batch))).backward(); });
+  }
+  group.sum(all);
+  return all;
+}
+
+}  // namespace
+
+StepOutcome gradient_step(const TrainOptions& options, TrainTask& task, TrainState& state,
+                          ProcessGroup& group, double learning_rate) {
+  const bool scaled = options.autocast == Kind::float16;
+  const double scale = scaled ? state.loss_scale.scale : 1;
+  for (auto& weight : state.weights) weight.mutable_grad() = Tensor();
+  const Tensor losses = add_gradients(options, task, state.step, scale, group);
+  StepOutcome outcome{.loss = losses.mean().item<double>()};
+  if (!std::isfinite(outcome.loss) && (!scaled || scale <= smallest_scale))
+    refuse_loss(options, task, state.step, losses);
+
+  if (scaled) multiply_gradients(state.weights, 1 / scale);
+  outcome.gradient_norm = clip_gradients(state.weights, options.clip);
+  outcome.overflowed = scaled && !std::isfinite(outcome.gradient_norm);
+  if (scaled) follow_overflow(state.loss_scale, outcome.overflowed);
+  if (!outcome.overflowed) task.learn(state.step, losses);
+  ++state.step;
+  if (outcome.overflowed) return outcome;
+  ++state.updates;
+  adamw_step(state.weights, state.moments, state.updates,
+             {.lr = learning_rate, .weight_decay = options.weight_decay});
+  for (auto& [averaging, tensors] : state.averages)
+    update_average(tensors, state.weights,
+                   kept_share(averaging, state.step, options.whole_batch()));
+  return outcome;
+}
+
+}  // namespace tiller

@@ -1,0 +1,22 @@
+#pragma once
+#include "training/options.h"
+#include "training/process_group.h"
+#include "training/state.h"
+#include "training/task.h"
+
+namespace tiller {
+
+/// What a step came to.
+struct StepOutcome {
+  double loss = 0;  ///< Mean over the whole batch, all processes together.
+  double gradient_norm = 0;
+  bool overflowed = false;  ///< In float16: the weights stay, the loss scale falls.
+};
+
+/// One step of all processes: gradients of each part of the batch added up, averaged over the
+/// processes, clipped, and AdamW's step with them; then the averages of the weights. Throws Error
+/// where a loss isn't finite, naming step and image, and leaves the weights as they were.
+StepOutcome gradient_step(const TrainOptions&, TrainTask&, TrainState&, ProcessGroup&,
+                          double learning_rate);
+
+}  // namespace tiller

@@ -1,0 +1,10 @@
+#pragma once
+#include "training/process_group.h"
+#include "training/state.h"
+
+namespace tiller {
+
+/// Gives all processes the first one's state.
+void share_state(ProcessGroup&, TrainState&);
+
+}  // namespace tiller
