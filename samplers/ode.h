@@ -1,6 +1,7 @@
 #pragma once
 #include <cmath>
 
+#include "io/error.h"
 #include "samplers/registry.h"
 #include "samplers/step.h"
 
@@ -23,16 +24,29 @@ inline Tensor raise_noise(const Tensor& x, const NoiseLevel& from, const NoiseLe
   return x + added * churn.noise * noise.draw(x);
 }
 
-/// dx / dsigma of the probability flow ODE for alpha = 1, by way of the sample: so a clipped one
-/// counts.
+/// dx / dsigma of the probability flow ODE for alpha = 1 and for alpha = 1 - sigma, by way of the
+/// sample: so a clipped one counts.
 inline Tensor slope(const Tensor& x, const Prediction& p, double sigma) {
   return (x - p.sample) / sigma;
 }
 
 /// An Euler step to `to`. Adding noise to the sample is exact where x + (to - sigma) * slope
 /// cancels at large sigmas, and lets guidance choose the noise (CFG++).
-inline Tensor euler_step(const Tensor& x, const Prediction& p, double sigma, double to) {
-  return p.sample + to * (p.renoise.defined() ? p.renoise : slope(x, p, sigma));
+inline Tensor euler_step(const Tensor& x, const Prediction& p, double sigma, const NoiseLevel& to) {
+  if (p.renoise.defined()) return to.alpha * p.sample + to.sigma * p.renoise;
+  return p.sample + to.sigma * slope(x, p, sigma);
+}
+
+/// Throws UsageError where noise is to be added to a flow's levels, of which churn's rule says
+/// nothing.
+inline void require_churnable(const Trajectory& trajectory, const Churn& churn) {
+  if (churn.churn > 0 && trajectory.levels.front().alpha != 1)
+    throw UsageError("s_churn: got one for a model that is a flow, expected 0.");
+}
+
+/// Of the samplers on ode_trajectory.
+inline Option shift_option() {
+  return {"shift", "", "of a flow's sigmas; exp(mu) of a dynamic one; else the model's"};
 }
 
 inline std::vector<Option> churn_options() {
@@ -40,6 +54,13 @@ inline std::vector<Option> churn_options() {
           {"s_tmin", "0", "no churn at sigmas below"},
           {"s_tmax", "1e30", "no churn at sigmas above"},
           {"s_noise", "1", "scale of the churn's noise"}};
+}
+
+/// Of Euler's and Heun's methods: churn and a flow's shift.
+inline std::vector<Option> euler_options() {
+  auto options = churn_options();
+  options.push_back(shift_option());
+  return options;
 }
 
 inline Churn churn_from(const Options& options) {

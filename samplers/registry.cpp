@@ -106,6 +106,7 @@ TrajectoryConfig with_options(TrajectoryConfig config, const Options& options) {
     config.final_sigma_zero = options.choice("final", {"zero", "sigma_min"}) == "zero";
   if (options.has("sigma_min")) config.sigma_min = options.number("sigma_min", 1e-6, 1e6);
   if (options.has("sigma_max")) config.sigma_max = options.number("sigma_max", 1e-6, 1e6);
+  if (options.has("shift")) config.shift = options.number("shift", 1e-3, 1e3);
   if (options.has("rho")) config.rho = options.number("rho", 0.1, 100);
   if (options.has("set_alpha_to_one")) config.set_alpha_to_one = options.flag("set_alpha_to_one");
   if (options.has("lambda_min_clipped"))
