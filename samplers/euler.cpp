@@ -30,7 +30,7 @@ Sampler euler_sampler() {
           .renoises = true,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
-            return sample_euler(denoise, std::move(x), trajectory,
+            return sample_euler(denoise, with_prior(x, trajectory, options, noise), trajectory,
                                 churn_from(options), noise, observer);
           }};
 }

@@ -32,7 +32,7 @@ Sampler heun_sampler() {
           .trajectory = ode_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
-            return sample_heun(denoise, std::move(x), trajectory,
+            return sample_heun(denoise, with_prior(x, trajectory, options, noise), trajectory,
                                churn_from(options), noise, observer);
           }};
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "io/error.h"
+#include "samplers/pfgmpp.h"
 #include "samplers/registry.h"
 #include "samplers/step.h"
 
@@ -56,11 +57,22 @@ inline std::vector<Option> churn_options() {
           {"s_noise", "1", "scale of the churn's noise"}};
 }
 
-/// Of Euler's and Heun's methods: churn and a flow's shift.
+/// Of Euler's and Heun's methods: churn, a flow's shift and PFGM++'s prior.
 inline std::vector<Option> euler_options() {
   auto options = churn_options();
   options.push_back(shift_option());
+  options.push_back({"pfgmpp", "0", "D of PFGM++'s prior, for its networks; 0: EDM's noise"});
   return options;
+}
+
+/// Where a run of Euler's or Heun's method begins: in PFGM++'s prior, where the options ask for it.
+inline Tensor with_prior(const Tensor& x, const Trajectory& trajectory, const Options& options,
+                         NoiseSource& noise) {
+  const int augmented = bounded_integer(options, "pfgmpp", 0, 10'000'000);
+  if (augmented == 0) return x;
+  if (trajectory.levels.front().alpha != 1 || trajectory.skipped_steps > 0)
+    throw UsageError("pfgmpp: got one for a run that doesn't begin with EDM's noise, expected 0.");
+  return pfgmpp_prior(x, augmented, noise);
 }
 
 inline Churn churn_from(const Options& options) {
