@@ -1,6 +1,7 @@
 /// Flow matching and rectified flow.
 #include "io/error.h"
 #include "samplers/scheduler_config.h"
+#include "samplers/straightness.h"
 #include "tests/samplers/toy.h"
 
 namespace tiller::test {
@@ -137,14 +138,48 @@ TEST(Flow, OtherSamplersTakeFlows) {
   }
 }
 
+/// Where the flow's velocity is a point's own displacement, paths are straight: S is 0.
+TEST(Straightness, StraightPathsHaveNone) {
+  const Tensor target = at::ones({1, 2, 2, 2}, at::kDouble) * 0.3;
+  const Denoiser denoise = [&](const Tensor& x, const NoiseLevel& level) {
+    return Prediction{target, (x - level.alpha * target) / level.sigma, {}, {}};
+  };
+  for (const std::string name : {"euler", "heun", "ddim"}) {
+    const Configured chosen(name, "spacing=trailing");
+    const auto trajectory = chosen.sampler.trajectory(flow_schedule(PredictionType::flow),
+                                                      with_options({}, chosen.options));
+    SineNoise noise;
+    Straightness straightness(toy_base(at::kDouble), trajectory);
+    chosen.run(denoise, toy_base(at::kDouble), trajectory, noise,
+               [&](const StepReport& report) { straightness.add(report); });
+    EXPECT_LT(straightness.measure().abs().max().item<double>(), 1e-12) << name;
+  }
+}
+
+/// Two steps by hand: velocities 1 and 3 of equal time, displacement 2, S = 1 a number.
+TEST(Straightness, IsTheMeanSquareOverTime) {
+  const Trajectory trajectory{{{0, 1}, {0.5, 0.5}, {1, 0}}};
+  const Tensor start = at::zeros({2, 1, 1, 4}, at::kDouble);
+  Straightness straightness(start, trajectory);
+  Tensor x = start;
+  for (int step = 0; step < 2; ++step) {
+    const Tensor v = at::full_like(x, step == 0 ? 1 : 3);
+    x = x + 0.5 * v;
+    const Prediction p{v, at::zeros_like(v), {}, {}};
+    straightness.add({step, 2, trajectory.levels[step + 1], x, p});
+  }
+  EXPECT_LT(relative_error(straightness.measure(), at::full({2}, 4.0, at::kDouble)), 1e-12);
+}
+
 TEST(Flow, RefusesWhatHasNoMeaning) {
   const auto flow = PredictionType::flow;
   EXPECT_THROW(run("euler", "s_churn=5", 4, flow), UsageError);
   EXPECT_THROW(run("euler", "spacing=leading", 4, flow), UsageError);
   EXPECT_THROW(run("euler", "sigmas=ays-sdxl", 4, flow), UsageError);
   const Configured shifted("euler", "shift=3");
-  EXPECT_THROW(shifted.sampler.trajectory(diffusers_schedule({}), with_options({}, shifted.options)),
-               UsageError);
+  EXPECT_THROW(
+      shifted.sampler.trajectory(diffusers_schedule({}), with_options({}, shifted.options)),
+      UsageError);
 }
 
 }  // namespace
