@@ -29,16 +29,11 @@ class Autoguidance final : public Guidance {
 
 /// What both models must agree on, in words.
 std::vector<std::pair<std::string, std::string>> traits(const Model& model) {
-  const auto prediction = [&] {
-    return model.prediction == PredictionType::epsilon ? "epsilon"
-           : model.prediction == PredictionType::v     ? "v"
-                                                       : "sample";
-  };
   return {{"kind", model.kind},
           {"input channels", std::to_string(model.network->in_channels())},
           {"output channels", std::to_string(model.network->out_channels())},
           {"classes", std::to_string(model.classes)},
-          {"prediction_type", prediction()},
+          {"prediction_type", prediction_type_name(model.prediction)},
           {"noise schedule", model.noise_schedule},
           {"diffusion steps", std::to_string(model.diffusion_steps)}};
 }

@@ -198,8 +198,10 @@ class GuidedDenoiser {
                                         const std::vector<Branch>& branches) const {
     const Network& network = request.network ? *request.network : *model_.network;
     const Tensor& input = request.input.defined() ? request.input : step.x;
-    const Tensor scaled = input.to(at::kFloat) * input_scale(step.level);
-    const Tensor t = at::full({scaled.size(0)}, step.level.timestep, scaled.options());
+    const Tensor scaled = input.to(at::kFloat) * input_scale(step.level, model_.prediction);
+    const Tensor t = step.level.timesteps.defined()
+                         ? step.level.timesteps.to(scaled.options())
+                         : at::full({scaled.size(0)}, step.level.timestep, scaled.options());
     Answers answers = evaluate(network, scaled, t, branches, share_);
     if (cost_) {
       cost_->flops.spent += answers.flops.spent;

@@ -59,6 +59,14 @@ class Reader {
     value = found->get<double>();
   }
 
+  void number(const char* key, double& value, double low, double high) {
+    const Json* found = find(key);
+    if (!found) return;
+    if (!found->is_number() || *found < low || *found > high)
+      refuse(key, *found, "a number from " + Json(low).dump() + " to " + Json(high).dump());
+    value = found->get<double>();
+  }
+
   void flag(const char* key, bool& value) {
     const Json* found = find(key);
     if (!found) return;
@@ -188,9 +196,11 @@ void read_diffusion(Reader& reader, AdmConfig& config) {
   std::string type = predict_xstart ? "sample" : "epsilon";
   reader.text("prediction_type", type,
               predict_xstart ? std::vector<std::string>{"sample"}
-                             : std::vector<std::string>{"epsilon", "v_prediction", "sample"});
+                             : std::vector<std::string>{"epsilon", "v_prediction", "sample", "flow",
+                                                        "rectified_flow"});
   config.prediction = prediction_type_from(type);
   reader.flag("rescale_timesteps", config.rescale_timesteps);
+  reader.number("flow_shift", config.flow_shift, 1e-3, 1e3);
 }
 
 void check(Reader& reader, const AdmConfig& config) {

@@ -36,6 +36,7 @@ struct Model {
   std::string noise_schedule = "linear";  ///< guided-diffusion's name.
   int64_t diffusion_steps = 1000;
   bool rescale_timesteps = false;
+  double flow_shift = 1;  ///< Of a flow's sigmas.
 
   std::shared_ptr<TextModel> text;   ///< Of a text-to-image model; else null.
   std::shared_ptr<Autoencoder> vae;  ///< Null: the network works on pixels.

@@ -10,17 +10,47 @@ PredictionType prediction_type_from(const std::string& name) {
   if (name == "epsilon") return PredictionType::epsilon;
   if (name == "v_prediction" || name == "v") return PredictionType::v;
   if (name == "sample") return PredictionType::sample;
-  throw Error("prediction_type: got '" + name + "', expected epsilon, v_prediction or sample.");
+  if (name == "flow" || name == "flow_prediction") return PredictionType::flow;
+  if (name == "rectified_flow") return PredictionType::rectified_flow;
+  throw Error("prediction_type: got '" + name +
+              "', expected epsilon, v_prediction, sample, flow or rectified_flow.");
 }
 
-double input_scale(const NoiseLevel& level) {
-  const double norm = level.alpha * level.alpha + level.sigma * level.sigma;
-  return std::abs(norm - 1) < 1e-12 ? 1 : 1 / std::sqrt(norm);
+std::string prediction_type_name(PredictionType type) {
+  switch (type) {
+    case PredictionType::epsilon:
+      return "epsilon";
+    case PredictionType::v:
+      return "v_prediction";
+    case PredictionType::sample:
+      return "sample";
+    case PredictionType::flow:
+      return "flow";
+    case PredictionType::rectified_flow:
+      return "rectified_flow";
+  }
+  return "";
+}
+
+bool is_flow(PredictionType type) {
+  return type == PredictionType::flow || type == PredictionType::rectified_flow;
+}
+
+double flow_timestep(PredictionType type, double sigma, int64_t timesteps) {
+  const auto whole = static_cast<double>(timesteps);
+  return type == PredictionType::rectified_flow ? (whole - 1) * (1 - sigma) : whole * sigma;
+}
+
+double input_scale(const NoiseLevel& level, PredictionType type) {
+  const double norm = is_flow(type)
+                          ? level.alpha + level.sigma
+                          : std::sqrt(level.alpha * level.alpha + level.sigma * level.sigma);
+  return std::abs(norm - 1) < 1e-12 ? 1 : 1 / norm;
 }
 
 Prediction to_prediction(const Tensor& output, const Tensor& x, const NoiseLevel& level,
                          PredictionType type) {
-  const double scale = input_scale(level);
+  const double scale = input_scale(level, type);
   const double alpha = level.alpha * scale, sigma = level.sigma * scale;
   const Tensor input = scale == 1 ? x : x * scale;
   switch (type) {
@@ -30,6 +60,10 @@ Prediction to_prediction(const Tensor& output, const Tensor& x, const NoiseLevel
       return {alpha * input - sigma * output, alpha * output + sigma * input, {}, {}};
     case PredictionType::sample:
       return {output, (input - alpha * output) / sigma, {}, {}};
+    case PredictionType::flow:
+      return {input - sigma * output, input + alpha * output, {}, {}};
+    case PredictionType::rectified_flow:
+      return {input + sigma * output, input - alpha * output, {}, {}};
   }
   return {};
 }

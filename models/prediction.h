@@ -2,17 +2,21 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <string>
 
 namespace tiller {
 using at::Tensor;
 
 /// A point on the noise scale, where a sample reads x = alpha x_0 + sigma epsilon.
-/// Variance preserving samplers have alpha^2 + sigma^2 = 1, k-diffusion's have alpha = 1.
+/// Variance preserving samplers have alpha^2 + sigma^2 = 1, k-diffusion's have alpha = 1, flows
+/// alpha + sigma = 1.
 struct NoiseLevel {
   double alpha = 1;
   double sigma = 0;
   double timestep = 0;  ///< What the network is told; may be fractional.
   int step = 0;         ///< Index in the sampling run; 0 is the noisiest.
+  /// (B), where the network is told each row another timestep; undefined: `timestep`.
+  Tensor timesteps = {};
 };
 
 /// What a denoiser makes of a noisy sample. Shapes as the sample's, (B, C, H, W).
@@ -27,14 +31,31 @@ struct Prediction {
 /// All that a sampler sees of networks and guidance. x: (B, C, H, W) at the given level.
 using Denoiser = std::function<Prediction(const Tensor& x, const NoiseLevel&)>;
 
-/// What a network's output stands for.
-enum class PredictionType { epsilon, v, sample };
+/// What a network's output stands for. Flows know the straight lines between noise and sample,
+/// x = (1 - sigma) x_0 + sigma epsilon, and are told the time by flow_timestep.
+enum class PredictionType {
+  epsilon,
+  v,  ///< alpha epsilon - sigma x_0, arXiv 2202.00512.
+  sample,
+  flow,           ///< epsilon - x_0: flow matching as diffusers has it.
+  rectified_flow  ///< x_0 - epsilon: arXiv 2209.03003 as its authors have it.
+};
 
-/// Parses "epsilon", "v_prediction" (or "v") and "sample"; throws Error otherwise.
+/// Parses "epsilon", "v_prediction" (or "v"), "sample", "flow" (or diffusers' "flow_prediction")
+/// and "rectified_flow"; throws Error otherwise.
 PredictionType prediction_type_from(const std::string& name);
+/// The first of the names that prediction_type_from knows.
+std::string prediction_type_name(PredictionType);
 
-/// 1 / sqrt(alpha^2 + sigma^2): what the sample is multiplied with before the network sees it.
-double input_scale(const NoiseLevel&);
+/// Whether it is one of the two flows.
+bool is_flow(PredictionType);
+/// What a flow's network is told at sigma, from 0 to 1: T sigma, or (T - 1) (1 - sigma) where the
+/// flow is rectified. T: timesteps.
+double flow_timestep(PredictionType, double sigma, int64_t timesteps = 1000);
+
+/// What the sample is multiplied with before the network sees it: 1 / sqrt(alpha^2 + sigma^2), for
+/// flows 1 / (alpha + sigma).
+double input_scale(const NoiseLevel&, PredictionType);
 
 /// Converts a network's raw output (same shape as x) to a sample and epsilon, in float32.
 Prediction to_prediction(const Tensor& output, const Tensor& x, const NoiseLevel&, PredictionType);

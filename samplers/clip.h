@@ -21,8 +21,14 @@ struct Threshold {
 };
 Denoiser thresholded(Denoiser, const Threshold&);
 
-/// Clips or thresholds as the options clip_sample, clip_sample_range, thresholding,
-/// dynamic_thresholding_ratio and sample_max_value say, thresholding first, as diffusers does.
+/// Folds the estimated x_0 back at -range and range, as reflected diffusion (arXiv 2304.04740) does
+/// with what leaves the data's bounds.
+Denoiser reflected(Denoiser, double range = 1);
+Tensor reflect(const Tensor&, double range);
+
+/// Clips, folds or thresholds as the options clip_sample, clip_sample_range, reflect_sample,
+/// thresholding, dynamic_thresholding_ratio and sample_max_value say, thresholding first, as
+/// diffusers does.
 Denoiser limited(Denoiser, const Options&);
 
 }  // namespace tiller

@@ -10,4 +10,11 @@ TrajectoryConfig default_trajectory_config(const NoiseSchedule& schedule) {
   return config;
 }
 
+NoiseSchedule schedule_of(const Model& model) {
+  if (is_flow(model.prediction))
+    return flow_schedule(model.prediction, model.diffusion_steps, model.flow_shift);
+  return guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,
+                                   model.rescale_timesteps);
+}
+
 }  // namespace tiller

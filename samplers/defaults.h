@@ -1,4 +1,5 @@
 #pragma once
+#include "models/model.h"
 #include "samplers/trajectory.h"
 
 namespace tiller {
@@ -7,5 +8,8 @@ namespace tiller {
 /// schedule ends at a sigma of 20,000, where an epsilon says nothing of the image: begin below, as
 /// diffusers' lambda_min_clipped and EDM's sigma_max (arXiv 2206.00364) do.
 TrajectoryConfig default_trajectory_config(const NoiseSchedule&);
+
+/// What an ADM model was trained on, by its config.
+NoiseSchedule schedule_of(const Model&);
 
 }  // namespace tiller

@@ -5,6 +5,7 @@ namespace tiller {
 
 Tensor sample_euler(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Churn& churn, NoiseSource& noise, const Observer& observer) {
+  require_churnable(trajectory, churn);
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
     const NoiseLevel& from = trajectory.levels[i];
@@ -13,7 +14,7 @@ Tensor sample_euler(const Denoiser& denoise, Tensor x, const Trajectory& traject
     x = raise_noise(x, from, hat, churn, noise);
     Prediction p = churn.strict ? denoise(before, from) : denoise(x, hat);
     if (churn.strict) p.sample = x - hat.sigma * slope(before, p, from.sigma);
-    x = euler_step(x, p, hat.sigma, trajectory.landing(i).sigma);
+    x = euler_step(x, p, hat.sigma, trajectory.landing(i));
     report(observer, trajectory, i, x, p);
   }
   return x;
@@ -24,13 +25,13 @@ Sampler euler_sampler() {
           .description = "Euler's method on the probability flow ODE, with optional churn",
           .paper = "2206.00364",
           .scheduler = "EulerDiscreteScheduler",
-          .options = churn_options(),
-          .trajectory = sigma_trajectory,
+          .options = euler_options(),
+          .trajectory = ode_trajectory,
           .renoises = true,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
-            return sample_euler(denoise, std::move(x), trajectory, churn_from(options), noise,
-                                observer);
+            return sample_euler(denoise, with_prior(x, trajectory, options, noise), trajectory,
+                                churn_from(options), noise, observer);
           }};
 }
 

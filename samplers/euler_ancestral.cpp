@@ -11,7 +11,7 @@ Tensor sample_euler_ancestral(const Denoiser& denoise, Tensor x, const Trajector
     const NoiseLevel& from = trajectory.levels[i];
     const auto [down, up] = ancestral_step(from.sigma, trajectory.landing(i).sigma, options.eta);
     const Prediction p = denoise(x, from);
-    x = euler_step(x, p, from.sigma, down) + up * options.s_noise * noise.draw(x);
+    x = euler_step(x, p, from.sigma, {1, down}) + up * options.s_noise * noise.draw(x);
     report(observer, trajectory, i, x, p);
   }
   return x;

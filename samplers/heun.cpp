@@ -5,6 +5,7 @@ namespace tiller {
 
 Tensor sample_heun(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                    const Churn& churn, NoiseSource& noise, const Observer& observer) {
+  require_churnable(trajectory, churn);
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
     const NoiseLevel hat = churned(trajectory, i, churn), to = level_within(trajectory, i);
@@ -27,12 +28,12 @@ Sampler heun_sampler() {
           .description = "Heun's second-order method, two evaluations a step, with optional churn",
           .paper = "2206.00364",
           .scheduler = "HeunDiscreteScheduler",
-          .options = churn_options(),
-          .trajectory = sigma_trajectory,
+          .options = euler_options(),
+          .trajectory = ode_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
-            return sample_heun(denoise, std::move(x), trajectory, churn_from(options), noise,
-                               observer);
+            return sample_heun(denoise, with_prior(x, trajectory, options, noise), trajectory,
+                               churn_from(options), noise, observer);
           }};
 }
 

@@ -55,8 +55,8 @@ Sampler lms_sampler() {
           .description = "Linear multistep (Adams-Bashforth) on the sigmas, one evaluation a step",
           .paper = "2206.00364",
           .scheduler = "LMSDiscreteScheduler",
-          .options = {{"order", "4", "1 to 4: how many steps' slopes a step uses"}},
-          .trajectory = sigma_trajectory,
+          .options = {{"order", "4", "1 to 4: how many steps' slopes a step uses"}, shift_option()},
+          .trajectory = ode_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
             const LmsOptions lms{bounded_integer(options, "order", 1, 4)};

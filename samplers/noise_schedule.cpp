@@ -66,6 +66,39 @@ void require_timesteps(int64_t timesteps) {
 
 }  // namespace
 
+double shifted_sigma(double sigma, double shift) {
+  return shift * sigma / (1 + (shift - 1) * sigma);
+}
+
+double NoiseSchedule::flow_sigma(double t) const {
+  return shifted_sigma((t + 1) / static_cast<double>(size()), shift);
+}
+
+double NoiseSchedule::network_timestep(double t) const {
+  if (flow) return flow_timestep(*flow, flow_sigma(t), size());
+  return rescale_timesteps ? t * 1000.0 / static_cast<double>(size()) : t;
+}
+
+double NoiseSchedule::table_timestep(double network) const {
+  if (!flow) return network / network_timestep(1);
+  const double from = flow_timestep(*flow, 0, size()), to = flow_timestep(*flow, 1, size());
+  const double sigma = (network - from) / (to - from);
+  return shifted_sigma(sigma, 1 / shift) * static_cast<double>(size()) - 1;
+}
+
+NoiseSchedule flow_schedule(PredictionType type, int64_t timesteps, double shift) {
+  require_timesteps(timesteps);
+  NoiseSchedule schedule;
+  schedule.alphas_cumprod.resize(timesteps);
+  schedule.flow = type;
+  schedule.shift = shift;
+  for (int64_t t = 0; t < timesteps; ++t) {
+    const double sigma = schedule.flow_sigma(double(t)), alpha = 1 - sigma;
+    schedule.alphas_cumprod[t] = alpha * alpha / (alpha * alpha + sigma * sigma);
+  }
+  return schedule;
+}
+
 NoiseSchedule diffusers_schedule(const BetaTable& table) {
   require_timesteps(table.timesteps);
   Tensor alphas_cumprod = (1 - diffusers_betas(table)).cumprod(0);

@@ -1,7 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "models/prediction.h"
 
 namespace tiller {
 
@@ -12,9 +15,18 @@ struct NoiseSchedule {
   bool cosine = false;             ///< Decides how diffusers turns Karras sigmas into timesteps.
   bool rescale_timesteps = false;  ///< guided-diffusion's flag: the network is told t * 1000 / T.
 
+  /// Which flow the model learned, whose straight lines the table retells: sqrt(1 - abar) /
+  /// sqrt(abar) = sigma / (1 - sigma). None: the model is no flow.
+  std::optional<PredictionType> flow = {};
+  double shift = 1;  ///< Of a flow's sigmas: sigma becomes shift sigma / (1 + (shift - 1) sigma).
+
   int64_t size() const { return static_cast<int64_t>(alphas_cumprod.size()); }
   /// The timestep as the network is told it.
-  double network_timestep(double t) const { return rescale_timesteps ? t * 1000.0 / size() : t; }
+  double network_timestep(double t) const;
+  /// The inverse.
+  double table_timestep(double network) const;
+  /// A flow's sigma at a timestep of the table, (t + 1) / T before it is shifted.
+  double flow_sigma(double t) const;
 };
 
 /// A diffusers scheduler's beta table, with the names and defaults of its config.
@@ -33,5 +45,12 @@ NoiseSchedule diffusers_schedule(const BetaTable&);
 /// by 1000 / timesteps. Throws Error on any other name.
 NoiseSchedule guided_diffusion_schedule(const std::string& name, int64_t timesteps,
                                         bool rescale_timesteps = false);
+
+/// shift sigma / (1 + (shift - 1) sigma), arXiv 2403.03206, equation 23. A dynamic shift by mu is
+/// one of exp(mu).
+double shifted_sigma(double sigma, double shift);
+
+/// A flow's sigmas 1 / T, ..., 1, shifted. Ends in pure noise.
+NoiseSchedule flow_schedule(PredictionType, int64_t timesteps = 1000, double shift = 1);
 
 }  // namespace tiller

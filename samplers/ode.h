@@ -1,6 +1,8 @@
 #pragma once
 #include <cmath>
 
+#include "io/error.h"
+#include "samplers/pfgmpp.h"
 #include "samplers/registry.h"
 #include "samplers/step.h"
 
@@ -23,16 +25,29 @@ inline Tensor raise_noise(const Tensor& x, const NoiseLevel& from, const NoiseLe
   return x + added * churn.noise * noise.draw(x);
 }
 
-/// dx / dsigma of the probability flow ODE for alpha = 1, by way of the sample: so a clipped one
-/// counts.
+/// dx / dsigma of the probability flow ODE for alpha = 1 and for alpha = 1 - sigma, by way of the
+/// sample: so a clipped one counts.
 inline Tensor slope(const Tensor& x, const Prediction& p, double sigma) {
   return (x - p.sample) / sigma;
 }
 
 /// An Euler step to `to`. Adding noise to the sample is exact where x + (to - sigma) * slope
 /// cancels at large sigmas, and lets guidance choose the noise (CFG++).
-inline Tensor euler_step(const Tensor& x, const Prediction& p, double sigma, double to) {
-  return p.sample + to * (p.renoise.defined() ? p.renoise : slope(x, p, sigma));
+inline Tensor euler_step(const Tensor& x, const Prediction& p, double sigma, const NoiseLevel& to) {
+  if (p.renoise.defined()) return to.alpha * p.sample + to.sigma * p.renoise;
+  return p.sample + to.sigma * slope(x, p, sigma);
+}
+
+/// Throws UsageError where noise is to be added to a flow's levels, of which churn's rule says
+/// nothing.
+inline void require_churnable(const Trajectory& trajectory, const Churn& churn) {
+  if (churn.churn > 0 && trajectory.levels.front().alpha != 1)
+    throw UsageError("s_churn: got one for a model that is a flow, expected 0.");
+}
+
+/// Of the samplers on ode_trajectory.
+inline Option shift_option() {
+  return {"shift", "", "of a flow's sigmas; exp(mu) of a dynamic one; else the model's"};
 }
 
 inline std::vector<Option> churn_options() {
@@ -40,6 +55,24 @@ inline std::vector<Option> churn_options() {
           {"s_tmin", "0", "no churn at sigmas below"},
           {"s_tmax", "1e30", "no churn at sigmas above"},
           {"s_noise", "1", "scale of the churn's noise"}};
+}
+
+/// Of Euler's and Heun's methods: churn, a flow's shift and PFGM++'s prior.
+inline std::vector<Option> euler_options() {
+  auto options = churn_options();
+  options.push_back(shift_option());
+  options.push_back({"pfgmpp", "0", "D of PFGM++'s prior, for its networks; 0: EDM's noise"});
+  return options;
+}
+
+/// Where a run of Euler's or Heun's method begins: in PFGM++'s prior, where the options ask for it.
+inline Tensor with_prior(const Tensor& x, const Trajectory& trajectory, const Options& options,
+                         NoiseSource& noise) {
+  const int augmented = bounded_integer(options, "pfgmpp", 0, 10'000'000);
+  if (augmented == 0) return x;
+  if (trajectory.levels.front().alpha != 1 || trajectory.skipped_steps > 0)
+    throw UsageError("pfgmpp: got one for a run that doesn't begin with EDM's noise, expected 0.");
+  return pfgmpp_prior(x, augmented, noise);
 }
 
 inline Churn churn_from(const Options& options) {

@@ -21,6 +21,7 @@ namespace tiller {
   X(unipc)                 \
   X(pndm)                  \
   X(lms)                   \
+  X(gradient_estimation)   \
   X(lcm)                   \
   X(tcd)                   \
   X(bdia)                  \
@@ -86,6 +87,12 @@ const std::vector<Option>& trajectory_options() {
       {"thresholding", "", "true: clamp it to a quantile of its own and scale that to 1"},
       {"dynamic_thresholding_ratio", "0.995", "that quantile"},
       {"sample_max_value", "1", "its largest value"},
+      {"reflect_sample", "",
+       "true: fold it back at clip_sample_range, as reflected diffusion does"},
+      {"epsilon_scaling", "1", "epsilon is divided by this: cures exposure bias, such as 1.005"},
+      {"epsilon_scaling_slope", "0", "and by this times the steps left, more"},
+      {"time_shift", "0", "timesteps among which each image's variance chooses; 0: none"},
+      {"time_shift_cutoff", "", "at timesteps above alone"},
       {"strict", "false", "reproduce diffusers where Tiller does better"}};
   return options;
 }
@@ -106,6 +113,7 @@ TrajectoryConfig with_options(TrajectoryConfig config, const Options& options) {
     config.final_sigma_zero = options.choice("final", {"zero", "sigma_min"}) == "zero";
   if (options.has("sigma_min")) config.sigma_min = options.number("sigma_min", 1e-6, 1e6);
   if (options.has("sigma_max")) config.sigma_max = options.number("sigma_max", 1e-6, 1e6);
+  if (options.has("shift")) config.shift = options.number("shift", 1e-3, 1e3);
   if (options.has("rho")) config.rho = options.number("rho", 0.1, 100);
   if (options.has("set_alpha_to_one")) config.set_alpha_to_one = options.flag("set_alpha_to_one");
   if (options.has("lambda_min_clipped"))

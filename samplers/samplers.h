@@ -116,6 +116,17 @@ struct LmsOptions {
 Tensor sample_lms(const Denoiser&, Tensor x, const Trajectory&, const LmsOptions&, NoiseSource&,
                   const Observer& = {});
 
+/// Gradient estimation, arXiv 2306.04848: along gamma epsilon_t + (1 - gamma) epsilon_{t+1}, on any
+/// alpha. mu as in its authors' smalldiffusion: a step goes down to sigma' = (sigma_to /
+/// sigma^mu)^(1 / (1 - mu)) and noise brings it back. gamma = 1 is DDIM, and with mu = 1/2 DDPM.
+/// Draws once a step, the last too, when mu > 0.
+struct GeOptions {
+  double gamma = 2;
+  double mu = 0;  ///< 0 to below 1.
+};
+Tensor sample_ge(const Denoiser&, Tensor x, const Trajectory&, const GeOptions&, NoiseSource&,
+                 const Observer& = {});
+
 /// Multistep consistency sampling, arXiv 2310.04378. Draws once a step but for the last.
 struct LcmOptions {
   double timestep_scaling = 10;

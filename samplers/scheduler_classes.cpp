@@ -54,6 +54,8 @@ const std::map<std::string, SchedulerClass>& classes() {
        {"euler",
         {"zero snr", "sigmas", "sigma ends", "final"},
         R"({"interpolation_type": "linear", "timestep_type": "discrete"})"_json}},
+      {"FlowMatchEulerDiscreteScheduler", {"euler", {}, Json::object()}},
+      {"FlowMatchHeunDiscreteScheduler", {"heun", {}, Json::object()}},
       {"EulerAncestralDiscreteScheduler", {"euler-a", {"zero snr"}, Json::object()}},
       {"HeunDiscreteScheduler", {"heun", {"latent betas", "sigmas", "clip"}, Json::object()}},
       {"LMSDiscreteScheduler", {"lms", {"sigmas"}, Json::object()}},
@@ -142,6 +144,9 @@ void refuse_unsupported(const Json& keys) {
   ConfigReader reader(keys);
   reader.refuse("use_flow_sigmas", false);
   reader.refuse("use_dynamic_shifting", false);
+  reader.refuse("invert_sigmas", false);
+  reader.refuse("stochastic_sampling", false);
+  reader.refuse("shift_terminal", nullptr);
   reader.refuse("interpolation_type", "linear");
   reader.refuse("timestep_type", "discrete");
   reader.refuse("predict_x0", true);
@@ -168,7 +173,7 @@ std::map<std::string, Json> options_of_keys(const Json& keys) {
   options["sigmas"] = sigma_rule_name(keys);
   if (keys.contains("solver_type")) options["solver"] = solver_name(keys);
   if (keys.contains("variance_type")) options["variance"] = variance_name(keys);
-  options["history"] = keys.at("prediction_type") == "v_prediction" ? "v" : "epsilon";
+  options["history"] = keys.value("prediction_type", "") == "v_prediction" ? "v" : "epsilon";
   return options;
 }
 

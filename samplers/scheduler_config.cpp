@@ -64,7 +64,10 @@ void read_noise_schedule(KeyReader& reader) {
   reader.number("beta_end", 0, 0.999);
   reader.word("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2"});
   reader.numbers("trained_betas", 0, 0.9999);
-  reader.word("prediction_type", {"epsilon", "v_prediction", "sample"});
+  reader.word("prediction_type",
+              {"epsilon", "v_prediction", "sample", "flow_prediction", "flow", "rectified_flow"});
+  reader.number("shift", 1e-3, 1e3);
+  reader.number("flow_shift", 1e-3, 1e3);
 }
 
 void read_levels(KeyReader& reader) {
@@ -77,7 +80,8 @@ void read_levels(KeyReader& reader) {
   reader.integer("original_inference_steps", 1, 1'000'000);
   reader.flags({"set_alpha_to_one", "rescale_betas_zero_snr", "use_karras_sigmas",
                 "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas",
-                "use_dynamic_shifting"});
+                "use_dynamic_shifting", "invert_sigmas", "stochastic_sampling"});
+  reader.anything("shift_terminal");
   reader.text("interpolation_type");
   reader.text("timestep_type");
 }
@@ -122,16 +126,37 @@ SchedulerSetup read(const Json& json) {
   SchedulerSetup setup;
   setup.keys = reader.keys();
   setup.class_name = setup.keys.value("_class_name", "");
-  setup.prediction = prediction_type_from(setup.keys.value("prediction_type", "epsilon"));
+  const bool flow = setup.class_name.starts_with("FlowMatch");
+  setup.prediction =
+      prediction_type_from(setup.keys.value("prediction_type", flow ? "flow" : "epsilon"));
   return setup;
+}
+
+/// A flow's scheduler says nothing of the defaults of others: what the file lacks is the sampler's
+/// own.
+Json flow_keys(const SchedulerSetup& setup, Json taken) {
+  for (const char* key :
+       {"shift", "use_dynamic_shifting", "invert_sigmas", "stochastic_sampling", "shift_terminal"})
+    taken[key] = nullptr;
+  Json keys = Json::object();
+  for (const auto& [key, value] : taken.items())
+    if (setup.keys.contains(key)) keys[key] = setup.keys.at(key);
+  return keys;
 }
 
 /// What the class's keys are once the file has spoken.
 Json class_keys(const SchedulerSetup& setup, const Sampler& sampler) {
   Json keys = scheduler_defaults(sampler.scheduler);
+  if (is_flow(setup.prediction)) return flow_keys(setup, std::move(keys));
   for (auto& [key, value] : keys.items())
     if (setup.keys.contains(key)) value = setup.keys.at(key);
   return keys;
+}
+
+NoiseSchedule flow_schedule_from(const SchedulerSetup& setup) {
+  const Json& keys = setup.keys;
+  return flow_schedule(setup.prediction, keys.value("num_train_timesteps", int64_t{1000}),
+                       keys.value("shift", keys.value("flow_shift", 1.0)));
 }
 
 NoiseSchedule schedule_from(const Json& keys) {
@@ -184,7 +209,10 @@ std::vector<Option> configured_options(const SchedulerSetup& setup, const Sample
 }
 
 NoiseSchedule configured_schedule(const SchedulerSetup& setup, const Sampler& sampler) {
-  return naming_the_file([&] { return schedule_from(class_keys(setup, sampler)); });
+  return naming_the_file([&] {
+    return is_flow(setup.prediction) ? flow_schedule_from(setup)
+                                     : schedule_from(class_keys(setup, sampler));
+  });
 }
 
 }  // namespace tiller

@@ -26,6 +26,10 @@ std::vector<double> chosen_timesteps(int64_t timesteps, const TrajectoryConfig& 
 }
 
 std::function<double(double)> network_timestep_of(const NoiseSchedule& schedule) {
+  if (schedule.flow)
+    return [type = *schedule.flow, timesteps = schedule.size()](double sigma) {
+      return flow_timestep(type, sigma / (1 + sigma), timesteps);
+    };
   return [schedule, table = sigma_table(schedule)](double sigma) {
     return schedule.network_timestep(timestep_at(table, sigma));
   };
@@ -33,33 +37,10 @@ std::function<double(double)> network_timestep_of(const NoiseSchedule& schedule)
 
 std::function<NoiseLevel(double)> level_function(const NoiseSchedule& schedule) {
   return [schedule](double timestep) {
-    const double stride = schedule.network_timestep(1);
-    const auto t = static_cast<int64_t>(std::nearbyint(timestep / stride));
+    const auto t = static_cast<int64_t>(std::nearbyint(schedule.table_timestep(timestep)));
     const int64_t last = schedule.size() - 1;
     return level_of_abar(schedule.alphas_cumprod[std::clamp<int64_t>(t, 0, last)], timestep);
   };
-}
-
-/// A rule's sigmas, as many as the list; the given ends unless the config names others.
-std::vector<double> ruled_sigmas(const TrajectoryConfig& config, size_t steps, double sigma_min,
-                                 double sigma_max, const std::vector<double>& table) {
-  if (config.sigma_min > 0) sigma_min = config.sigma_min;
-  if (config.sigma_max > 0) sigma_max = config.sigma_max;
-  if (sigma_min > sigma_max)
-    throw UsageError("sigma_min: got " + std::to_string(sigma_min) + ", expected at most " +
-                     std::to_string(sigma_max) + ", the largest sigma.");
-  const int count = static_cast<int>(steps);
-  switch (config.sigmas) {
-    case SigmaRule::karras:
-      return karras_sigmas(count, sigma_min, sigma_max, config.rho);
-    case SigmaRule::beta:
-      return beta_sigmas(count, sigma_min, sigma_max);
-    case SigmaRule::ays_sd15:
-    case SigmaRule::ays_sdxl:
-      return aligned_sigmas(count, config.sigmas, table);
-    default:
-      return exponential_sigmas(count, sigma_min, sigma_max);
-  }
 }
 
 /// Where DDIMScheduler's steps land: T / N below each timestep.
@@ -116,14 +97,44 @@ void refuse_sigma_rule(const TrajectoryConfig& config) {
 
 }  // namespace
 
+std::vector<double> ruled_sigmas(const TrajectoryConfig& config, size_t steps, double sigma_min,
+                                 double sigma_max, const std::vector<double>& table) {
+  if (config.sigma_min > 0) sigma_min = config.sigma_min;
+  if (config.sigma_max > 0) sigma_max = config.sigma_max;
+  if (sigma_min > sigma_max)
+    throw UsageError("sigma_min: got " + std::to_string(sigma_min) + ", expected at most " +
+                     std::to_string(sigma_max) + ", the largest sigma.");
+  const int count = static_cast<int>(steps);
+  switch (config.sigmas) {
+    case SigmaRule::karras:
+      return karras_sigmas(count, sigma_min, sigma_max, config.rho);
+    case SigmaRule::beta:
+      return beta_sigmas(count, sigma_min, sigma_max);
+    case SigmaRule::ays_sd15:
+    case SigmaRule::ays_sdxl:
+      return aligned_sigmas(count, config.sigmas, table);
+    default:
+      return exponential_sigmas(count, sigma_min, sigma_max);
+  }
+}
+
 Trajectory table_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   refuse_sigma_rule(config);
-  const auto timesteps =
-      chosen_timesteps(schedule.size(), config, Spacing::leading, SpacingStyle::integer);
+  const Spacing usual = schedule.flow ? Spacing::trailing : Spacing::leading;
+  const auto timesteps = chosen_timesteps(schedule.size(), config, usual, SpacingStyle::integer);
   const double final_abar = config.set_alpha_to_one ? 1 : schedule.alphas_cumprod.front();
   Trajectory trajectory = through_timesteps(schedule, timesteps, final_abar);
   if (config.strict && config.respacing.empty())
     trajectory.landings = fixed_stride_landings(schedule, timesteps, config.steps, final_abar);
+  return trajectory;
+}
+
+Trajectory timestep_trajectory(const NoiseSchedule& schedule,
+                               const std::vector<double>& timesteps) {
+  const double last = timesteps.back();
+  Trajectory trajectory = through_timesteps(schedule, {timesteps.begin(), timesteps.end() - 1},
+                                            schedule.alphas_cumprod[static_cast<size_t>(last)]);
+  trajectory.levels.back().timestep = schedule.network_timestep(last);
   return trajectory;
 }
 

@@ -48,7 +48,8 @@ struct TrajectoryConfig {
   double rho = 7;                       ///< Karras.
   /// Open spacing: no timesteps of a smaller log(alpha / sigma), as for cosine schedules.
   std::optional<double> lambda_min_clipped;
-  int original_steps = 50;  ///< Consistency models: how many timesteps they were distilled on.
+  std::optional<double> shift;  ///< Of a flow's sigmas; unset: the model's own.
+  int original_steps = 50;      ///< Consistency models: how many timesteps they were distilled on.
 };
 
 /// Variance preserving, at whole timesteps: DDIM and DDPM. Default spacing: leading.
@@ -56,9 +57,17 @@ struct TrajectoryConfig {
 Trajectory table_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// alpha = 1, at fractional timesteps: Euler, Heun and their like. Default spacing: linspace.
 Trajectory sigma_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// sigma_trajectory, or through a flow's own levels (alpha = 1 - sigma): Euler, Heun and LMS, whose
+/// slope (x - x_0) / sigma is the flow's velocity there. linspace: as
+/// FlowMatchEulerDiscreteScheduler has it, whose ends are shifted twice. trailing: 1, ..., 1 / N,
+/// shifted once, as FLUX has it, and the default of rectified flows, whose network is told times
+/// from 1e-3 on.
+Trajectory ode_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// Variance preserving, with the open spacing and whole timesteps: DPM++ and UniPC. Default:
 /// linspace. Sigmas of a rule span the model's whole table.
 Trajectory open_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// Variance preserving, at timesteps of the table, descending, of which the run ends at the last.
+Trajectory timestep_trajectory(const NoiseSchedule&, const std::vector<double>& timesteps);
 /// Variance preserving, at `steps` of the `original_steps` timesteps that a consistency model was
 /// distilled on (arXiv 2310.04378), by the same rule for TCD. Throws UsageError when asked for
 /// more.
@@ -66,6 +75,11 @@ Trajectory consistency_trajectory(const NoiseSchedule&, const TrajectoryConfig&)
 /// alpha = 1, any descending sigmas (the last may be 0) and any rule for the network's timestep.
 Trajectory custom_trajectory(const std::vector<double>& sigmas,
                              std::function<double(double sigma)> timestep_of);
+
+/// A rule's sigmas, as many as `steps`; the given ends unless the config names others. Throws
+/// UsageError where these are the wrong way round.
+std::vector<double> ruled_sigmas(const TrajectoryConfig&, size_t steps, double sigma_min,
+                                 double sigma_max, const std::vector<double>& table);
 
 /// Image to image: leaves out the first steps so that about `strength` of them remain, as
 /// diffusers' get_timesteps does; the image, at level 0, is to be noised with noised() first.

@@ -10,16 +10,10 @@
 namespace tiller {
 namespace {
 
-std::string prediction_name(PredictionType type) {
-  return type == PredictionType::epsilon ? "epsilon"
-         : type == PredictionType::v     ? "v_prediction"
-                                         : "sample";
-}
-
 /// A scheduler's config says it of a text-to-image model.
 std::string prediction_of(const Model& model) {
   return model.scheduler.is_object() ? model.scheduler.value("prediction_type", "epsilon")
-                                     : prediction_name(model.prediction);
+                                     : prediction_type_name(model.prediction);
 }
 
 std::string tokens_of(const Site& site, int64_t size) {

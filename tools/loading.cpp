@@ -66,9 +66,7 @@ void set_prediction(Model& model, const std::string& type) {
     model.scheduler["prediction_type"] = type;
     return;
   }
-  model.prediction = type == "epsilon"  ? PredictionType::epsilon
-                     : type == "sample" ? PredictionType::sample
-                                        : PredictionType::v;
+  model.prediction = prediction_type_from(type);
 }
 
 bool is_tiny(const Autoencoder& vae) {

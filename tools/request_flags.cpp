@@ -81,8 +81,8 @@ void apply_adapters(const Flags& flags, AdapterRequest& adapters) {
   adapters.vae = flags.text("vae", adapters.vae);
   adapters.taesd = flags.text("taesd", adapters.taesd);
   if (flags.has("prediction-type"))
-    adapters.prediction_type =
-        flags.choice("prediction-type", {"epsilon", "v_prediction", "sample"}, "");
+    adapters.prediction_type = flags.choice(
+        "prediction-type", {"epsilon", "v_prediction", "sample", "flow", "rectified_flow"}, "");
   if (flags.has("lora")) adapters.loras = flags.all("lora");
   if (flags.has("textual-inversion")) adapters.textual_inversions = flags.all("textual-inversion");
 }
@@ -124,8 +124,8 @@ const std::vector<Flag>& request_flags() {
       {"taesd", "DIR|FILE", "decode by a TAESD, fast and rough; with --vae: previews only",
        Flag::rare},
       {"config", "DIR", "diffusers' configs and tokenizers for a model in one file", Flag::rare},
-      {"prediction-type", "TYPE", "epsilon, v_prediction or sample; default: the model's",
-       Flag::rare},
+      {"prediction-type", "TYPE",
+       "epsilon, v_prediction, sample, flow or rectified_flow; default: the model's", Flag::rare},
       {"prompt-file", "FILE", "a prompt on each line, in turn", Flag::rare},
       {"plain-prompt", "", "read prompts as diffusers does: no weights, 77 tokens", Flag::rare},
       {"clip-skip", "N", "leave out the text encoder's last N layers", Flag::rare},

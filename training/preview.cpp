@@ -40,8 +40,7 @@ Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64
                   uint64_t seed) {
   const Sampler& sampler = find_sampler("ddpm");
   const auto options = parse_options("sampler", "", sampler.options);
-  const auto schedule = guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,
-                                                  model.rescale_timesteps);
+  const auto schedule = schedule_of(model);
   const TrajectoryConfig config = default_trajectory_config(schedule);
   const auto trajectory = sampler.trajectory(schedule, with_options(config, options));
   const Denoiser denoise =

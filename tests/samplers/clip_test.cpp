@@ -37,6 +37,19 @@ TEST(Clip, ThresholdsAreEachImagesOwn) {
   EXPECT_TRUE(at::allclose(small[0], samples[0].clamp(-1, 1)));
 }
 
+/// A triangle wave of period 4 through the identity on [-1, 1].
+TEST(Clip, ReflectionFoldsBack) {
+  const Tensor x = at::tensor({-3.5, -3.0, -1.2, -1.0, 0.3, 1.0, 1.2, 2.5, 3.0, 5.25}, at::kDouble);
+  const Tensor folded =
+      at::tensor({0.5, 1.0, -0.8, -1.0, 0.3, 1.0, 0.8, -0.5, -1.0, 0.75}, at::kDouble);
+  EXPECT_TRUE(at::allclose(reflect(x, 1), folded, 0, 1e-12)) << reflect(x, 1);
+  EXPECT_TRUE(at::allclose(reflect(0.6 * x, 0.6), 0.6 * folded, 0, 1e-12));
+  const auto plain = toy_denoiser(PredictionType::epsilon);
+  const Prediction p = reflected(plain, 0.5)(toy_base(), kLevel);
+  EXPECT_LE(p.sample.abs().max().item<float>(), 0.5);
+  EXPECT_TRUE(p.epsilon.equal(plain(toy_base(), kLevel).epsilon));
+}
+
 TEST(Clip, OptionsChooseTheLimit) {
   const auto plain = toy_denoiser(PredictionType::epsilon);
   const Tensor x = toy_base();
@@ -45,6 +58,8 @@ TEST(Clip, OptionsChooseTheLimit) {
   };
   EXPECT_TRUE(limit("").equal(plain(x, kLevel).sample));
   EXPECT_LE(limit("clip_sample=true,clip_sample_range=0.5").abs().max().item<float>(), 0.5);
+  EXPECT_TRUE(limit("reflect_sample=true,clip_sample_range=0.5")
+                  .equal(reflect(plain(x, kLevel).sample, 0.5)));
   EXPECT_TRUE(limit("clip_sample=true,thresholding=true").equal(limit("thresholding=true")));
 }
 

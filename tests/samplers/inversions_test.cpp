@@ -19,7 +19,7 @@ struct TextToy {
   Tensor positive, negative;
 
   Prediction predict(const Tensor& x, const NoiseLevel& level, const Tensor& states) const {
-    const Tensor output = toy_output(x * input_scale(level), level.timestep);
+    const Tensor output = toy_output(x * input_scale(level, type), level.timestep);
     return to_prediction(output + 0.1 * states.view(x.sizes()), x, level, type);
   }
   void attach(Reversible& r) const {

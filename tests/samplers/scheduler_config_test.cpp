@@ -50,7 +50,8 @@ TEST(SchedulerConfig, ClassesStandForSamplers) {
   EXPECT_EQ(sampler(R"({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3,
                         "algorithm_type": "sde-dpmsolver++"})"),
             "dpm++3m-sde");
-  EXPECT_THROW(sampler(R"({"_class_name": "FlowMatchEulerDiscreteScheduler"})"), Error);
+  EXPECT_EQ(sampler(R"({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})"),
+            "euler");
   EXPECT_THROW(sampler(R"({"_class_name": "DPMSolverMultistepScheduler",
                            "algorithm_type": "dpmsolver"})"),
                Error);
@@ -117,7 +118,7 @@ TEST(SchedulerConfig, RefusesWrongTypesAndBounds) {
   expect_message(with("num_train_timesteps", 1000.5), "num_train_timesteps");
   expect_message(with("steps_offset", -1), "steps_offset");
   expect_message(with("clip_sample", 1), "clip_sample: got 1, expected true or false");
-  expect_message(with("prediction_type", "flow_prediction"), "prediction_type");
+  expect_message(with("prediction_type", "score"), "prediction_type");
   expect_message(with("beta_schedule", Json::array()), "beta_schedule");
   expect_message(with("trained_betas", {0.1, "x"}), "trained_betas");
   expect_message(with("trained_betas", {0.1, 1.5}), "trained_betas");

@@ -16,7 +16,7 @@ inline Tensor toy_output(const Tensor& input, double t) {
 
 inline Denoiser toy_denoiser(PredictionType type, bool learned_variance = false) {
   return [=](const Tensor& x, const NoiseLevel& level) {
-    const Tensor input = x * input_scale(level);
+    const Tensor input = x * input_scale(level, type);
     Prediction p = to_prediction(toy_output(input, level.timestep), x, level, type);
     if (learned_variance) p.variance = (1.7 * input + 0.003 * level.timestep).sin();
     return p;
