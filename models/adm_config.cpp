@@ -197,7 +197,7 @@ void read_diffusion(Reader& reader, AdmConfig& config) {
   reader.text("prediction_type", type,
               predict_xstart ? std::vector<std::string>{"sample"}
                              : std::vector<std::string>{"epsilon", "v_prediction", "sample", "flow",
-                                                        "rectified_flow"});
+                                                        "rectified_flow", "edm"});
   config.prediction = prediction_type_from(type);
   reader.flag("rescale_timesteps", config.rescale_timesteps);
   reader.number("flow_shift", config.flow_shift, 1e-3, 1e3);

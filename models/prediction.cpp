@@ -12,8 +12,9 @@ PredictionType prediction_type_from(const std::string& name) {
   if (name == "sample") return PredictionType::sample;
   if (name == "flow" || name == "flow_prediction") return PredictionType::flow;
   if (name == "rectified_flow") return PredictionType::rectified_flow;
+  if (name == "edm") return PredictionType::edm;
   throw Error("prediction_type: got '" + name +
-              "', expected epsilon, v_prediction, sample, flow or rectified_flow.");
+              "', expected epsilon, v_prediction, sample, flow, rectified_flow or edm.");
 }
 
 std::string prediction_type_name(PredictionType type) {
@@ -28,6 +29,8 @@ std::string prediction_type_name(PredictionType type) {
       return "flow";
     case PredictionType::rectified_flow:
       return "rectified_flow";
+    case PredictionType::edm:
+      return "edm";
   }
   return "";
 }
@@ -41,15 +44,37 @@ double flow_timestep(PredictionType type, double sigma, int64_t timesteps) {
   return type == PredictionType::rectified_flow ? (whole - 1) * (1 - sigma) : whole * sigma;
 }
 
+EdmPreconditioning edm_preconditioning(double sigma) {
+  const double norm = std::hypot(sigma, edm_sigma_data);
+  return {edm_sigma_data * edm_sigma_data / (norm * norm), sigma * edm_sigma_data / norm, 1 / norm};
+}
+
+double edm_timestep(double sigma) { return std::log(sigma) / 4; }
+
 double input_scale(const NoiseLevel& level, PredictionType type) {
+  if (type == PredictionType::edm)
+    return edm_preconditioning(level.sigma / level.alpha).in / level.alpha;
   const double norm = is_flow(type)
                           ? level.alpha + level.sigma
                           : std::sqrt(level.alpha * level.alpha + level.sigma * level.sigma);
   return std::abs(norm - 1) < 1e-12 ? 1 : 1 / norm;
 }
 
+namespace {
+
+Prediction edm_prediction(const Tensor& output, const Tensor& x, const NoiseLevel& level) {
+  const double sigma = level.sigma / level.alpha;
+  const EdmPreconditioning by = edm_preconditioning(sigma);
+  const Tensor noisy = level.alpha == 1 ? x : x / level.alpha;
+  const Tensor sample = by.skip * noisy + by.out * output;
+  return {sample, (noisy - sample) / sigma, {}, {}};
+}
+
+}  // namespace
+
 Prediction to_prediction(const Tensor& output, const Tensor& x, const NoiseLevel& level,
                          PredictionType type) {
+  if (type == PredictionType::edm) return edm_prediction(output, x, level);
   const double scale = input_scale(level, type);
   const double alpha = level.alpha * scale, sigma = level.sigma * scale;
   const Tensor input = scale == 1 ? x : x * scale;
@@ -64,6 +89,8 @@ Prediction to_prediction(const Tensor& output, const Tensor& x, const NoiseLevel
       return {input - sigma * output, input + alpha * output, {}, {}};
     case PredictionType::rectified_flow:
       return {input + sigma * output, input - alpha * output, {}, {}};
+    case PredictionType::edm:
+      break;
   }
   return {};
 }

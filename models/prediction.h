@@ -38,11 +38,12 @@ enum class PredictionType {
   v,  ///< alpha epsilon - sigma x_0, arXiv 2202.00512.
   sample,
   flow,           ///< epsilon - x_0: flow matching as diffusers has it.
-  rectified_flow  ///< x_0 - epsilon: arXiv 2209.03003 as its authors have it.
+  rectified_flow,  ///< x_0 - epsilon: arXiv 2209.03003 as its authors have it.
+  edm  ///< What is to be added to a share of the noisy sample, arXiv 2206.00364, equation 7.
 };
 
 /// Parses "epsilon", "v_prediction" (or "v"), "sample", "flow" (or diffusers' "flow_prediction")
-/// and "rectified_flow"; throws Error otherwise.
+/// , "rectified_flow" and "edm"; throws Error otherwise.
 PredictionType prediction_type_from(const std::string& name);
 /// The first of the names that prediction_type_from knows.
 std::string prediction_type_name(PredictionType);
@@ -53,8 +54,19 @@ bool is_flow(PredictionType);
 /// flow is rectified. T: timesteps.
 double flow_timestep(PredictionType, double sigma, int64_t timesteps = 1000);
 
+/// EDM's preconditioning, arXiv 2206.00364, table 1, for images of standard deviation 1/2. sigma:
+/// where alpha = 1.
+struct EdmPreconditioning {
+  double skip, out;  ///< x_0 = skip x + out F.
+  double in;         ///< F sees in x.
+};
+EdmPreconditioning edm_preconditioning(double sigma);
+/// What an EDM network is told at sigma: ln(sigma) / 4.
+double edm_timestep(double sigma);
+constexpr double edm_sigma_data = 0.5;
+
 /// What the sample is multiplied with before the network sees it: 1 / sqrt(alpha^2 + sigma^2), for
-/// flows 1 / (alpha + sigma).
+/// flows 1 / (alpha + sigma), for EDM 1 / sqrt(alpha^2 / 4 + sigma^2).
 double input_scale(const NoiseLevel&, PredictionType);
 
 /// Converts a network's raw output (same shape as x) to a sample and epsilon, in float32.

@@ -10,7 +10,12 @@ TrajectoryConfig default_trajectory_config(const NoiseSchedule& schedule) {
   return config;
 }
 
+std::string usual_sampler(const Model& model) {
+  return model.prediction == PredictionType::edm ? "heun" : "ddim";
+}
+
 NoiseSchedule schedule_of(const Model& model) {
+  if (model.prediction == PredictionType::edm) return edm_schedule(model.diffusion_steps);
   if (is_flow(model.prediction))
     return flow_schedule(model.prediction, model.diffusion_steps, model.flow_shift);
   return guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,

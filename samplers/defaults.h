@@ -9,6 +9,9 @@ namespace tiller {
 /// diffusers' lambda_min_clipped and EDM's sigma_max (arXiv 2206.00364) do.
 TrajectoryConfig default_trajectory_config(const NoiseSchedule&);
 
+/// ddim; of an EDM model heun.
+std::string usual_sampler(const Model&);
+
 /// What an ADM model was trained on, by its config.
 NoiseSchedule schedule_of(const Model&);
 

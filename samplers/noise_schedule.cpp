@@ -66,6 +66,28 @@ void require_timesteps(int64_t timesteps) {
 
 }  // namespace
 
+namespace {
+
+constexpr double smallest_edm_sigma = 0.002, largest_edm_sigma = 80;
+
+double edm_sigma(double t, int64_t timesteps) {
+  const double share = t / double(std::max<int64_t>(1, timesteps - 1));
+  return smallest_edm_sigma * std::pow(largest_edm_sigma / smallest_edm_sigma, share);
+}
+
+}  // namespace
+
+NoiseSchedule edm_schedule(int64_t timesteps) {
+  require_timesteps(timesteps);
+  NoiseSchedule schedule;
+  schedule.edm = true;
+  for (int64_t t = 0; t < timesteps; ++t) {
+    const double sigma = edm_sigma(double(t), timesteps);
+    schedule.alphas_cumprod.push_back(1 / (1 + sigma * sigma));
+  }
+  return schedule;
+}
+
 double shifted_sigma(double sigma, double shift) {
   return shift * sigma / (1 + (shift - 1) * sigma);
 }
@@ -75,11 +97,16 @@ double NoiseSchedule::flow_sigma(double t) const {
 }
 
 double NoiseSchedule::network_timestep(double t) const {
+  if (edm) return edm_timestep(edm_sigma(t, size()));
   if (flow) return flow_timestep(*flow, flow_sigma(t), size());
   return rescale_timesteps ? t * 1000.0 / static_cast<double>(size()) : t;
 }
 
 double NoiseSchedule::table_timestep(double network) const {
+  if (edm) {
+    const double from = network_timestep(0), to = network_timestep(double(size() - 1));
+    return (network - from) / (to - from) * double(size() - 1);
+  }
   if (!flow) return network / network_timestep(1);
   const double from = flow_timestep(*flow, 0, size()), to = flow_timestep(*flow, 1, size());
   const double sigma = (network - from) / (to - from);

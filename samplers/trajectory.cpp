@@ -30,6 +30,7 @@ std::function<double(double)> network_timestep_of(const NoiseSchedule& schedule)
     return [type = *schedule.flow, timesteps = schedule.size()](double sigma) {
       return flow_timestep(type, sigma / (1 + sigma), timesteps);
     };
+  if (schedule.edm) return edm_timestep;
   return [schedule, table = sigma_table(schedule)](double sigma) {
     return schedule.network_timestep(timestep_at(table, sigma));
   };
@@ -59,9 +60,16 @@ std::vector<NoiseLevel> fixed_stride_landings(const NoiseSchedule& schedule,
 /// DPMSolverMultistepScheduler rounds the timesteps of Karras' and Lu's sigmas unless the betas are
 /// cosine, and truncates others.
 double whole_timestep(double t, const NoiseSchedule& schedule, SigmaRule rule) {
+  if (schedule.edm) return t;
   const bool truncated =
       rule == SigmaRule::exponential || rule == SigmaRule::beta || schedule.cosine;
   return truncated ? std::trunc(t) : std::nearbyint(t);
+}
+
+/// EDM's networks are made for Karras' sigmas.
+SigmaRule rule_for(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  const bool usual = config.sigmas == SigmaRule::none && schedule.edm;
+  return usual ? SigmaRule::karras : config.sigmas;
 }
 
 /// How many of the table's timesteps lambda_min_clipped leaves.
@@ -138,7 +146,9 @@ Trajectory timestep_trajectory(const NoiseSchedule& schedule,
   return trajectory;
 }
 
-Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& given) {
+  TrajectoryConfig config = given;
+  config.sigmas = rule_for(schedule, given);
   const auto table = sigma_table(schedule);
   auto timesteps =
       chosen_timesteps(schedule.size(), config, Spacing::linspace, SpacingStyle::fractional);
@@ -158,7 +168,9 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
   return trajectory;
 }
 
-Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& given) {
+  TrajectoryConfig config = given;
+  config.sigmas = rule_for(schedule, given);
   const auto table = sigma_table(schedule);
   auto timesteps = chosen_timesteps(usable_timesteps(table, config), config, Spacing::linspace,
                                     SpacingStyle::open);

@@ -77,6 +77,7 @@ void read_objective(const Flags& flags, TrainOptions& options) {
   options.input_perturbation =
       flags.number("input-perturbation", 0, 10, options.input_perturbation);
   options.timesteps = timestep_rule_from(flags.text("timesteps", "uniform"));
+  options.augmented = flags.integer("pfgmpp", 1, 1 << 30, options.augmented);
   options.min_snr = flags.number("min-snr", 0, 1e6, options.min_snr);
   options.label_dropout = flags.number("label-dropout", 0, 1, options.label_dropout);
   options.balance = flags.number("balance", 0, 1, options.balance);
@@ -124,6 +125,7 @@ std::vector<Flag> train_flags() {
       {"clip", "X", "largest norm of the gradient, 0: not clipped; default 1"},
       {"ema", "X", "repeats: decay of averaged weights, half-life=IMAGES or power=WIDTH; default 0.9999"},
       {"input-perturbation", "X", "DDPM-IP's gamma (arXiv 2301.11706), 0: plain DDPM; default 0.1"},
+      {"pfgmpp", "D", "PFGM++'s augmented dimensions (arXiv 2302.04265), of an edm model; default: infinite"},
       {"timesteps", "RULE", "which are trained on: uniform (default) or loss-second-moment"},
       {"min-snr", "X", "min-SNR weighting's gamma (arXiv 2303.09556), 0: none; default 0"},
       {"label-dropout", "X", "share of labels or captions dropped, for cfg; default 0.1"},

@@ -51,12 +51,36 @@ nlohmann::json written_config(const TrainOptions& options, const AdmConfig& conf
   return json;
 }
 
+NoiseSchedule schedule_of(const AdmConfig& config) {
+  if (config.prediction == PredictionType::edm) return edm_schedule(config.diffusion_steps);
+  if (is_flow(config.prediction))
+    return flow_schedule(config.prediction, config.diffusion_steps, config.flow_shift);
+  return guided_diffusion_schedule(config.noise_schedule, config.diffusion_steps,
+                                   config.rescale_timesteps);
+}
+
+/// Throws UsageError where two of them have no meaning together.
+void check_objective(const TrainOptions& options, const AdmConfig& config) {
+  const bool edm = config.prediction == PredictionType::edm;
+  const std::string type = "prediction_type " + prediction_type_name(config.prediction);
+  if (config.learn_sigma && (edm || is_flow(config.prediction)))
+    throw UsageError("learn_sigma: got true with " + type + ", expected epsilon, sample or v.");
+  if (options.augmented && !edm)
+    throw UsageError("--pfgmpp: got it with " + type + ", expected edm.");
+  if (options.min_snr > 0 && (edm || is_flow(config.prediction)))
+    throw UsageError("--min-snr: got it with " + type + ", expected epsilon, sample or v.");
+  if (edm && options.timesteps != TimestepRule::uniform)
+    throw UsageError("--timesteps: got loss-second-moment with " + type +
+                     ", which has no timesteps.");
+}
+
 Objective objective_of(const TrainOptions& options, const AdmConfig& config) {
+  check_objective(options, config);
   return {.prediction = config.prediction,
-          .schedule = guided_diffusion_schedule(config.noise_schedule, config.diffusion_steps,
-                                                config.rescale_timesteps),
+          .schedule = schedule_of(config),
           .input_perturbation = options.input_perturbation,
           .min_snr = options.min_snr,
+          .augmented = options.augmented,
           .learned_variance = config.learn_sigma};
 }
 

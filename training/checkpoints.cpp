@@ -22,6 +22,7 @@ std::string run_line(const TrainOptions& options) {
                         {"flip", options.flip},
                         {"seed", options.seed}};
   for (const auto& average : options.ema) run["ema"].push_back(average.name);
+  if (options.augmented > 0) run["pfgmpp"] = options.augmented;
   if (options.min_snr > 0) run["min_snr"] = options.min_snr;
   if (options.timesteps == TimestepRule::loss_second_moment)
     run["timesteps"] = "loss-second-moment";

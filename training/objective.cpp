@@ -13,6 +13,9 @@ Tensor column(const std::vector<double>& values, const Tensor& t) {
   return table.index_select(0, t).reshape({-1, 1, 1, 1});
 }
 
+/// EDM's distribution of ln(sigma).
+constexpr double log_sigma_mean = -1.2, log_sigma_std = 1.2;
+
 Tensor target_of(PredictionType type, const Tensor& x0, const Tensor& epsilon, const Tensor& abar) {
   if (type == PredictionType::sample) return x0;
   if (type == PredictionType::epsilon) return epsilon;
@@ -34,30 +37,87 @@ TrainNoise TrainNoise::rows(int64_t first, int64_t count) const {
   const auto narrow = [&](const Tensor& all) {
     return all.defined() ? all.narrow(0, first, count) : all;
   };
-  return {narrow(t), narrow(weight), narrow(epsilon), narrow(perturbation)};
+  return {narrow(t), narrow(sigma), narrow(weight), narrow(epsilon), narrow(perturbation)};
 }
+
+namespace {
+
+/// sqrt(chi^2_D / D), what turns normal noise into PFGM++'s of D augmented dimensions; (B, 1, 1, 1).
+Tensor spread(int64_t augmented, int64_t batch, at::Generator generator, at::TensorOptions real) {
+  const Tensor shape = at::full({batch, 1, 1, 1}, double(augmented) / 2, real);
+  return (at::_standard_gamma(shape, generator) / shape).sqrt();
+}
+
+}  // namespace
 
 TrainNoise draw_noise(const Objective& objective, const Tensor& t, const Tensor& weight,
                       at::IntArrayRef sizes, at::Generator generator) {
   const at::TensorOptions real = t.options().dtype(at::kFloat);
-  TrainNoise noise{t, weight, at::randn(sizes, generator, real), {}};
+  TrainNoise noise{t, {}, weight, at::randn(sizes, generator, real), {}};
+  if (objective.prediction == PredictionType::edm)
+    noise.sigma =
+        (log_sigma_mean + log_sigma_std * at::randn({sizes[0]}, generator, real)).exp();
+  if (objective.augmented > 0)
+    noise.epsilon = noise.epsilon / spread(objective.augmented, sizes[0], generator, real);
   if (objective.input_perturbation > 0) noise.perturbation = at::randn(sizes, generator, real);
   return noise;
 }
 
+namespace {
+
+Tensor column_of(const Tensor& rows) { return rows.reshape({-1, 1, 1, 1}); }
+
+void add_edm_example(TrainExample& example, const TrainNoise& noise, const Tensor& seen) {
+  const Tensor sigma = column_of(noise.sigma), data = at::full_like(sigma, edm_sigma_data);
+  const Tensor norm = at::hypot(sigma, data), skip = (data / norm).square();
+  example.x = (example.x0 + sigma * seen) / norm;
+  example.timesteps = noise.sigma.log() / 4;
+  const Tensor noisy = example.x0 + sigma * noise.epsilon;
+  example.target = (example.x0 - skip * noisy) * norm / (sigma * data);
+}
+
+void add_flow_example(const Objective& objective, TrainExample& example, const TrainNoise& noise,
+                      const Tensor& seen) {
+  std::vector<double> sigmas;
+  for (int64_t t = 0; t < objective.schedule.size(); ++t)
+    sigmas.push_back(objective.schedule.flow_sigma(double(t)));
+  const Tensor sigma = column(sigmas, example.t);
+  example.x = (1 - sigma) * example.x0 + sigma * seen;
+  example.target = noise.epsilon - example.x0;
+  if (objective.prediction == PredictionType::rectified_flow) example.target.neg_();
+}
+
+void add_table_example(const Objective& objective, TrainExample& example, const TrainNoise& noise,
+                       const Tensor& seen) {
+  const Tensor abar = column(objective.schedule.alphas_cumprod, example.t);
+  example.x = abar.sqrt() * example.x0 + (1 - abar).sqrt() * seen;
+  example.target = target_of(objective.prediction, example.x0, noise.epsilon, abar);
+  if (objective.min_snr > 0)
+    example.error_weight = min_snr_weight(objective.prediction, objective.min_snr, abar);
+}
+
+Tensor network_timesteps(const NoiseSchedule& schedule, const Tensor& t) {
+  std::vector<double> table;
+  for (int64_t i = 0; i < schedule.size(); ++i) table.push_back(schedule.network_timestep(double(i)));
+  return column(table, t).flatten();
+}
+
+}  // namespace
+
 TrainExample train_example(const Objective& objective, const Tensor& x0, const TrainNoise& noise) {
-  const NoiseSchedule& schedule = objective.schedule;
-  TrainExample example;
-  example.x0 = x0, example.t = noise.t, example.weight = noise.weight;
-  const Tensor abar = column(schedule.alphas_cumprod, example.t);
+  TrainExample example{.weight = noise.weight, .x0 = x0, .t = noise.t};
   const Tensor seen = noise.perturbation.defined()
                           ? noise.epsilon + objective.input_perturbation * noise.perturbation
                           : noise.epsilon;
-  example.x = abar.sqrt() * x0 + (1 - abar).sqrt() * seen;
-  example.timesteps = example.t.to(at::kFloat) * schedule.network_timestep(1);
-  example.target = target_of(objective.prediction, x0, noise.epsilon, abar);
-  if (objective.min_snr > 0)
-    example.error_weight = min_snr_weight(objective.prediction, objective.min_snr, abar);
+  if (objective.prediction == PredictionType::edm) {
+    add_edm_example(example, noise, seen);
+    return example;
+  }
+  example.timesteps = network_timesteps(objective.schedule, noise.t);
+  if (is_flow(objective.prediction))
+    add_flow_example(objective, example, noise, seen);
+  else
+    add_table_example(objective, example, noise, seen);
   return example;
 }
 

@@ -27,6 +27,7 @@ struct TrainOptions {
   double clip = 1;  ///< Largest norm of the gradient; 0: not clipped.
   std::vector<Averaging> ema = {{}};  ///< The first is the model that is saved in `output`.
   double input_perturbation = 0.1;  ///< DDPM-IP's gamma; 0: plain DDPM.
+  int64_t augmented = 0;            ///< PFGM++'s D; 0: infinite.
   double min_snr = 0;               ///< Min-SNR's gamma; 0: all timesteps alike.
   TimestepRule timesteps = TimestepRule::uniform;
   double label_dropout = 0.1;       ///< Share of labels and captions left out, for CFG.

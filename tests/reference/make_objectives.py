@@ -1,9 +1,9 @@
-"""Writes fixtures/objectives.json: DDPM-IP's own training losses and its timestep sampler's weights.
+"""Writes fixtures/objectives.json: DDPM-IP's own training losses and its timestep sampler's weights, and EDM's loss.
 
 Images, noise and the network's answers are sines of their place, so that the test makes them anew.
 
-Usage: python make_objectives.py DDPM_IP > ../fixtures/objectives.json, with the path of a checkout of
-github.com/forever208/DDPM-IP. Needs torch and numpy.
+Usage: python make_objectives.py DDPM_IP EDM > ../fixtures/objectives.json, with the paths of checkouts of
+github.com/forever208/DDPM-IP and github.com/NVlabs/edm. Needs torch and numpy.
 """
 
 import json
@@ -50,7 +50,28 @@ def timestep_weights(resample):
     return {"timesteps": ts.tolist(), "losses": values.tolist(), "probabilities": (weights / weights.sum()).tolist()}
 
 
-def main(checkout):
+def edm_losses(checkout):
+    """EDMLoss around a network that answers a wave whatever it sees."""
+    sys.path.insert(0, checkout)
+    sys.modules["torch_utils"] = torch_utils = mock.MagicMock()
+    torch_utils.persistence.persistent_class = lambda kind: kind
+    from training.loss import EDMLoss
+
+    normals = torch.tensor([-2.5, -1.0, -0.3, 0.2, 1.1, 2.2]).reshape(-1, 1, 1, 1)
+    seen = {}
+
+    def net(x, sigma, labels, augment_labels=None):
+        norm = (sigma**2 + 0.25).sqrt()
+        seen.update(sigma=sigma.flatten().tolist(), input=(x / norm).flatten().tolist()[:20])
+        return 0.25 / norm**2 * x + sigma * 0.5 / norm * wave(3, 1.7, 0.8)
+
+    with mock.patch.object(torch, "randn", lambda *_, **__: normals), \
+            mock.patch.object(torch, "randn_like", lambda like: wave(3, 1.1, 1.4)):
+        loss = EDMLoss()(net, wave(3, 0.9))
+    return {"loss": loss.flatten(1).mean(1).tolist(), **seen}
+
+
+def main(checkout, edm):
     sys.path.insert(0, checkout)
     sys.modules["mpi4py"] = mock.MagicMock()
     from guided_diffusion import gaussian_diffusion as gd
@@ -60,7 +81,8 @@ def main(checkout):
     cases = [losses(gd, schedule, mean, learned, gamma, True)
              for schedule in ("linear", "cosine") for mean in ("EPSILON", "START_X")
              for learned in (False, True) for gamma in (0.0, 0.1)]
-    json.dump({"timesteps": TIMESTEPS, "losses": cases, "second_moment": timestep_weights(resample)}, sys.stdout)
+    json.dump({"timesteps": TIMESTEPS, "losses": cases, "second_moment": timestep_weights(resample),
+               "edm": edm_losses(edm)}, sys.stdout)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

@@ -35,8 +35,8 @@ class Fit final : public TrainTask {
   Tensor weight_ = at::zeros({1}, at::kFloat), average_ = at::zeros({1}, at::kFloat);
 };
 
-struct Run {
-  explicit Run(TrainOptions given = {}) : options(std::move(given)) {
+struct Steps {
+  explicit Steps(TrainOptions given = {}) : options(std::move(given)) {
     options.batch = 7;
     options.clip = 0;
     options.output = "out";
@@ -53,7 +53,7 @@ struct Run {
 };
 
 TEST(GradientStep, PartsOfABatchAddUpToIt) {
-  Run whole, parts;
+  Steps whole, parts;
   parts.options.microbatch = 3;
   for (int i = 0; i < 5; ++i) {
     const StepOutcome a = whole.step(), b = parts.step();
@@ -67,7 +67,7 @@ TEST(GradientStep, PartsOfABatchAddUpToIt) {
 }
 
 TEST(GradientStep, NamesTheImageOfABadLossAndKeepsTheWeights) {
-  Run run;
+  Steps run;
   run.options.microbatch = 2;
   run.task.bad_step = 1, run.task.bad_row = 4;
   run.step();
@@ -86,7 +86,7 @@ TEST(GradientStep, NamesTheImageOfABadLossAndKeepsTheWeights) {
 TEST(GradientStep, AnOverflowInFloat16HalvesTheScaleAndSkipsTheStep) {
   TrainOptions options;
   options.autocast = TrainOptions::Autocast::float16;
-  Run run(options), plain;
+  Steps run(options), plain;
   run.step(), plain.step();
   EXPECT_NEAR(run.weight(), plain.weight(), 1e-6) << "the scale cancels";
   run.task.explosive_step = 1, run.task.explosion = 1e33f;
@@ -104,7 +104,7 @@ TEST(GradientStep, AnOverflowInFloat16HalvesTheScaleAndSkipsTheStep) {
 TEST(GradientStep, KeepsSeveralAverages) {
   TrainOptions options;
   options.ema = {averaging_from("0.5"), averaging_from("0")};
-  Run run(options);
+  Steps run(options);
   for (int i = 0; i < 20; ++i) run.step();
   EXPECT_EQ(run.state.averages[1].tensors[0].item<float>(), run.weight());
   EXPECT_LT(run.state.averages[0].tensors[0].item<float>(), run.weight());

@@ -142,10 +142,72 @@ TEST(Objective, LossesEqualDdpmIps) {
         .input_perturbation = one.at("gamma"),
         .learned_variance = learned};
     const auto example =
-        train_example(objective, images, {t, {}, wave(3, 1.1, 1.4), wave(3, 2.3, 1.4)});
+        train_example(objective, images, {t, {}, {}, wave(3, 1.1, 1.4), wave(3, 2.3, 1.4)});
     const Tensor losses = image_losses(objective, wave(learned ? 6 : 3, 1.7, 0.8), example);
     const Tensor expected = at::tensor(one.at("loss").get<std::vector<double>>());
     EXPECT_TRUE(at::allclose(losses.to(at::kDouble), expected, 1e-5, 1e-5)) << losses;
+  }
+}
+
+TEST(Objective, LossEqualsEdms) {
+  const Json fixture = Json::parse(read_file(TILLER_FIXTURES "/objectives.json")).at("edm");
+  const Objective objective{.prediction = PredictionType::edm, .schedule = edm_schedule()};
+  const auto numbers = [&](const char* key) {
+    return at::tensor(fixture.at(key).get<std::vector<double>>(), at::kDouble).to(at::kFloat);
+  };
+  const auto example = train_example(objective, wave(3, 0.9),
+                                     {{}, numbers("sigma"), {}, wave(3, 1.1, 1.4), {}});
+  EXPECT_TRUE(at::allclose(example.x.flatten().narrow(0, 0, 20), numbers("input"), 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(example.timesteps, numbers("sigma").log() / 4, 1e-6, 1e-6));
+  const Tensor losses = image_losses(objective, wave(3, 1.7, 0.8), example);
+  EXPECT_TRUE(at::allclose(losses, numbers("loss"), 1e-5, 1e-5)) << losses << numbers("loss");
+}
+
+/// What the network is taught is what a sampler makes x_0 of.
+TEST(Objective, TheTargetGivesTheImageBack) {
+  const Tensor x0 = clean();
+  for (const auto type : {PredictionType::epsilon, PredictionType::v, PredictionType::sample,
+                          PredictionType::flow, PredictionType::rectified_flow,
+                          PredictionType::edm}) {
+    SCOPED_TRACE(prediction_type_name(type));
+    Objective objective{.prediction = type, .schedule = schedule()};
+    if (is_flow(type)) objective.schedule = flow_schedule(type, 50);
+    if (type == PredictionType::edm) objective.schedule = edm_schedule(50);
+    const auto example = example_of(objective, x0);
+    const int64_t row = 17;
+    const double abar = objective.schedule.alphas_cumprod[17];
+    NoiseLevel level{std::sqrt(abar), std::sqrt(1 - abar)};
+    Tensor input = example.x.narrow(0, row, 1);
+    if (type == PredictionType::edm) {
+      const double sigma = std::exp(4 * example.timesteps[row].item<double>());
+      level = {1, sigma};
+    }
+    const Tensor x = input / input_scale(level, type);
+    const Tensor sample =
+        to_prediction(example.target.narrow(0, row, 1), x, level, type).sample;
+    EXPECT_TRUE(at::allclose(sample, x0.narrow(0, row, 1), 1e-3, 1e-4));
+    if (type != PredictionType::edm) {
+      EXPECT_NEAR(example.timesteps[row].item<double>(), objective.schedule.network_timestep(17),
+                  1e-4);
+    }
+  }
+}
+
+/// The radius of PFGM++'s noise: R^2 / (sigma^2 D) = B / (1 - B) with B ~ Beta(N / 2, D / 2), whose
+/// mean is (N / 2) / (D / 2 - 1). At infinite D it is normal noise.
+TEST(Objective, PfgmppsNoiseHasItsRadius) {
+  const Tensor x0 = clean();
+  for (const int64_t augmented : {8, 128, 0}) {
+    const Objective objective{.prediction = PredictionType::edm,
+                              .schedule = edm_schedule(),
+                              .augmented = augmented};
+    const TrainNoise noise =
+        draw_noise(objective, at::zeros({kBatch}, at::kLong), {}, x0.sizes(),
+                   step_generator(5, 1, 0));
+    const double n = 48, d = double(augmented);
+    const double expected = augmented ? n / (d - 2) * d : n;
+    EXPECT_NEAR(mean_of(noise.epsilon.square().flatten(1).sum(1)) / expected, 1,
+                augmented == 8 ? 0.08 : 0.02);
   }
 }
 
@@ -153,7 +215,7 @@ TEST(Objective, TheBoundDoesntTeachTheMean) {
   const Objective objective{.schedule = schedule(), .learned_variance = true};
   const Tensor images = wave(3, 0.9);
   const auto example = train_example(
-      objective, images, {at::arange(6, at::kLong) * 9, {}, wave(3, 1.1), {}});
+      objective, images, {at::arange(6, at::kLong) * 9, {}, {}, wave(3, 1.1), {}});
   const Tensor output = wave(6, 1.7, 0.8).requires_grad_(true);
   image_losses(objective, output, example).sum().backward();
   const auto gradients = output.grad().chunk(2, 1);
