@@ -38,8 +38,8 @@ Denoiser time_shifted(Denoiser denoise, const TimeShift& shift, const NoiseSched
     if (level.step == 0 || t <= shift.cutoff) return denoise(x, level);
     const Tensor preserving = x * input_scale(level, PredictionType::epsilon);
     NoiseLevel shifted = level;
-    shifted.timesteps = timesteps_by_variance(preserving, t, shift.window, schedule) *
-                        schedule.network_timestep(1);
+    shifted.timesteps =
+        timesteps_by_variance(preserving, t, shift.window, schedule) * schedule.network_timestep(1);
     return denoise(x, shifted);
   };
 }
@@ -69,8 +69,9 @@ TimeShift shift_from(const Options& options, PredictionType prediction) {
                      " prediction, expected one that predicts epsilon: others' answers depend on "
                      "the time that they are told.");
   if (!options.has("time_shift_cutoff"))
-    throw UsageError("time_shift_cutoff: got none, expected the timestep from which on images "
-                     "count for more than noise, such as 300.");
+    throw UsageError(
+        "time_shift_cutoff: got none, expected the timestep from which on images "
+        "count for more than noise, such as 300.");
   return {static_cast<int>(options.integer("time_shift")), options.number("time_shift_cutoff", 0)};
 }
 

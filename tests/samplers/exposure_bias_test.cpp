@@ -65,8 +65,8 @@ TEST(TimeShift, TimestepsAreTsDpms) {
   for (const Json& test : fixture("exposure_bias.json").at("shift")) {
     std::vector<Tensor> images;
     for (const double scale : test.at("scales")) images.push_back(toy_base() * scale);
-    const Tensor got = timesteps_by_variance(at::cat(images), test.at("t"), test.at("window"),
-                                             schedule);
+    const Tensor got =
+        timesteps_by_variance(at::cat(images), test.at("t"), test.at("window"), schedule);
     EXPECT_TRUE(got.equal(tensor_from(test.at("timesteps")))) << test.at("t") << got;
   }
 }
