@@ -48,7 +48,9 @@ std::string vae_text(const Model& model) {
 std::string schedule_text(const Model& model) {
   if (model.scheduler.is_object())
     return model.scheduler.value("_class_name", "?") + ", " +
-           model.scheduler.value("beta_schedule", "?");
+           (model.scheduler.contains("beta_schedule")
+                ? model.scheduler.value("beta_schedule", "?")
+                : "shift " + Json(model.scheduler.value("shift", 1.0)).dump());
   if (is_flow(model.prediction))
     return "straight lines, " + std::to_string(model.diffusion_steps) + " timesteps, shift " +
            Json(model.flow_shift).dump();
