@@ -32,15 +32,48 @@ Tensor timesteps_by_variance(const Tensor& x, double t, int window, const NoiseS
   return (variances - candidates).square().argmin(1).to(at::kDouble) + double(low);
 }
 
-Denoiser time_shifted(Denoiser denoise, const TimeShift& shift, const NoiseSchedule& schedule) {
-  return [denoise = std::move(denoise), shift, schedule](const Tensor& x, const NoiseLevel& level) {
+namespace {
+
+/// abar at timesteps of the table, (B) in float64, as (B, 1, 1, 1).
+Tensor alphas_cumprod_at(const Tensor& timesteps, const NoiseSchedule& schedule) {
+  const Tensor table = at::tensor(schedule.alphas_cumprod, at::kDouble).to(timesteps.device());
+  return table.index_select(0, timesteps.to(at::kLong)).reshape({-1, 1, 1, 1});
+}
+
+/// Epsilon as a network's answer gives it where abar is another than that of the level (alpha,
+/// sigma) for which it was read. x: of a variance preserving level.
+Tensor reread_epsilon(const Tensor& epsilon, const Tensor& x, double alpha, double sigma,
+                      const Tensor& abar, PredictionType type) {
+  if (type == PredictionType::epsilon) return epsilon;
+  const Tensor own_alpha = abar.sqrt().to(x.scalar_type()),
+               own_sigma = (1 - abar).sqrt().to(x.scalar_type());
+  if (type == PredictionType::sample)
+    return (x - own_alpha * (x - sigma * epsilon) / alpha) / own_sigma;
+  const Tensor v = (epsilon - sigma * x) / alpha;
+  return own_alpha * v + own_sigma * x;
+}
+
+}  // namespace
+
+Denoiser time_shifted(Denoiser denoise, const TimeShift& shift, const NoiseSchedule& schedule,
+                      PredictionType type) {
+  return [denoise = std::move(denoise), shift, schedule, type](const Tensor& x,
+                                                               const NoiseLevel& level) {
     const double t = std::nearbyint(schedule.table_timestep(level.timestep));
     if (level.step == 0 || t <= shift.cutoff) return denoise(x, level);
-    const Tensor preserving = x * input_scale(level, PredictionType::epsilon);
+    const double scale = input_scale(level, type);
+    const Tensor seen = x * scale, chosen = timesteps_by_variance(seen, t, shift.window, schedule);
     NoiseLevel shifted = level;
-    shifted.timesteps = timesteps_by_variance(preserving, t, shift.window, schedule) *
-                        schedule.network_timestep(1);
-    return denoise(x, shifted);
+    shifted.timesteps = chosen * schedule.network_timestep(1);
+    Prediction p = denoise(x, shifted);
+    const Tensor abar = alphas_cumprod_at(chosen, schedule);
+    const auto reread = [&](const Tensor& epsilon) {
+      return reread_epsilon(epsilon, seen, level.alpha * scale, level.sigma * scale, abar, type);
+    };
+    p.epsilon = reread(p.epsilon);
+    if (p.renoise.defined()) p.renoise = reread(p.renoise);
+    p.sample = (x - level.sigma * p.epsilon) / level.alpha;
+    return p;
   };
 }
 
@@ -64,13 +97,12 @@ void require_scalable(const Trajectory& trajectory, PredictionType prediction) {
 }
 
 TimeShift shift_from(const Options& options, PredictionType prediction) {
-  if (prediction != PredictionType::epsilon)
-    throw UsageError("time_shift: got a model of " + prediction_type_name(prediction) +
-                     " prediction, expected one that predicts epsilon: others' answers depend on "
-                     "the time that they are told.");
+  if (is_flow(prediction))
+    throw UsageError("time_shift: got a flow, expected a model of a variance preserving schedule.");
   if (!options.has("time_shift_cutoff"))
-    throw UsageError("time_shift_cutoff: got none, expected the timestep from which on images "
-                     "count for more than noise, such as 300.");
+    throw UsageError(
+        "time_shift_cutoff: got none, expected the timestep from which on images "
+        "count for more than noise, such as 300.");
   return {static_cast<int>(options.integer("time_shift")), options.number("time_shift_cutoff", 0)};
 }
 
@@ -86,7 +118,8 @@ Denoiser unbiased(Denoiser denoise, const Options& options, const Trajectory& tr
     if (options.integer("time_shift") < 0)
       throw UsageError("time_shift: got " + options.text("time_shift") +
                        ", expected a window of timesteps, such as 40.");
-    denoise = time_shifted(std::move(denoise), shift_from(options, prediction), schedule);
+    denoise =
+        time_shifted(std::move(denoise), shift_from(options, prediction), schedule, prediction);
   }
   if (is_set(options, "epsilon_scaling", "1") || is_set(options, "epsilon_scaling_slope", "0")) {
     require_scalable(trajectory, prediction);

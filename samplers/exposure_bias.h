@@ -21,7 +21,9 @@ struct TimeShift {
   int window = 0;     ///< Of timesteps around the step's own, half on each side.
   double cutoff = 0;  ///< Only at timesteps above.
 };
-Denoiser time_shifted(Denoiser, const TimeShift&, const NoiseSchedule&);
+/// Epsilon is what the network's answer means at the time that it was told; x_0 follows from it at
+/// the step's own level.
+Denoiser time_shifted(Denoiser, const TimeShift&, const NoiseSchedule&, PredictionType);
 /// The timesteps of the table, (B) in float64, for images x, (B, C, H, W), of a variance preserving
 /// level at timestep t.
 Tensor timesteps_by_variance(const Tensor& x, double t, int window, const NoiseSchedule&);

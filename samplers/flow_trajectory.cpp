@@ -12,10 +12,11 @@ std::vector<double> flow_sigmas(const NoiseSchedule& schedule, const TrajectoryC
   const Spacing spacing =
       config.spacing.value_or(rectified ? Spacing::trailing : Spacing::linspace);
   if (spacing == Spacing::leading || !config.respacing.empty())
-    throw UsageError("spacing: got one by timesteps, expected linspace, trailing or sgm-uniform: "
-                     "this model is a flow.");
-  if (config.steps < 1) throw UsageError("steps: got " + std::to_string(config.steps) +
-                                         ", expected at least 1.");
+    throw UsageError(
+        "spacing: got one by timesteps, expected linspace, trailing or sgm-uniform: "
+        "this model is a flow.");
+  if (config.steps < 1)
+    throw UsageError("steps: got " + std::to_string(config.steps) + ", expected at least 1.");
   const double lowest = spacing == Spacing::trailing ? 1.0 / config.steps : schedule.flow_sigma(0);
   const int intervals = spacing == Spacing::sgm_uniform ? config.steps : config.steps - 1;
   std::vector<double> sigmas;
@@ -34,16 +35,18 @@ Trajectory flow_trajectory(NoiseSchedule schedule, const TrajectoryConfig& confi
   std::vector<double> sigmas = flow_sigmas(schedule, config);
   for (double& sigma : sigmas) sigma = shifted_sigma(sigma, schedule.shift);
   if (config.sigmas == SigmaRule::ays_sd15 || config.sigmas == SigmaRule::ays_sdxl)
-    throw UsageError("sigmas: got those of a diffusion model, expected karras, exponential or beta: "
-                     "this model is a flow.");
+    throw UsageError(
+        "sigmas: got those of a diffusion model, expected karras, exponential or beta: "
+        "this model is a flow.");
   if (config.sigmas != SigmaRule::none)
     sigmas = ruled_sigmas(config, sigmas.size(), sigmas.back(), sigmas.front(), {});
   sigmas.push_back(config.final_sigma_zero ? 0 : schedule.flow_sigma(0));
   Trajectory trajectory;
   for (const double sigma : sigmas)
-    trajectory.levels.push_back({1 - sigma, sigma,
-                                 flow_timestep(*schedule.flow, told_sigma(schedule, sigma), schedule.size()),
-                                 static_cast<int>(trajectory.levels.size())});
+    trajectory.levels.push_back(
+        {1 - sigma, sigma,
+         flow_timestep(*schedule.flow, told_sigma(schedule, sigma), schedule.size()),
+         static_cast<int>(trajectory.levels.size())});
   trajectory.timestep_of = [type = *schedule.flow, timesteps = schedule.size()](double ratio) {
     return flow_timestep(type, ratio / (1 + ratio), timesteps);
   };
@@ -55,8 +58,7 @@ Trajectory flow_trajectory(NoiseSchedule schedule, const TrajectoryConfig& confi
 
 Trajectory ode_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   if (schedule.flow) return flow_trajectory(schedule, config);
-  if (config.shift)
-    throw UsageError("shift: got one for a model that is no flow, expected none.");
+  if (config.shift) throw UsageError("shift: got one for a model that is no flow, expected none.");
   return sigma_trajectory(schedule, config);
 }
 

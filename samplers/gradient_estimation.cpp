@@ -52,25 +52,24 @@ double first_not_below(const std::vector<double>& table, double sigma) {
   return static_cast<double>(found - table.begin());
 }
 
-/// GEScheduler's styles Linear (exponential: N sigmas and the cleanest timestep) and EDM (karras:
-/// N + 1, of which the run ends at the last), brought to whole timesteps.
+/// A rule's sigmas brought to whole timesteps: GEScheduler's styles Linear (exponential: N sigmas
+/// down to the T / N-th timestep's, then the cleanest) and EDM (karras: N + 1, of which the run
+/// ends at the last), and the others in the same two ways.
 std::vector<double> estimated_timesteps(const NoiseSchedule& schedule,
                                         const TrajectoryConfig& config) {
   const auto table = sigma_table(schedule);
-  const bool karras = config.sigmas == SigmaRule::karras;
+  const bool whole = config.sigmas == SigmaRule::karras || config.sigmas == SigmaRule::beta;
   const int64_t last = std::clamp<int64_t>(schedule.size() / config.steps, 0, schedule.size() - 1);
-  const auto sigmas = ruled_sigmas(config, config.steps + karras,
-                                   karras ? table.front() : table[last], table.back(), table);
+  const auto sigmas = ruled_sigmas(config, config.steps + whole,
+                                   whole ? table.front() : table[last], table.back(), table);
   std::vector<double> timesteps;
   for (const double sigma : sigmas) timesteps.push_back(first_not_below(table, sigma));
-  if (!karras) timesteps.push_back(0);
+  if (!whole) timesteps.push_back(0);
   return timesteps;
 }
 
 Trajectory ge_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   if (config.sigmas == SigmaRule::none) return table_trajectory(schedule, config);
-  if (config.sigmas != SigmaRule::karras && config.sigmas != SigmaRule::exponential)
-    throw UsageError("sigmas: got another rule, expected exponential, karras or none.");
   if (config.steps < 1 || config.steps >= schedule.size())
     throw UsageError("steps: got " + std::to_string(config.steps) + ", expected 1 to " +
                      std::to_string(schedule.size() - 1) + ".");

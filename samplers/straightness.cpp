@@ -5,9 +5,7 @@
 namespace tiller {
 namespace {
 
-double line_scale(const NoiseLevel& level) {
-  return input_scale(level, PredictionType::flow);
-}
+double line_scale(const NoiseLevel& level) { return input_scale(level, PredictionType::flow); }
 
 Tensor square_norm(const Tensor& x) { return x.flatten(1).square().sum(1); }
 

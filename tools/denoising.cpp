@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "samplers/clip.h"
+#include "samplers/exposure_bias.h"
 
 namespace tiller {
 namespace {
@@ -27,11 +28,17 @@ void require_alike(const Prediction& first, const Prediction& second) {
 
 Denoiser batch_denoiser(const Generation& generation, std::span<ChosenGuidance> guidances,
                         GuidedBatch batch, GuidanceCost* cost) {
-  const GenerateRequest& request = generation.request;
-  Denoiser denoise =
-      guided_denoiser(generation.model, guidances, std::move(batch), request.share, cost);
-  if (request.clip_denoised) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
-  return limited(std::move(denoise), generation.sampler_options);
+  return corrected(generation, guided_denoiser(generation.model, guidances, std::move(batch),
+                                               generation.request.share, cost));
+}
+
+Denoiser corrected(const Generation& generation, Denoiser denoise) {
+  const Options& options = generation.sampler_options;
+  denoise = unbiased(std::move(denoise), options, generation.trajectory, generation.schedule,
+                     generation.model.prediction);
+  if (generation.request.clip_denoised)
+    denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
+  return limited(std::move(denoise), options);
 }
 
 Verify verify_from(const Flags& flags) {

@@ -3,10 +3,13 @@
 
 namespace tiller {
 
-/// The guided denoiser of a batch, limited as the request and the sampler's options say. All must
-/// outlive it; `cost` may be null.
+/// The guided denoiser of a batch, corrected. All must outlive it; `cost` may be null.
 Denoiser batch_denoiser(const Generation&, std::span<ChosenGuidance>, GuidedBatch,
                         GuidanceCost* cost);
+
+/// A denoiser whose exposure bias is cured and whose samples are limited as the request and the
+/// sampler's options say. Throws UsageError where that has no meaning.
+Denoiser corrected(const Generation&, Denoiser);
 
 /// How often a network is asked twice, to find out whether it answers alike.
 enum class Verify { off, first, all };

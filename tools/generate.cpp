@@ -28,6 +28,7 @@ struct Run {
   Rows rows;                           ///< One, or one for each row of a comparison.
   std::vector<GuidanceCost> costs;     ///< One for each of the above.
   std::vector<size_t> made;            ///< Indices of the images that were made.
+  std::vector<Tensor> straightness;    ///< Of a flow's paths, one number an image.
   std::vector<Tensor> samples;         ///< Only where latents are written.
   std::vector<Tensor> pixels;          ///< Only where a grid is drawn.
   std::vector<DoneImages> maps;        ///< Of words, without images; only where asked for.
@@ -96,6 +97,7 @@ bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.g
 
 /// Keeps what is written at the end.
 void keep(Run& run, const DoneImages& done) {
+  if (done.straightness.defined()) run.straightness.push_back(done.straightness);
   if (!run.outputs.latents.empty()) run.samples.push_back(done.samples);
   if (run.outputs.grid) run.pixels.push_back(done.pixels);
   if (run.generation.keeps_state || run.generation.inversion) {
@@ -148,7 +150,8 @@ DoneImages one_of(const DoneImages& done, int64_t row) {
   return {.samples = part(done.samples),
           .pixels = part(done.pixels),
           .attention = part(done.attention),
-          .effects = part(done.effects)};
+          .effects = part(done.effects),
+          .straightness = part(done.straightness)};
 }
 
 /// Repeats the batch that an image was made in, and keeps that image.
@@ -292,6 +295,8 @@ Json report(const Run& run) {
                {"dtype", request.dtype},
                {"share", request.share},
                {"seconds", {{"load", run.load_seconds}, {"images", run.seconds}}}};
+  if (!run.straightness.empty())
+    json["straightness"] = at::cat(run.straightness).mean().item<double>();
   if (const auto exact = came_back(run)) json["exact"] = *exact;
   const Json rows = rows_json(run);
   if (request.compare.empty() && !rows.empty())

@@ -8,6 +8,7 @@
 #include "samplers/defaults.h"
 #include "samplers/scheduler_config.h"
 #include "tools/conditioning.h"
+#include "tools/denoising.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/loading.h"
@@ -91,10 +92,8 @@ void choose_sampler(Generation& generation) {
       parse_options("sampler " + sampler.name, colon < text.size() ? text.substr(colon + 1) : "",
                     setup ? configured_options(*setup, sampler) : sampler.options);
   if (request.strict_diffusers) options.values["strict"] = "true";
-  const NoiseSchedule schedule =
-      setup ? configured_schedule(*setup, sampler)
-            : guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,
-                                        model.rescale_timesteps);
+  generation.schedule = setup ? configured_schedule(*setup, sampler) : schedule_of(model);
+  const NoiseSchedule& schedule = generation.schedule;
   TrajectoryConfig config = default_trajectory_config(schedule);
   config.steps = static_cast<int>(request.steps);
   config.respacing = request.respacing;
@@ -114,6 +113,7 @@ void start_sampler(const Generation& generation) {
   none.landings.clear();
   SeededNoise noise({0});
   const Denoiser never = [](const Tensor&, const NoiseLevel&) { return Prediction{}; };
+  corrected(generation, never);
   generation.sampler->run(never, at::zeros({1, 1, 1, 1}), none, generation.sampler_options, noise,
                           {});
 }

@@ -25,6 +25,7 @@ struct Generation {
   at::ScalarType dtype = at::kFloat;
   const Sampler* sampler = nullptr;
   Options sampler_options;
+  NoiseSchedule schedule;
   Trajectory trajectory;
   std::vector<ImageSpec> images;  ///< Image k has seed + k and the k-th class or prompt in turn.
   InitImage init;
@@ -67,6 +68,7 @@ struct DoneImages {
   Tensor pixels;   ///< (B, 3, H, W) uint8.
   /// Maps of words, (B, words, H, W) float32 of the samples' size; undefined: not asked for.
   Tensor attention, effects;
+  Tensor straightness;  ///< (B) of a flow's paths (samplers/straightness.h); undefined elsewhere.
   /// At the image, from which the run can be inverted, with the noise that it began with;
   /// undefined: not kept.
   InversionState state;

@@ -12,8 +12,9 @@ namespace {
 
 /// A scheduler's config says it of a text-to-image model.
 std::string prediction_of(const Model& model) {
-  return model.scheduler.is_object() ? model.scheduler.value("prediction_type", "epsilon")
-                                     : prediction_type_name(model.prediction);
+  if (!model.scheduler.is_object()) return prediction_type_name(model.prediction);
+  const bool flow = model.scheduler.value("_class_name", "").starts_with("FlowMatch");
+  return model.scheduler.value("prediction_type", flow ? "flow" : "epsilon");
 }
 
 std::string tokens_of(const Site& site, int64_t size) {
@@ -47,7 +48,12 @@ std::string vae_text(const Model& model) {
 std::string schedule_text(const Model& model) {
   if (model.scheduler.is_object())
     return model.scheduler.value("_class_name", "?") + ", " +
-           model.scheduler.value("beta_schedule", "?");
+           (model.scheduler.contains("beta_schedule")
+                ? model.scheduler.value("beta_schedule", "?")
+                : "shift " + Json(model.scheduler.value("shift", 1.0)).dump());
+  if (is_flow(model.prediction))
+    return "straight lines, " + std::to_string(model.diffusion_steps) + " timesteps, shift " +
+           Json(model.flow_shift).dump();
   return model.noise_schedule + ", " + std::to_string(model.diffusion_steps) + " timesteps" +
          (model.rescale_timesteps ? ", rescaled" : "");
 }

@@ -3,6 +3,7 @@
 
 #include "io/error.h"
 #include "io/image.h"
+#include "samplers/straightness.h"
 #include "tools/attention_maps.h"
 #include "tools/conditioning.h"
 #include "tools/inversion_file.h"
@@ -12,10 +13,10 @@
 namespace tiller {
 namespace {
 
-/// One batch of samples, (B, C, H, W) in float32 on the device.
-Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidances,
-                 std::span<const ImageSpec> images, GuidanceCost& cost, const WordRecorder& words,
-                 const Observer& observer) {
+/// One batch of samples, and of a flow how straight it came.
+DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> guidances,
+                     std::span<const ImageSpec> images, GuidanceCost& cost,
+                     const WordRecorder& words, const Observer& observer) {
   GuidedBatch batch = guided_batch(generation, images);
   words.attach(batch);
   SeededNoise noise(batch.seeds, random_numbers(generation.request));
@@ -25,10 +26,19 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
     if (*other) (*other)->channels = batch.positive.channels;
   use_unet(generation);
   const Denoiser denoise = batch_denoiser(generation, guidances, std::move(batch), &cost);
-  return generation.sampler
-      ->run(denoise, start.x, generation.trajectory, generation.sampler_options, noise,
-            keeping(start, observer))
-      .to(at::kFloat);
+  Straightness straightness(start.x, generation.trajectory);
+  const bool flow = is_flow(generation.model.prediction);
+  const Observer measuring = [&](const StepReport& report) {
+    straightness.add(report);
+    observer(report);
+  };
+  DoneImages done;
+  done.samples = generation.sampler
+                     ->run(denoise, start.x, generation.trajectory, generation.sampler_options,
+                           noise, keeping(start, flow ? measuring : observer))
+                     .to(at::kFloat);
+  if (flow) done.straightness = straightness.measure().to(at::kCPU);
+  return done;
 }
 
 Tensor start_noise(const Generation& generation, std::span<const ImageSpec> images) {
@@ -92,7 +102,7 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
     if (generation.inversion || generation.keeps_state)
       done = run_reversibly(generation, guidances, part, first, cost, words, observer);
     else
-      done.samples = run_batch(generation, guidances, part, cost, words, observer);
+      done = run_batch(generation, guidances, part, cost, words, observer);
     require_finite(done.samples, generation.request);
     use_vae(generation);
     done.pixels = to_pixels(generation, done.samples);

@@ -108,8 +108,8 @@ TEST(Registry, AutoguidanceWantsAModelOfTheSameKind) {
     FAIL();
   } catch (const UsageError& error) {
     EXPECT_STREQ(error.what(),
-                 "guidance autoguidance: model: got a with prediction_type v, expected epsilon as "
-                 "the guided model has.");
+                 "guidance autoguidance: model: got a with prediction_type v_prediction, expected "
+                 "epsilon as the guided model has.");
   }
 }
 

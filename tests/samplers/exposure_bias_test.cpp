@@ -65,8 +65,8 @@ TEST(TimeShift, TimestepsAreTsDpms) {
   for (const Json& test : fixture("exposure_bias.json").at("shift")) {
     std::vector<Tensor> images;
     for (const double scale : test.at("scales")) images.push_back(toy_base() * scale);
-    const Tensor got = timesteps_by_variance(at::cat(images), test.at("t"), test.at("window"),
-                                             schedule);
+    const Tensor got =
+        timesteps_by_variance(at::cat(images), test.at("t"), test.at("window"), schedule);
     EXPECT_TRUE(got.equal(tensor_from(test.at("timesteps")))) << test.at("t") << got;
   }
 }
@@ -116,12 +116,41 @@ TEST(TimeShift, ScaleDoesNotCount) {
           seen = level.timesteps;
           return plain(x, level);
         },
-        {80, 0}, schedule);
+        {80, 0}, schedule, PredictionType::epsilon);
     const double alpha = std::sqrt(schedule.alphas_cumprod[500]);
     denoise(0.78 * scale * toy_base(),
             {scale * alpha, scale * std::sqrt(1 - alpha * alpha), 500, 1});
     EXPECT_TRUE(seen.equal(timesteps_by_variance(0.78 * toy_base(), 500, 80, schedule)));
   }
+}
+
+/// A network of each type that answers exactly at the time that it is told says the same epsilon.
+TEST(TimeShift, AnswersMeanWhatTheyDoAtTheTimeTold) {
+  const auto schedule = diffusers_schedule({});
+  const Tensor x = at::cat({0.79 * toy_base(at::kDouble), 0.75 * toy_base(at::kDouble)});
+  const double scale = 3, alpha = scale * std::sqrt(schedule.alphas_cumprod[500]);
+  const NoiseLevel level{alpha, std::sqrt(scale * scale - alpha * alpha), 500, 1};
+  const auto epsilon_of = [&](PredictionType type) {
+    const Denoiser network = [&](const Tensor& state, const NoiseLevel& told) {
+      std::vector<double> abars;
+      for (int row = 0; row < 2; ++row)
+        abars.push_back(schedule.alphas_cumprod[int64_t(told.timesteps[row].item<double>())]);
+      const Tensor abar = at::tensor(abars, at::kDouble).view({2, 1, 1, 1});
+      const Tensor input = state / scale, epsilon = (2 * input).cos();
+      const Tensor sample = (input - (1 - abar).sqrt() * epsilon) / abar.sqrt();
+      const Tensor v = abar.sqrt() * epsilon - (1 - abar).sqrt() * sample;
+      const Tensor output = type == PredictionType::epsilon ? epsilon
+                            : type == PredictionType::v     ? v
+                                                            : sample;
+      return to_prediction(output, state, told, type);
+    };
+    const Prediction p = time_shifted(network, {80, 0}, schedule, type)(scale * x, level);
+    const Tensor whole = level.alpha * p.sample + level.sigma * p.epsilon;
+    EXPECT_LT(relative_error(whole, (scale * x).flatten()), 1e-12);
+    return p.epsilon;
+  };
+  for (const auto type : {PredictionType::epsilon, PredictionType::v, PredictionType::sample})
+    EXPECT_LT(relative_error(epsilon_of(type), (2 * x).cos().flatten()), 1e-10);
 }
 
 TEST(ExposureBias, RefusesWhatHasNoMeaning) {
@@ -141,7 +170,7 @@ TEST(ExposureBias, RefusesWhatHasNoMeaning) {
   refuses("epsilon_scaling_slope=-0.5", PredictionType::epsilon, false);
   refuses("time_shift=40", PredictionType::epsilon, false);  // no cutoff
   refuses("time_shift=-4,time_shift_cutoff=300", PredictionType::epsilon, false);
-  refuses("time_shift=40,time_shift_cutoff=300", PredictionType::v, false);
+  refuses("time_shift=40,time_shift_cutoff=300", PredictionType::flow, false);
 }
 
 TEST(ExposureBias, DefaultsChangeNothing) {

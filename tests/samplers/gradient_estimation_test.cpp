@@ -1,5 +1,5 @@
-#include "samplers/clip.h"
 #include "io/error.h"
+#include "samplers/clip.h"
 #include "tests/samplers/toy.h"
 
 namespace tiller::test {
@@ -77,8 +77,17 @@ TEST(GradientEstimation, WithHalfTheNoiseItIsDdpm) {
             1e-9);
 }
 
-TEST(GradientEstimation, RefusesOtherSigmas) {
-  EXPECT_THROW(run("ge", "sigmas=beta", 8), UsageError);
+TEST(GradientEstimation, EveryRuleOfSigmasDescends) {
+  for (const std::string rule : {"karras", "exponential", "lu", "beta", "ays-sd15", "ays-sdxl"}) {
+    const auto levels = trajectory_of(Configured("ge", "sigmas=" + rule), 10).levels;
+    ASSERT_EQ(levels.size(), 11u) << rule;
+    EXPECT_EQ(levels.front().timestep, 999) << rule;
+    EXPECT_EQ(levels.back().timestep, 0) << rule;
+    for (size_t i = 0; i < 10; ++i) EXPECT_GT(levels[i].timestep, levels[i + 1].timestep) << rule;
+  }
+}
+
+TEST(GradientEstimation, RefusesMoreStepsThanTimesteps) {
   EXPECT_THROW(run("ge", "sigmas=exponential", 1000), UsageError);
 }
 
