@@ -27,10 +27,15 @@ Sampler euler_sampler() {
           .options = churn_options(),
           .trajectory = sigma_trajectory,
           .renoises = true,
-          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const Options& options, NoiseSource& noise, const Observer& observer) {
-            return sample_euler(denoise, std::move(x), trajectory, churn_from(options), noise,
-                                observer);
+          .run =
+              [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                 const Options& options, NoiseSource& noise, const Observer& observer) {
+                return sample_euler(denoise, std::move(x), trajectory, churn_from(options), noise,
+                                    observer);
+              },
+          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                     const Options&, NoiseSource&) {
+            return euler_step(x, p, trajectory.levels[i].sigma, trajectory.landing(i).sigma);
           }};
 }
 

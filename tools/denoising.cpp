@@ -25,13 +25,16 @@ void require_alike(const Prediction& first, const Prediction& second) {
 
 }  // namespace
 
+Denoiser limited_denoiser(const Generation& generation, Denoiser denoise) {
+  if (generation.request.clip_denoised)
+    denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
+  return limited(std::move(denoise), generation.sampler_options);
+}
+
 Denoiser batch_denoiser(const Generation& generation, std::span<ChosenGuidance> guidances,
                         GuidedBatch batch, GuidanceCost* cost) {
-  const GenerateRequest& request = generation.request;
-  Denoiser denoise =
-      guided_denoiser(generation.model, guidances, std::move(batch), request.share, cost);
-  if (request.clip_denoised) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
-  return limited(std::move(denoise), generation.sampler_options);
+  return limited_denoiser(generation, guided_denoiser(generation.model, guidances, std::move(batch),
+                                                      generation.request.share, cost));
 }
 
 Verify verify_from(const Flags& flags) {

@@ -8,6 +8,9 @@ namespace tiller {
 Denoiser batch_denoiser(const Generation&, std::span<ChosenGuidance>, GuidedBatch,
                         GuidanceCost* cost);
 
+/// A denoiser limited as the request and the sampler's options say.
+Denoiser limited_denoiser(const Generation&, Denoiser);
+
 /// How often a network is asked twice, to find out whether it answers alike.
 enum class Verify { off, first, all };
 

@@ -6,6 +6,7 @@
 #include "tools/attention_maps.h"
 #include "tools/conditioning.h"
 #include "tools/inversion_file.h"
+#include "tools/parallel.h"
 #include "tools/residence.h"
 #include "tools/start.h"
 
@@ -24,6 +25,9 @@ Tensor run_batch(const Generation& generation, std::span<ChosenGuidance> guidanc
   for (auto* other : {&batch.negative, &batch.empty})
     if (*other) (*other)->channels = batch.positive.channels;
   use_unet(generation);
+  if (!generation.request.parallel.empty())
+    return run_parallel(generation, guidances, std::move(batch), start.x, noise, cost, observer)
+        .to(at::kFloat);
   const Denoiser denoise = batch_denoiser(generation, guidances, std::move(batch), &cost);
   return generation.sampler
       ->run(denoise, start.x, generation.trajectory, generation.sampler_options, noise,

@@ -10,8 +10,10 @@
 #include "io/error.h"
 #include "io/progress.h"
 #include "training/log.h"
+#include "training/report.h"
 #include "training/state.h"
 #include "training/task.h"
+#include "training/tensorboard.h"
 
 namespace tiller {
 namespace {
@@ -91,6 +93,7 @@ class Trainer {
   const TrainOptions& options_;
   TrainTask& task_;
   TrainState state_;
+  std::optional<EventFile> events_;
   double gradient_norm_ = 0;
 };
 
@@ -98,6 +101,7 @@ Trainer::Trainer(const TrainOptions& options, TrainTask& task)
     : options_(options), task_(task), state_(initial_state(task.parameters(), task.average())) {
   const fs::path saved = options.output / "state.safetensors";
   if (fs::exists(saved)) load_state(saved, state_, run_line(options));
+  events_.emplace(options.output / "tensorboard", state_.step);
 }
 
 double Trainer::rate() const {
@@ -126,11 +130,14 @@ double Trainer::step() {
 void Trainer::save() {
   save_state(options_.output / "state.safetensors", state_, run_line(options_));
   task_.save();
+  write_training_page(options_.output);
 }
 
 void Trainer::sample() {
   const std::string name = "step-" + std::to_string(state_.step) + ".png";
   task_.preview(options_.output / "samples" / name);
+  events_->image(state_.step, "samples", read_file(options_.output / "samples" / name));
+  write_training_page(options_.output);
 }
 
 void Trainer::run() {
@@ -150,8 +157,11 @@ void Trainer::run() {
     progress.advance(options_.batch, "loss " + std::to_string(mean_loss()).substr(0, 6));
     if (state_.step % options_.log_every == 0) {
       const double images = state_.loss_steps * options_.batch;
-      log.write({state_.step, mean_loss(), gradient_norm_, rate(), images / seconds_since(last),
-                 seconds_since(start)});
+      const LogLine line{state_.step, mean_loss(),
+                         gradient_norm_, rate(),
+                         images / seconds_since(last), seconds_since(start)};
+      log.write(line);
+      events_->scalars(line.step, scalars_of(line));
       last = Clock::now();
       state_.loss_sum = 0, state_.loss_steps = 0;
     }
