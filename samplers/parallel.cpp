@@ -152,9 +152,8 @@ class ParallelRun {
   int sweep() {
     const std::vector<Tensor> steps = stepped();
     std::vector<Tensor> next = solved(steps);
-    const bool mixes = options_.method == Method::taa;
-    const int done = settled(mixes ? steps : next);
-    if (mixes && options_.memory > 1) mix(next, done);
+    const int done = settled(next);
+    if (options_.method == Method::taa && options_.memory > 1) mix(next, done);
     std::move(next.begin(), next.end(), points_.begin() + begin_ + 1);
     return done;
   }
@@ -199,7 +198,7 @@ ParallelOptions parallel_options(const std::string& text, int steps) {
   parallel.method = methods[size_t(found - names.begin())].second;
   std::vector<Option> known = {
       {"window", "16", "steps evaluated in one batch; 0: all"},
-      {"tolerance", "0.1", "of what may still change, in units of a step's noise"}};
+      {"tolerance", "0.01", "of what may still change, in units of a step's noise"}};
   if (parallel.method == Method::taa) {
     known.push_back({"order", "8", "steps in each equation"});
     known.push_back({"memory", "3", "sweeps that are mixed; 1: none"});

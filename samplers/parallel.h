@@ -18,7 +18,7 @@ struct ParallelOptions {
   int window = 16;  ///< Steps evaluated in one batch.
   /// Of what a sweep may still change, in units of the noise that DDPM adds on the way to a point,
   /// root mean square over an image.
-  double tolerance = 0.1;
+  double tolerance = 0.01;
   int order = 8;   ///< taa: k.
   int memory = 3;  ///< taa: sweeps that are mixed; 1: no mixing.
 };

@@ -35,11 +35,11 @@ GuidanceCost expect_as_alone(const Model& model, const std::string& text, const 
   const auto got = pooled(x, kLevels);
   for (size_t i = 0; i < x.size(); ++i) {
     const Prediction expected = alone(model, text, x[i], kLevels[i], batch);
-    EXPECT_LT(relative_error(got[i].epsilon, expected.epsilon), 1e-4) << i;
-    EXPECT_LT(relative_error(got[i].sample, expected.sample), 1e-4) << i;
+    EXPECT_LT(relative_error(got[i].epsilon, expected.epsilon), 2e-5) << i;
+    EXPECT_LT(relative_error(got[i].sample, expected.sample), 2e-5) << i;
     EXPECT_EQ(got[i].renoise.defined(), expected.renoise.defined());
     if (expected.renoise.defined())
-      EXPECT_LT(relative_error(got[i].renoise, expected.renoise), 1e-4) << i;
+      EXPECT_LT(relative_error(got[i].renoise, expected.renoise), 2e-5) << i;
   }
   return cost;
 }
@@ -52,12 +52,10 @@ TEST(PooledDenoiser, EqualsEachStepAlone) {
       "tsg + cfg",  "icg",           "dynthresh",     "cfg-zero",
       "apg:momentum=0", "cfg + sag + pag", "swg:masked=false", "cfg:scale=2 + tpg + tpg:layers=m0"};
   const Model toy = toy_model(), adm = adm_model(), text = text_model();
-  for (const auto& each : texts) {
-    expect_as_alone(toy, each, toy_batch({0, 2}, {7, 8}));
+  for (const auto& each : texts) expect_as_alone(toy, each, toy_batch({0, 2}, {7, 8}));
+  for (const std::string each : {"cfg + sag + pag", "tpg:layers=all"})
     expect_as_alone(adm, each, toy_batch({0, 2}, {7, 8}));
-    expect_as_alone(text, each, text_batch({7, 8}));
-  }
-  for (const std::string each : {"nag + cfg:scale=3", "cfg + nag + slg + tpg", "nag + sag"})
+  for (const std::string each : {"cfg + nag + slg + tpg", "nag + sag", "seg + icg"})
     expect_as_alone(text, each, text_batch({7, 8}));
 }
 
