@@ -11,6 +11,7 @@ namespace {
 class Autoguidance final : public Guidance {
  public:
   Autoguidance(double scale, Model worse) : scale_(scale), worse_(std::move(worse)) {}
+  bool is_stateless() const override { return true; }
 
   std::vector<Request> requests(const GuidanceStep& step,
                                 std::span<const Tensor> answers) override {

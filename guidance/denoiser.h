@@ -25,7 +25,13 @@ struct GuidanceCost {
   FlopCount flops;
   int64_t evaluations = 0;  ///< Batched network calls.
   int64_t branches = 0;     ///< Branches asked for.
+  int64_t windows = 0;      ///< Of parallel sampling: batches of steps, one after the other, and
+  int64_t window_steps = 0;  ///< the images' steps in them.
 };
+
+/// Raw outputs of a batch of branches in float32, counted in `cost` unless that is null.
+std::vector<Tensor> answered(const Network&, const Tensor& x, const Tensor& t,
+                             std::span<const Branch>, bool share, GuidanceCost* cost);
 
 /// Evaluates the branches of all guidances in one batch a stage, equal ones once, and combines
 /// them. The model, guidances and `cost` must outlive it. share = false: each branch in rows of its

@@ -33,6 +33,9 @@ class Guidance {
   virtual ~Guidance() = default;
   /// Whether steps depend on those before, so that a run has no exact inverse.
   virtual bool remembers() const { return false; }
+  /// Whether `requests` and `delta` are all there is to it and depend on their arguments alone, so
+  /// that steps side by side can share it.
+  virtual bool is_stateless() const { return false; }
   /// Forgets the last run: state across steps starts afresh.
   virtual void begin_run() {}
   /// Draws and prepares what an evaluation needs; called before `requests`. Samplers of higher

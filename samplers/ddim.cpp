@@ -13,18 +13,25 @@ double added_noise(const NoiseLevel& from, const NoiseLevel& to, double eta) {
   return eta * (to.sigma / from.sigma) * std::sqrt(std::max(0.0, 1 - shrink * shrink));
 }
 
+Tensor ddim_step(const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 double eta, NoiseSource& noise) {
+  const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
+  const double added = added_noise(from, to, eta);
+  const double kept = std::sqrt(std::max(0.0, to.sigma * to.sigma - added * added));
+  const Tensor next = to.alpha * p.sample + kept * noise_of(p);
+  return eta > 0 ? next + added * noise.draw(x) : next;
+}
+
+double eta_of(const Options& options) { return options.number("eta", 0, 1); }
+
 }  // namespace
 
 Tensor sample_ddim(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                    const DdimOptions& options, NoiseSource& noise, const Observer& observer) {
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
-    const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
-    const Prediction p = denoise(x, from);
-    const double added = added_noise(from, to, options.eta);
-    const double kept = std::sqrt(std::max(0.0, to.sigma * to.sigma - added * added));
-    x = to.alpha * p.sample + kept * noise_of(p);
-    if (options.eta > 0) x = x + added * noise.draw(x);
+    const Prediction p = denoise(x, trajectory.levels[i]);
+    x = ddim_step(x, p, trajectory, i, options.eta, noise);
     report(observer, trajectory, i, x, p);
   }
   return x;
@@ -35,7 +42,7 @@ namespace {
 /// Solves the probability flow the other way with the same steps; what it misses grows with their
 /// size.
 InversionState ascend(const InversionRun& run, InversionState state, int until) {
-  if (run.options.number("eta", 0, 1) > 0)
+  if (eta_of(run.options) > 0)
     throw UsageError("eta: got " + run.options.text("eta") +
                      ", expected 0 for inversion: noise drawn on the way has no inverse.");
   return walk_up(run, state, until, [&](const Tensor& x, int level) {
@@ -58,8 +65,13 @@ Sampler ddim_sampler() {
           .run =
               [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                  const Options& options, NoiseSource& noise, const Observer& observer) {
-                const DdimOptions ddim{options.number("eta", 0, 1)};
+                const DdimOptions ddim{eta_of(options)};
                 return sample_ddim(denoise, std::move(x), trajectory, ddim, noise, observer);
+              },
+          .step =
+              [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 const Options& options, NoiseSource& noise) {
+                return ddim_step(x, p, trajectory, i, eta_of(options), noise);
               },
           .inverse = {.ascend = ascend, .descend = ddim_descend}};
 }

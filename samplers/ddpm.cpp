@@ -46,6 +46,15 @@ bool adds_noise(const Trajectory& trajectory, int i, const DdpmOptions& options)
   return i + 1 < trajectory.steps() || (options.strict && trajectory.levels[i].timestep > 0);
 }
 
+Tensor ddpm_step(const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 const DdpmOptions& options, NoiseSource& noise) {
+  const Variance kind = resolve(options.variance, p);
+  const Posterior q = posterior(trajectory.levels[i], trajectory.landing(i));
+  const Tensor mean = q.sample * p.sample + q.x * x;
+  if (!adds_noise(trajectory, i, options)) return mean;
+  return mean + scaled_noise(q, kind, p, noise.draw(mean));
+}
+
 }  // namespace
 
 Tensor sample_ddpm(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
@@ -53,10 +62,7 @@ Tensor sample_ddpm(const Denoiser& denoise, Tensor x, const Trajectory& trajecto
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
     const Prediction p = denoise(x, trajectory.levels[i]);
-    const Variance kind = resolve(options.variance, p);
-    const Posterior q = posterior(trajectory.levels[i], trajectory.landing(i));
-    x = q.sample * p.sample + q.x * x;
-    if (adds_noise(trajectory, i, options)) x = x + scaled_noise(q, kind, p, noise.draw(x));
+    x = ddpm_step(x, p, trajectory, i, options, noise);
     report(observer, trajectory, i, x, p);
   }
   return x;
@@ -79,6 +85,12 @@ Variance variance_from(const std::string& name) {
   return Variance::automatic;
 }
 
+DdpmOptions ddpm_options(const Options& options) {
+  const auto name =
+      options.choice("variance", {"auto", "fixed_small", "fixed_large", "learned_range"});
+  return {variance_from(name), options.flag("strict")};
+}
+
 }  // namespace
 
 Sampler ddpm_sampler() {
@@ -89,12 +101,15 @@ Sampler ddpm_sampler() {
           .scheduler = "DDPMScheduler",
           .options = {{"variance", "auto", "auto, fixed_small, fixed_large or learned_range"}},
           .trajectory = ddpm_trajectory,
-          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const Options& options, NoiseSource& noise, const Observer& observer) {
-            const auto name =
-                options.choice("variance", {"auto", "fixed_small", "fixed_large", "learned_range"});
-            const DdpmOptions ddpm{variance_from(name), options.flag("strict")};
-            return sample_ddpm(denoise, std::move(x), trajectory, ddpm, noise, observer);
+          .run =
+              [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                 const Options& options, NoiseSource& noise, const Observer& observer) {
+                return sample_ddpm(denoise, std::move(x), trajectory, ddpm_options(options), noise,
+                                   observer);
+              },
+          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                     const Options& options, NoiseSource& noise) {
+            return ddpm_step(x, p, trajectory, i, ddpm_options(options), noise);
           }};
 }
 

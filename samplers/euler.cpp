@@ -28,10 +28,15 @@ Sampler euler_sampler() {
           .options = euler_options(),
           .trajectory = ode_trajectory,
           .renoises = true,
-          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const Options& options, NoiseSource& noise, const Observer& observer) {
-            return sample_euler(denoise, with_prior(x, trajectory, options, noise), trajectory,
-                                churn_from(options), noise, observer);
+          .run =
+              [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                 const Options& options, NoiseSource& noise, const Observer& observer) {
+                return sample_euler(denoise, with_prior(x, trajectory, options, noise), trajectory,
+                                    churn_from(options), noise, observer);
+              },
+          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                     const Options&, NoiseSource&) {
+            return euler_step(x, p, trajectory.levels[i].sigma, trajectory.landing(i));
           }};
 }
 

@@ -3,15 +3,29 @@
 #include "samplers/registry.h"
 
 namespace tiller {
+namespace {
+
+Tensor euler_ancestral_step(const Tensor& x, const Prediction& p, const Trajectory& trajectory,
+                            int i, const EulerAncestralOptions& options, NoiseSource& noise) {
+  const double from = trajectory.levels[i].sigma;
+  const auto [down, up] = ancestral_step(from, trajectory.landing(i).sigma, options.eta);
+  const Tensor below = euler_step(x, p, from, {1, down});
+  return below + up * options.s_noise * noise.draw(below);
+}
+
+EulerAncestralOptions ancestral_options(const Options& options) {
+  return {options.number("eta", 0, 1), options.number("s_noise", 0)};
+}
+
+}  // namespace
+
 Tensor sample_euler_ancestral(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                               const EulerAncestralOptions& options, NoiseSource& noise,
                               const Observer& observer) {
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
-    const NoiseLevel& from = trajectory.levels[i];
-    const auto [down, up] = ancestral_step(from.sigma, trajectory.landing(i).sigma, options.eta);
-    const Prediction p = denoise(x, from);
-    x = euler_step(x, p, from.sigma, {1, down}) + up * options.s_noise * noise.draw(x);
+    const Prediction p = denoise(x, trajectory.levels[i]);
+    x = euler_ancestral_step(x, p, trajectory, i, options, noise);
     report(observer, trajectory, i, x, p);
   }
   return x;
@@ -26,12 +40,15 @@ Sampler euler_ancestral_sampler() {
                       {"s_noise", "1", "scale of the noise"}},
           .trajectory = sigma_trajectory,
           .renoises = true,
-          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const Options& options, NoiseSource& noise, const Observer& observer) {
-            const EulerAncestralOptions ancestral{options.number("eta", 0, 1),
-                                                  options.number("s_noise", 0)};
-            return sample_euler_ancestral(denoise, std::move(x), trajectory, ancestral, noise,
-                                          observer);
+          .run =
+              [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                 const Options& options, NoiseSource& noise, const Observer& observer) {
+                return sample_euler_ancestral(denoise, std::move(x), trajectory,
+                                              ancestral_options(options), noise, observer);
+              },
+          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                     const Options& options, NoiseSource& noise) {
+            return euler_ancestral_step(x, p, trajectory, i, ancestral_options(options), noise);
           }};
 }
 

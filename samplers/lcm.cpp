@@ -17,18 +17,27 @@ Boundary boundary(double timestep, double scaling) {
   return {data * data / norm, t / std::sqrt(norm)};
 }
 
+Tensor lcm_step(const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                const LcmOptions& options, NoiseSource& noise) {
+  const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
+  const auto [skip, out] = boundary(from.timestep, options.timestep_scaling);
+  const Tensor denoised = out * p.sample + skip * x;
+  const bool last = i + 1 == trajectory.steps();
+  return last ? denoised : to.alpha * denoised + to.sigma * noise.draw(x);
+}
+
+LcmOptions lcm_options(const Options& options) {
+  return {options.number("timestep_scaling", 1e-6)};
+}
+
 }  // namespace
 
 Tensor sample_lcm(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                   const LcmOptions& options, NoiseSource& noise, const Observer& observer) {
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
-    const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
-    const Prediction p = denoise(x, from);
-    const auto [skip, out] = boundary(from.timestep, options.timestep_scaling);
-    const Tensor denoised = out * p.sample + skip * x;
-    const bool last = i + 1 == trajectory.steps();
-    x = last ? denoised : to.alpha * denoised + to.sigma * noise.draw(x);
+    const Prediction p = denoise(x, trajectory.levels[i]);
+    x = lcm_step(x, p, trajectory, i, options, noise);
     report(observer, trajectory, i, x, p);
   }
   return x;
@@ -42,10 +51,15 @@ Sampler lcm_sampler() {
           .options = {{"original_steps", "50", "the timesteps that the model was distilled on"},
                       {"timestep_scaling", "10", "scale of the consistency function's boundary"}},
           .trajectory = consistency_trajectory,
-          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const Options& options, NoiseSource& noise, const Observer& observer) {
-            const LcmOptions lcm{options.number("timestep_scaling", 1e-6)};
-            return sample_lcm(denoise, std::move(x), trajectory, lcm, noise, observer);
+          .run =
+              [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                 const Options& options, NoiseSource& noise, const Observer& observer) {
+                return sample_lcm(denoise, std::move(x), trajectory, lcm_options(options), noise,
+                                  observer);
+              },
+          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                     const Options& options, NoiseSource& noise) {
+            return lcm_step(x, p, trajectory, i, lcm_options(options), noise);
           }};
 }
 

@@ -18,6 +18,10 @@ struct Sampler {
   /// x: noise times the trajectory's initial_scale, (B, C, H, W).
   Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const Options&, NoiseSource&,
                 const Observer&);
+  /// Step i of samplers that evaluate once a step and remember nothing: x_{i+1} from x_i and its
+  /// prediction. Null: the others.
+  Tensor (*step)(const Tensor& x, const Prediction&, const Trajectory&, int i, const Options&,
+                 NoiseSource&) = nullptr;
   Inverse inverse = {};  ///< Without functions: it can't be run backwards.
 };
 

@@ -4,19 +4,28 @@
 #include "samplers/step.h"
 
 namespace tiller {
+namespace {
+
+Tensor tcd_step(const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                double eta, NoiseSource& noise) {
+  const NoiseLevel& to = trajectory.landing(i);
+  const NoiseLevel below = trajectory.level_at(std::floor((1 - eta) * to.timestep));
+  const Tensor next = below.alpha * p.sample + below.sigma * noise_of(p);
+  const double kept = to.alpha / below.alpha;
+  if (eta <= 0 || i + 1 == trajectory.steps()) return next;
+  return kept * next + std::sqrt(std::max(0.0, 1 - kept * kept)) * noise.draw(x);
+}
+
+double eta_of(const Options& options) { return options.number("eta", 0, 1); }
+
+}  // namespace
 
 Tensor sample_tcd(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                   const TcdOptions& options, NoiseSource& noise, const Observer& observer) {
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
-    const NoiseLevel& to = trajectory.landing(i);
     const Prediction p = denoise(x, trajectory.levels[i]);
-    const NoiseLevel below = trajectory.level_at(std::floor((1 - options.eta) * to.timestep));
-    x = below.alpha * p.sample + below.sigma * noise_of(p);
-    const double kept = to.alpha / below.alpha;
-    const bool last = i + 1 == trajectory.steps();
-    if (options.eta > 0 && !last)
-      x = kept * x + std::sqrt(std::max(0.0, 1 - kept * kept)) * noise.draw(x);
+    x = tcd_step(x, p, trajectory, i, options.eta, noise);
     report(observer, trajectory, i, x, p);
   }
   return x;
@@ -44,10 +53,15 @@ Sampler tcd_sampler() {
                        "0: deterministic, as diffusers' pipelines; 0.3: the authors'; 1: as lcm"},
                       {"original_steps", "50", "the timesteps that the model was distilled on"}},
           .trajectory = tcd_trajectory,
-          .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                    const Options& options, NoiseSource& noise, const Observer& observer) {
-            const TcdOptions tcd{options.number("eta", 0, 1)};
-            return sample_tcd(denoise, std::move(x), trajectory, tcd, noise, observer);
+          .run =
+              [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                 const Options& options, NoiseSource& noise, const Observer& observer) {
+                return sample_tcd(denoise, std::move(x), trajectory, {eta_of(options)}, noise,
+                                  observer);
+              },
+          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                     const Options& options, NoiseSource& noise) {
+            return tcd_step(x, p, trajectory, i, eta_of(options), noise);
           }};
 }
 

@@ -33,12 +33,11 @@ Denoiser batch_denoiser(const Generation& generation, std::span<ChosenGuidance> 
 }
 
 Denoiser corrected(const Generation& generation, Denoiser denoise) {
-  const Options& options = generation.sampler_options;
-  denoise = unbiased(std::move(denoise), options, generation.trajectory, generation.schedule,
-                     generation.model.prediction);
+  denoise = unbiased(std::move(denoise), generation.sampler_options, generation.trajectory,
+                     generation.schedule, generation.model.prediction);
   if (generation.request.clip_denoised)
     denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
-  return limited(std::move(denoise), options);
+  return limited(std::move(denoise), generation.sampler_options);
 }
 
 Verify verify_from(const Flags& flags) {

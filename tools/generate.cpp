@@ -9,6 +9,7 @@
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/outputs.h"
+#include "tools/parallel.h"
 #include "tools/preview.h"
 
 namespace tiller {
@@ -41,7 +42,7 @@ struct Run {
 bool overrides(const Flags& flags) {
   for (const auto& flag : request_flags())
     if (flag.name != "model" && flags.has(flag.name)) return true;
-  return false;
+  return flags.has("parallel");
 }
 
 std::optional<Recipe> recipe_of(const Flags& flags) {
@@ -62,6 +63,7 @@ GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& re
   }
   apply_flags(flags, request);
   apply_word_flags(flags, request.words);
+  request.parallel = flags.text("parallel", request.parallel);
   if (recipe && !request.model.empty() && !flags.has("model") && !fs::exists(request.model))
     throw Error(flags.text("from") + ": got a recipe whose model " + request.model +
                 " isn't there, expected one that is. Name it with --model.");
@@ -272,6 +274,8 @@ Json rows_json(const Run& run) {
   for (size_t i = 0; i < run.costs.size(); ++i) {
     Json row = {{"guidance", describe(run.rows[i])}};
     row.update(cost_json(run.costs[i]));
+    if (!run.generation.request.parallel.empty())
+      row["parallel"] = parallel_json(run.generation, run.costs[i]);
     rows.push_back(row);
   }
   return rows;
@@ -346,6 +350,7 @@ int generate(const Flags& flags) {
   run.generation.keeps_state = !run.outputs.inversion.empty();
   if (run.generation.keeps_state || run.generation.inversion)
     require_invertible(run.generation, run.rows.front());
+  for (const auto& row : run.rows) check_parallel(run.generation, row);
   run.made = images_to_make(run.outputs, run.generation.images.size());
   run.load_seconds = seconds_since(start);
   hint_at_guidance(flags, run.generation);
@@ -373,6 +378,8 @@ std::vector<Flag> generate_flags() {
   flags.push_back(
       {"from", "IMAGE.png", "the recipe of a PNG: the same bytes; other flags override"});
   flags.push_back({"inversion", "FILE", "what `tiller invert` wrote: its image again"});
+  flags.push_back({"parallel", "METHOD[:key=value,...]",
+                   "many steps at once: picard, jacobi, gauss-seidel or taa"});
   flags.push_back({"json", "", "one JSON object on standard output"});
   flags.push_back({"quiet", "", "no progress"});
   return flags;

@@ -12,11 +12,17 @@
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/loading.h"
+#include "tools/parallel.h"
 #include "tools/residence.h"
 #include "tools/subjects.h"
 
 namespace tiller {
 namespace {
+
+int64_t steps_at_once(const GenerateRequest& request) {
+  const auto parallel = requested_parallel(request, request.steps);
+  return parallel ? parallel->window : 1;
+}
 
 /// Enough to keep the device busy, little enough to fit.
 int64_t usual_batch(at::Device device, const ImageSize& size) {
@@ -51,13 +57,16 @@ double decoding_memory(const Generation& generation, double images) {
 void check_memory(const Generation& generation) {
   if (!generation.device.is_cpu()) return;
   const GenerateRequest& request = generation.request;
-  const double images = double(std::min(request.batch, request.count));
+  const double images =
+      double(std::min(request.batch, request.count)) * double(steps_at_once(request));
   const ImageSize latent = latent_size(generation);
   const double bytes = 16 * images * double(latent.height) * double(latent.width) *
                        double(generation.model.width) * double(at::elementSize(generation.dtype));
-  require_memory(decoding_memory(generation, images), request,
+  require_memory(decoding_memory(generation, double(std::min(request.batch, request.count))), request,
                  "Use --vae-tiling, or lower --batch or --size.");
-  require_memory(bytes, request, "Lower --batch or --size.");
+  require_memory(bytes, request,
+                 request.parallel.empty() ? "Lower --batch or --size."
+                                          : "Lower --batch, --size or the --parallel window.");
 }
 
 void choose_size(Generation& generation) {
@@ -72,7 +81,9 @@ void choose_size(Generation& generation) {
       throw UsageError("--size: got " + std::to_string(pixels) + ", expected a multiple of " +
                        std::to_string(multiple) + ", such as " +
                        std::to_string(std::max<int64_t>(1, pixels / multiple) * multiple) + ".");
-  if (request.batch == 0) request.batch = usual_batch(generation.device, latent_size(generation));
+  if (request.batch == 0)
+    request.batch = std::max<int64_t>(1, usual_batch(generation.device, latent_size(generation)) /
+                                             steps_at_once(request));
   check_memory(generation);
 }
 

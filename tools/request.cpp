@@ -59,6 +59,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("rng", request.rng);
   visit("inversion", request.inversion);
   visit("share", request.share);
+  visit("parallel", request.parallel);
   visit("device", request.device);
   visit("dtype", request.dtype);
   visit("threads", request.threads);
@@ -79,7 +80,8 @@ Json to_json(const GenerateRequest& request) {
 GenerateRequest request_from(const Json& json, const std::string& where) {
   GenerateRequest request;
   visit_fields(request, [&]<class Field>(const char* key, Field& field) {
-    const bool later = key == std::string("inversion") || key == std::string("rng");
+    const bool later = key == std::string("inversion") || key == std::string("rng") ||
+                       key == std::string("parallel");
     if (later && !json.contains(key)) return;  // older recipes
     try {
       field = json.at(key).get<Field>();

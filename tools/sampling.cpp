@@ -7,6 +7,7 @@
 #include "tools/attention_maps.h"
 #include "tools/conditioning.h"
 #include "tools/inversion_file.h"
+#include "tools/parallel.h"
 #include "tools/residence.h"
 #include "tools/start.h"
 
@@ -25,6 +26,9 @@ DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> gui
   for (auto* other : {&batch.negative, &batch.empty})
     if (*other) (*other)->channels = batch.positive.channels;
   use_unet(generation);
+  if (!generation.request.parallel.empty())
+    return run_parallel(generation, guidances, std::move(batch), start.x, noise, cost, observer)
+        .to(at::kFloat);
   const Denoiser denoise = batch_denoiser(generation, guidances, std::move(batch), &cost);
   Straightness straightness(start.x, generation.trajectory);
   const bool flow = is_flow(generation.model.prediction);

@@ -28,13 +28,17 @@ TrainLog::TrainLog(const fs::path& path, int64_t steps_done) {
   if (!file_) throw Error(path.string() + ": can't be written.");
 }
 
+std::vector<std::pair<std::string, double>> scalars_of(const LogLine& line) {
+  return {{"loss", line.loss},
+          {"gradient_norm", line.gradient_norm},
+          {"learning_rate", line.learning_rate},
+          {"images_per_second", line.images_per_second},
+          {"seconds", line.seconds}};
+}
+
 void TrainLog::write(const LogLine& line) {
-  const Json json = {{"step", line.step},
-                     {"loss", line.loss},
-                     {"gradient_norm", line.gradient_norm},
-                     {"learning_rate", line.learning_rate},
-                     {"images_per_second", line.images_per_second},
-                     {"seconds", line.seconds}};
+  Json json = {{"step", line.step}};
+  for (const auto& [name, value] : scalars_of(line)) json[name] = value;
   file_ << json.dump() << std::endl;
 }
 

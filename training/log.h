@@ -1,5 +1,6 @@
 #pragma once
 #include <fstream>
+#include <vector>
 
 #include "io/file.h"
 
@@ -11,6 +12,9 @@ struct LogLine {
   double loss = 0;  ///< Mean over the steps since the last line.
   double gradient_norm = 0, learning_rate = 0, images_per_second = 0, seconds = 0;
 };
+
+/// Its numbers but for the step, by their names in the log.
+std::vector<std::pair<std::string, double>> scalars_of(const LogLine&);
 
 /// A JSON-lines file. Opening it for a run that resumes drops lines of steps that will be repeated.
 class TrainLog {

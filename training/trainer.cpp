@@ -6,8 +6,10 @@
 #include "training/checkpoints.h"
 #include "training/gradient_step.h"
 #include "training/log.h"
+#include "training/report.h"
 #include "training/share_state.h"
 #include "training/stop_signals.h"
+#include "training/tensorboard.h"
 
 namespace tiller {
 namespace {
@@ -35,7 +37,8 @@ class Trainer {
   TrainTask& task_;
   ProcessGroup& group_;
   TrainState state_;
-  std::optional<TrainLog> log_;  ///< The first process's.
+  std::optional<TrainLog> log_;      ///< The first process's, as are the events.
+  std::optional<EventFile> events_;
   Clock::time_point start_ = Clock::now(), last_ = start_;
 };
 
@@ -47,8 +50,10 @@ Trainer::Trainer(const TrainOptions& options, TrainTask& task, ProcessGroup& gro
   state_.memory = task.memory();
   if (group.first()) resume(options, state_);
   share_state(group, state_);
-  if (group.first()) log_.emplace(options.output / "log.jsonl", state_.step);
   group.average_gradients_of(state_.weights);
+  if (!group.first()) return;
+  log_.emplace(options.output / "log.jsonl", state_.step);
+  events_.emplace(options.output / "tensorboard", state_.step);
 }
 
 double Trainer::rate() const {
@@ -68,20 +73,27 @@ bool Trainer::done() {
 
 void Trainer::write_log(const StepOutcome& outcome) {
   const double images = double(state_.loss_steps * options_.whole_batch());
-  if (log_)
-    log_->write({state_.step, mean_loss(), outcome.gradient_norm, rate(),
-                 images / seconds_since(last_), seconds_since(start_)});
+  const LogLine line{state_.step, mean_loss(),
+                     outcome.gradient_norm, rate(),
+                     images / seconds_since(last_), seconds_since(start_)};
+  if (log_) log_->write(line);
+  if (events_) events_->scalars(line.step, scalars_of(line));
   last_ = Clock::now();
   state_.loss_sum = 0, state_.loss_steps = 0;
 }
 
 void Trainer::save() {
-  if (group_.first()) save_checkpoint(options_, task_, state_);
+  if (!group_.first()) return;
+  save_checkpoint(options_, task_, state_);
+  write_training_page(options_.output);
 }
 
 void Trainer::sample() {
   const std::string name = "step-" + std::to_string(state_.step) + ".png";
-  if (group_.first()) task_.preview(options_.output / "samples" / name);
+  if (!group_.first()) return;
+  task_.preview(options_.output / "samples" / name);
+  events_->image(state_.step, "samples", read_file(options_.output / "samples" / name));
+  write_training_page(options_.output);
 }
 
 void Trainer::run() {
