@@ -26,21 +26,24 @@ DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> gui
   for (auto* other : {&batch.negative, &batch.empty})
     if (*other) (*other)->channels = batch.positive.channels;
   use_unet(generation);
-  if (!generation.request.parallel.empty())
-    return run_parallel(generation, guidances, std::move(batch), start.x, noise, cost, observer)
-        .to(at::kFloat);
-  const Denoiser denoise = batch_denoiser(generation, guidances, std::move(batch), &cost);
   Straightness straightness(start.x, generation.trajectory);
   const bool flow = is_flow(generation.model.prediction);
   const Observer measuring = [&](const StepReport& report) {
     straightness.add(report);
     observer(report);
   };
+  const Observer& watching = flow ? measuring : observer;
   DoneImages done;
-  done.samples = generation.sampler
-                     ->run(denoise, start.x, generation.trajectory, generation.sampler_options,
-                           noise, keeping(start, flow ? measuring : observer))
-                     .to(at::kFloat);
+  if (generation.request.parallel.empty()) {
+    const Denoiser denoise = batch_denoiser(generation, guidances, std::move(batch), &cost);
+    done.samples = generation.sampler->run(denoise, start.x, generation.trajectory,
+                                           generation.sampler_options, noise,
+                                           keeping(start, watching));
+  } else {
+    done.samples = run_parallel(generation, guidances, std::move(batch), start.x, noise, cost,
+                                watching);
+  }
+  done.samples = done.samples.to(at::kFloat);
   if (flow) done.straightness = straightness.measure().to(at::kCPU);
   return done;
 }

@@ -66,7 +66,6 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.microbatch = flags.integer("microbatch", 1, 1 << 20, options.microbatch);
   if (flags.has("ema")) options.ema = read_averages(flags.all("ema"));
   options.autocast = read_autocast(flags);
-  options.recompute = flags.has("recompute");
   options.device = process_device(flags.text("device", "auto"), options.launch);
   if (flags.has("fp16") && options.device.is_cpu())
     throw UsageError("train: got --fp16 on the CPU, which is slow at it. Use --bf16.");
@@ -133,7 +132,6 @@ std::vector<Flag> train_flags() {
       {"flip", "on|off", "mirror half of the images; default on"},
       {"bf16", "", "autocast to bfloat16"},
       {"fp16", "", "autocast to float16, with a loss scale that follows overflows"},
-      {"recompute", "", "activations again in the backward pass: less memory, more time"},
       {"seed", "N", "default 0"},
       {"device", "NAME", "auto, cpu, cuda or cuda:N; default auto"},
       {"threads", "N", "CPU threads; default: one a core"},

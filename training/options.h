@@ -34,7 +34,6 @@ struct TrainOptions {
   double balance = 0;               ///< How far small groups catch up with large ones; 1: wholly.
   bool flip = true;
   enum class Autocast { none, bfloat16, float16 } autocast = Autocast::none;
-  bool recompute = false;  ///< Activations in the backward pass, to save memory.
   at::Device device = at::kCPU;
   uint64_t seed = 0;
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <set>
 #include <thread>
 
 #include "io/safetensors.h"
@@ -166,9 +167,57 @@ TEST_F(Training, RefusesConfigsThatDontFit) {
   run.config["num_classes"] = 2;
   EXPECT_THROW(train_to(1, run), UsageError);
   run.config["num_classes"] = 3;
+  run.config["prediction_type"] = "edm";
   run.config["learn_sigma"] = true;
   EXPECT_THROW(train_to(1, run), UsageError);
+  run.config["learn_sigma"] = false;
+  run.min_snr = 5;
+  EXPECT_THROW(train_to(1, run), UsageError);
+  run.config["prediction_type"] = "flow";
+  EXPECT_THROW(train_to(1, run), UsageError);
+  run.min_snr = 0, run.augmented = 128;
+  EXPECT_THROW(train_to(1, run), UsageError);
   EXPECT_FALSE(fs::exists(run.output));
+}
+
+/// Every objective learns, and what it saves draws.
+TEST_F(Training, TeachesEveryPrediction) {
+  for (const std::string type :
+       {"epsilon", "v_prediction", "sample", "flow", "rectified_flow", "edm"}) {
+    SCOPED_TRACE(type);
+    TrainOptions run = options(type);
+    run.config["dropout"] = 0.0;
+    run.config["prediction_type"] = type;
+    run.config["learn_sigma"] = type == "v_prediction";
+    run.batch = 12, run.log_every = 20, run.save_every = 1000;
+    run.learning_rate = 3e-3;
+    run.augmented = type == "edm" ? 128 : 0;
+    run.timesteps = type == "edm" ? TimestepRule::uniform : TimestepRule::loss_second_moment;
+    train_to(100, run);
+    const auto log = log_of(type);
+    EXPECT_LT(log.back().at("loss").get<double>(), 0.8 * log.front().at("loss").get<double>());
+    const Model model = load_model(run.output);
+    EXPECT_EQ(prediction_type_name(model.prediction), type);
+    run.sample_every = 1;
+    train_to(101, run);
+    EXPECT_TRUE(fs::exists(run.output / "samples" / "step-101.png"));
+  }
+}
+
+TEST_F(Training, KeepsCheckpointsAndFurtherAverages) {
+  TrainOptions run = options("kept");
+  run.ema = {averaging_from("0.9"), averaging_from("power=0.1")};
+  run.keep = 2, run.save_every = 2;
+  train_to(7, run);
+  EXPECT_EQ(load_model(run.output / "ema-power=0.1").classes, 10);
+  std::set<std::string> kept;
+  for (const auto& entry : fs::directory_iterator(run.output / "checkpoints"))
+    kept.insert(entry.path().filename());
+  EXPECT_EQ(kept, (std::set<std::string>{"step-6", "step-7"}));
+  EXPECT_EQ(read_file(run.output / "checkpoints/step-7/model.safetensors"),
+            read_file(run.output / "model.safetensors"));
+  EXPECT_NE(read_file(run.output / "ema-power=0.1/model.safetensors"),
+            read_file(run.output / "model.safetensors"));
 }
 
 TEST_F(Training, TheRateRisesStaysAndFalls) {
