@@ -22,8 +22,7 @@ class GuidedDenoiser {
       for (const auto& question : questions) {
         const Tensor scaled = question.input.to(at::kFloat) * input_scale(level);
         const Tensor t = at::full({scaled.size(0)}, level.timestep, scaled.options());
-        answers.push_back(
-            answered(*question.network, scaled, t, question.branches, share_, cost_));
+        answers.push_back(answered(*question.network, scaled, t, question.branches, share_, cost_));
       }
       conversation_.hear(answers);
     }

@@ -33,10 +33,11 @@ Sampler euler_sampler() {
                 return sample_euler(denoise, std::move(x), trajectory, churn_from(options), noise,
                                     observer);
               },
-          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
-                     const Options&, NoiseSource&) {
-            return euler_step(x, p, trajectory.levels[i].sigma, trajectory.landing(i).sigma);
-          }};
+          .step =
+              [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 const Options&, NoiseSource&) {
+                return euler_step(x, p, trajectory.levels[i].sigma, trajectory.landing(i).sigma);
+              }};
 }
 
 }  // namespace tiller

@@ -157,9 +157,9 @@ void Trainer::run() {
     progress.advance(options_.batch, "loss " + std::to_string(mean_loss()).substr(0, 6));
     if (state_.step % options_.log_every == 0) {
       const double images = state_.loss_steps * options_.batch;
-      const LogLine line{state_.step, mean_loss(),
-                         gradient_norm_, rate(),
-                         images / seconds_since(last), seconds_since(start)};
+      const LogLine line{
+          state_.step,         mean_loss(), gradient_norm_, rate(), images / seconds_since(last),
+          seconds_since(start)};
       log.write(line);
       events_->scalars(line.step, scalars_of(line));
       last = Clock::now();
