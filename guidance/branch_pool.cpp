@@ -5,9 +5,10 @@
 namespace tiller {
 namespace {
 
-constexpr Tensor Conditioning::*kParts[] = {
-    &Conditioning::label,    &Conditioning::context,  &Conditioning::pooled, &Conditioning::time_ids,
-    &Conditioning::guidance, &Conditioning::channels, &Conditioning::image};
+constexpr Tensor Conditioning::*kParts[] = {&Conditioning::label,    &Conditioning::context,
+                                            &Conditioning::pooled,   &Conditioning::time_ids,
+                                            &Conditioning::guidance, &Conditioning::channels,
+                                            &Conditioning::image};
 
 bool alike(const Perturbation* a, const Perturbation* b) {
   return !a == !b && (!a || a->kind() == b->kind());

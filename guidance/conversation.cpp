@@ -99,8 +99,8 @@ bool Conversation::is_controlled(const Request& request) const {
   if (!batch_.control || request.network) return false;
   if (request.input.defined() && request.input.sizes() != step_.x.sizes()) return false;
   const Conditioning& own = *request.branch.conditioning;
-  return batch_.control->in_all_branches() || (own.context.is_same(step_.positive->context) &&
-                                               own.label.is_same(step_.positive->label));
+  return batch_.control->in_all_branches() ||
+         (own.context.is_same(step_.positive->context) && own.label.is_same(step_.positive->label));
 }
 
 void Conversation::check(const ChosenGuidance& chosen) const {

@@ -23,9 +23,9 @@ struct GuidedBatch {
 /// What a run has cost, for --json.
 struct GuidanceCost {
   FlopCount flops;
-  int64_t evaluations = 0;  ///< Batched network calls.
-  int64_t branches = 0;     ///< Branches asked for.
-  int64_t windows = 0;      ///< Of parallel sampling: batches of steps, one after the other, and
+  int64_t evaluations = 0;   ///< Batched network calls.
+  int64_t branches = 0;      ///< Branches asked for.
+  int64_t windows = 0;       ///< Of parallel sampling: batches of steps, one after the other, and
   int64_t window_steps = 0;  ///< the images' steps in them.
 };
 

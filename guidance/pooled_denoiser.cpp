@@ -25,9 +25,10 @@ class SharedGuidance final : public Guidance {
 };
 
 ChosenGuidance shared_with(const ChosenGuidance& chosen) {
-  return {chosen.text,     chosen.entry,    chosen.from,
-          chosen.to,       chosen.sigma_from, chosen.sigma_to,
-          chosen.sites,    std::make_unique<SharedGuidance>(*chosen.guidance)};
+  return {chosen.text,       chosen.entry,
+          chosen.from,       chosen.to,
+          chosen.sigma_from, chosen.sigma_to,
+          chosen.sites,      std::make_unique<SharedGuidance>(*chosen.guidance)};
 }
 
 /// A question, who asks it and which of theirs it is.

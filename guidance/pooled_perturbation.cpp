@@ -10,7 +10,8 @@ bool PooledPerturbation::acts_at(const Site& site) const {
   const bool acts = parts_.front()->acts_at(site);
   for (const auto* part : parts_)
     if (part->acts_at(site) != acts)
-      throw Error(site.path + ": got a perturbation that acts at some steps of a window alone, "
+      throw Error(site.path +
+                  ": got a perturbation that acts at some steps of a window alone, "
                   "expected one that acts at all.");
   return acts;
 }
@@ -34,8 +35,7 @@ Tensor PooledPerturbation::permutation(const Site& site) const {
 }
 
 Tensor PooledPerturbation::tokens(const Site& site, const Tensor& x) const {
-  return joined(
-      [&](const Perturbation& part, size_t i) { return part.tokens(site, share(x, i)); });
+  return joined([&](const Perturbation& part, size_t i) { return part.tokens(site, share(x, i)); });
 }
 
 Tensor PooledPerturbation::attention(const Site& site, const Tensor& q, const Tensor& k,
@@ -58,13 +58,11 @@ Tensor PooledPerturbation::blend(const Tensor& own, const Tensor& second) const 
 }
 
 Tensor PooledPerturbation::time(const Tensor& embedding) const {
-  return joined(
-      [&](const Perturbation& part, size_t i) { return part.time(share(embedding, i)); });
+  return joined([&](const Perturbation& part, size_t i) { return part.time(share(embedding, i)); });
 }
 
 void PooledPerturbation::observe(const Site& site, const Tensor& q, const Tensor& k) const {
-  for (size_t i = 0; i < parts_.size(); ++i)
-    parts_[i]->observe(site, share(q, i), share(k, i));
+  for (size_t i = 0; i < parts_.size(); ++i) parts_[i]->observe(site, share(q, i), share(k, i));
 }
 
 }  // namespace tiller

@@ -107,10 +107,11 @@ Sampler ddpm_sampler() {
                 return sample_ddpm(denoise, std::move(x), trajectory, ddpm_options(options), noise,
                                    observer);
               },
-          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
-                     const Options& options, NoiseSource& noise) {
-            return ddpm_step(x, p, trajectory, i, ddpm_options(options), noise);
-          }};
+          .step =
+              [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 const Options& options, NoiseSource& noise) {
+                return ddpm_step(x, p, trajectory, i, ddpm_options(options), noise);
+              }};
 }
 
 }  // namespace tiller

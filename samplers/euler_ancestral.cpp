@@ -46,10 +46,11 @@ Sampler euler_ancestral_sampler() {
                 return sample_euler_ancestral(denoise, std::move(x), trajectory,
                                               ancestral_options(options), noise, observer);
               },
-          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
-                     const Options& options, NoiseSource& noise) {
-            return euler_ancestral_step(x, p, trajectory, i, ancestral_options(options), noise);
-          }};
+          .step =
+              [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 const Options& options, NoiseSource& noise) {
+                return euler_ancestral_step(x, p, trajectory, i, ancestral_options(options), noise);
+              }};
 }
 
 }  // namespace tiller

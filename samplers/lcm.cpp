@@ -57,10 +57,11 @@ Sampler lcm_sampler() {
                 return sample_lcm(denoise, std::move(x), trajectory, lcm_options(options), noise,
                                   observer);
               },
-          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
-                     const Options& options, NoiseSource& noise) {
-            return lcm_step(x, p, trajectory, i, lcm_options(options), noise);
-          }};
+          .step =
+              [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 const Options& options, NoiseSource& noise) {
+                return lcm_step(x, p, trajectory, i, lcm_options(options), noise);
+              }};
 }
 
 }  // namespace tiller

@@ -127,8 +127,7 @@ class ParallelRun {
         continue;
       }
       Tensor x = steps[first - begin_];
-      for (int j = first + 1; j <= i; ++j)
-        x = factor(j) * (x - points_[j]) + steps[j - begin_];
+      for (int j = first + 1; j <= i; ++j) x = factor(j) * (x - points_[j]) + steps[j - begin_];
       next.push_back(x);
     }
     return next;

@@ -34,7 +34,6 @@ void require_one_step(const Sampler&, const Options&);
 /// again, from a first guess. Each sweep settles one step at least. Draws the same noise. The
 /// observer is told of steps as they are settled; what it sets samples to counts for nothing.
 Tensor sample_parallel(const WindowDenoiser&, Tensor x, const Trajectory&, const Sampler&,
-                       const Options&, NoiseSource&, const ParallelOptions&,
-                       const Observer& = {});
+                       const Options&, NoiseSource&, const ParallelOptions&, const Observer& = {});
 
 }  // namespace tiller

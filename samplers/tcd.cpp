@@ -59,10 +59,11 @@ Sampler tcd_sampler() {
                 return sample_tcd(denoise, std::move(x), trajectory, {eta_of(options)}, noise,
                                   observer);
               },
-          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
-                     const Options& options, NoiseSource& noise) {
-            return tcd_step(x, p, trajectory, i, eta_of(options), noise);
-          }};
+          .step =
+              [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                 const Options& options, NoiseSource& noise) {
+                return tcd_step(x, p, trajectory, i, eta_of(options), noise);
+              }};
 }
 
 }  // namespace tiller

@@ -62,8 +62,8 @@ void check_memory(const Generation& generation) {
   const ImageSize latent = latent_size(generation);
   const double bytes = 16 * images * double(latent.height) * double(latent.width) *
                        double(generation.model.width) * double(at::elementSize(generation.dtype));
-  require_memory(decoding_memory(generation, double(std::min(request.batch, request.count))), request,
-                 "Use --vae-tiling, or lower --batch or --size.");
+  require_memory(decoding_memory(generation, double(std::min(request.batch, request.count))),
+                 request, "Use --vae-tiling, or lower --batch or --size.");
   require_memory(bytes, request,
                  request.parallel.empty() ? "Lower --batch or --size."
                                           : "Lower --batch, --size or the --parallel window.");
@@ -82,8 +82,8 @@ void choose_size(Generation& generation) {
                        std::to_string(multiple) + ", such as " +
                        std::to_string(std::max<int64_t>(1, pixels / multiple) * multiple) + ".");
   if (request.batch == 0)
-    request.batch = std::max<int64_t>(1, usual_batch(generation.device, latent_size(generation)) /
-                                             steps_at_once(request));
+    request.batch = std::max<int64_t>(
+        1, usual_batch(generation.device, latent_size(generation)) / steps_at_once(request));
   check_memory(generation);
 }
 

@@ -29,8 +29,8 @@ GuidanceCost expect_as_alone(const Model& model, const std::string& text, const 
   SCOPED_TRACE(model.kind + " " + text);
   const auto chosen = choose_guidances({text}, model);
   GuidanceCost cost;
-  const auto pooled = pooled_denoiser(model, guidance_sets(chosen, model, kLevels.size()), batch,
-                                      share, &cost);
+  const auto pooled =
+      pooled_denoiser(model, guidance_sets(chosen, model, kLevels.size()), batch, share, &cost);
   const auto x = window(model);
   const auto got = pooled(x, kLevels);
   for (size_t i = 0; i < x.size(); ++i) {
@@ -46,11 +46,22 @@ GuidanceCost expect_as_alone(const Model& model, const std::string& text, const 
 
 TEST(PooledDenoiser, EqualsEachStepAlone) {
   const at::NoGradGuard guard;
-  const std::vector<std::string> texts = {
-      "none",       "cfg:scale=3",   "cfg++",         "tpg:layers=all",
-      "pag + slg",  "seg:sigma=1",   "ssg",           "asag",
-      "tsg + cfg",  "icg",           "dynthresh",     "cfg-zero",
-      "apg:momentum=0", "cfg + sag + pag", "swg:masked=false", "cfg:scale=2 + tpg + tpg:layers=m0"};
+  const std::vector<std::string> texts = {"none",
+                                          "cfg:scale=3",
+                                          "cfg++",
+                                          "tpg:layers=all",
+                                          "pag + slg",
+                                          "seg:sigma=1",
+                                          "ssg",
+                                          "asag",
+                                          "tsg + cfg",
+                                          "icg",
+                                          "dynthresh",
+                                          "cfg-zero",
+                                          "apg:momentum=0",
+                                          "cfg + sag + pag",
+                                          "swg:masked=false",
+                                          "cfg:scale=2 + tpg + tpg:layers=m0"};
   const Model toy = toy_model(), adm = adm_model(), text = text_model();
   for (const auto& each : texts) expect_as_alone(toy, each, toy_batch({0, 2}, {7, 8}));
   for (const std::string each : {"cfg + sag + pag", "tpg:layers=all"})
@@ -68,9 +79,9 @@ TEST(PooledDenoiser, TakesLearnedVarianceApart) {
   const auto got =
       pooled_denoiser(model, guidance_sets(chosen, model, x.size()), batch, true)(x, kLevels);
   for (size_t i = 0; i < x.size(); ++i)
-    EXPECT_LT(relative_error(got[i].variance,
-                             alone(model, "cfg", x[i], kLevels[i], batch).variance),
-              1e-5);
+    EXPECT_LT(
+        relative_error(got[i].variance, alone(model, "cfg", x[i], kLevels[i], batch).variance),
+        1e-5);
 }
 
 TEST(PooledDenoiser, AsksOnceForAllSteps) {
@@ -91,9 +102,8 @@ TEST(PooledDenoiser, KeepsIntervals) {
   const Model model = adm_model();
   const GuidedBatch batch = toy_batch({0, 2}, {7, 8});
   EXPECT_EQ(expect_as_alone(model, "cfg:scale=3,from=0.2,to=0.6", batch).evaluations, 2);
-  EXPECT_EQ(expect_as_alone(model, "cfg:sigma_from=2,sigma_to=0.5 + tpg:from=0.5", batch)
-                .evaluations,
-            4);
+  EXPECT_EQ(
+      expect_as_alone(model, "cfg:sigma_from=2,sigma_to=0.5 + tpg:from=0.5", batch).evaluations, 4);
 }
 
 TEST(PooledDenoiser, SharesLayersAsEachStepAlone) {
@@ -123,10 +133,10 @@ TEST(PooledDenoiser, FollowsTheWindow) {
   pooled(std::span(x).first(2), std::span(kLevels).first(2));
   const auto moved = pooled(std::span(x).last(2), std::span(kLevels).last(2));
   for (size_t i = 0; i < 2; ++i)
-    EXPECT_LT(relative_error(moved[i].epsilon, alone(model, "tpg + tsg:from=0.3", x[i + 2],
-                                                     kLevels[i + 2], batch)
-                                                   .epsilon),
-              1e-5);
+    EXPECT_LT(
+        relative_error(moved[i].epsilon,
+                       alone(model, "tpg + tsg:from=0.3", x[i + 2], kLevels[i + 2], batch).epsilon),
+        1e-5);
 }
 
 TEST(PooledDenoiser, RefusesMemory) {

@@ -11,8 +11,8 @@ class ParallelProgram : public ProgramTest {
     Tensor latents;
   };
   Run run(const std::string& arguments) const {
-    const Result result =
-        tiller("generate --model model --json --save-latents l.safetensors --output o " + arguments);
+    const Result result = tiller(
+        "generate --model model --json --save-latents l.safetensors --output o " + arguments);
     EXPECT_EQ(result.code, 0) << result.err;
     return {Json::parse(result.out), latents("l.safetensors")};
   }
@@ -29,8 +29,9 @@ class ParallelProgram : public ProgramTest {
 };
 
 TEST_F(ParallelProgram, EqualsSequential) {
-  const std::string batch = "--steps 8 --count 3 --batch 2 --clip-denoised --sampler ddpm "
-                            "--guidance 'cfg:scale=2,from=0.25 + tpg:scale=2' ";
+  const std::string batch =
+      "--steps 8 --count 3 --batch 2 --clip-denoised --sampler ddpm "
+      "--guidance 'cfg:scale=2,from=0.25 + tpg:scale=2' ";
   const Run one = run(batch);
   const Run all = run(batch + "--parallel jacobi:tolerance=0,window=0");
   EXPECT_LT(difference(all.latents, one.latents), 1e-5);
