@@ -5,8 +5,8 @@
 #include <iostream>
 #include <string>
 
-/// Every test process has a temporary folder of its own, gone when it ends: CTest runs the cases of one program side by
-/// side, and files of one name would meet.
+/// Every test process has a temporary folder of its own, gone when it ends: CTest runs the cases of
+/// one program side by side, and files of one name would meet.
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   std::string folder = (std::filesystem::temp_directory_path() / "tiller-test-XXXXXX").string();
