@@ -11,7 +11,7 @@ namespace tiller {
 
 namespace {
 
-constexpr size_t chunk_size = size_t{1} << 20;
+constexpr size_t chunk_size = size_t{1} << 18;
 
 /// SHA-256 of bytes that come one chunk after the other.
 class Digest {
