@@ -46,9 +46,9 @@ std::vector<int64_t> key_shape(const Model& model, const Site& site) {
   throw Error("model: got no " + name + ", expected one: IP-Adapter acts there.");
 }
 
-IpAdapter take_attention(Weights& weights, const Model& model) {
+ImageAttention take_attention(Weights& weights, const Model& model) {
   const auto& sites = model.network->sites();
-  IpAdapter adapter;
+  ImageAttention adapter;
   adapter.keys.resize(sites.size());
   adapter.values.resize(sites.size());
   int64_t number = 1;
@@ -98,7 +98,7 @@ LoadedAdapter load_ip_adapter(const fs::path& path, const Model& model, at::Scal
   const int64_t context = context_of(weights, file);
   require_family(file, context, key_shape(model, sites.front())[1]);
   ImageProjection projection(weights, file, context);
-  IpAdapter attention = take_attention(weights, model);
+  ImageAttention attention = take_attention(weights, model);
   weights.finish();
   return {std::move(attention), std::move(projection)};
 }

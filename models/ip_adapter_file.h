@@ -5,9 +5,9 @@
 
 namespace tiller {
 
-/// An IP-Adapter as its file holds it; the strength is not yet chosen.
+/// An IP-Adapter as its file holds it; strength and images are not yet chosen.
 struct LoadedAdapter {
-  IpAdapter attention;
+  ImageAttention attention;
   ImageProjection projection;
 };
 

@@ -2,22 +2,33 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "io/error.h"
 #include "samplers/trajectory.h"
 
 namespace tiller {
 
+namespace {
+
+std::string short_text(double number) {
+  std::ostringstream text;
+  text << number;
+  return text.str();
+}
+
+}  // namespace
+
 Trajectory from_strength(Trajectory trajectory, double strength) {
   const int steps = trajectory.steps();
   if (!(strength > 0 && strength <= 1))
-    throw UsageError("strength: got " + std::to_string(strength) +
+    throw UsageError("--strength: got " + short_text(strength) +
                      ", expected a number above 0 and at most 1.");
   const int kept = std::min(static_cast<int>(steps * strength), steps);
   if (kept < 1)
-    throw UsageError("strength: got " + std::to_string(strength) + ", which leaves none of " +
+    throw UsageError("--strength: got " + short_text(strength) + ", which leaves none of " +
                      std::to_string(steps) + " steps, expected at least " +
-                     std::to_string(1.0 / steps) + ". Raise it, or ask for more steps.");
+                     short_text(1.0 / steps) + ". Raise it, or ask for more steps.");
   const int skipped = steps - kept;
   if (skipped == 0) return trajectory;
   const NoiseLevel& first = trajectory.levels.front();

@@ -1,5 +1,7 @@
 #include "tools/control_request.h"
 
+#include <sstream>
+
 #include "io/error.h"
 #include "io/file.h"
 #include "io/options.h"
@@ -14,26 +16,52 @@ const std::vector<Option>& control_options() {
   return options;
 }
 
+const std::vector<Option>& adapter_options() {
+  static const std::vector<Option> options = {{"scale", "", "strength"}};
+  return options;
+}
+
+/// "FILE[:key=value,...]" taken apart, for a message of that flag.
+std::pair<std::string, Options> path_and_options(const std::string& flag, const std::string& text,
+                                                 const std::vector<Option>& known) {
+  const size_t colon = text.rfind(':');
+  const bool bare =
+      colon == std::string::npos || fs::exists(text) || text.find('/', colon) != std::string::npos;
+  const std::string path = bare ? text : text.substr(0, colon);
+  return {path, parse_options(flag + " " + path, bare ? "" : text.substr(colon + 1), known)};
+}
+
+/// "FILE[,FILE...]": the names between commas, unless a file has it all as its name.
+std::vector<std::string> listed_files(const std::string& text) {
+  if (fs::exists(text)) return {text};
+  std::vector<std::string> files;
+  std::stringstream stream(text);
+  for (std::string file; std::getline(stream, file, ',');)
+    if (!file.empty()) files.push_back(file);
+  if (files.empty()) throw UsageError("--ip-image: got no name, expected a file.");
+  return files;
+}
+
 void require_pairs(const ControlRequest& request) {
   if (request.nets.size() != request.images.size())
     throw UsageError("--control-image: got " + std::to_string(request.images.size()) +
                      ", expected " + std::to_string(request.nets.size()) +
                      ": one for each --control, in order.");
-  if (request.adapter.empty() != request.adapter_images.empty())
-    throw UsageError(request.adapter.empty()
-                         ? "--ip-image: got one without --ip-adapter, expected that file too."
-                         : "--ip-image: got none, expected the image that --ip-adapter reads.");
+  const size_t adapters = request.adapters.size(), images = request.adapter_images.size();
+  if ((adapters == 0) != (images == 0))
+    throw UsageError(images ? "--ip-image: got one without --ip-adapter, expected that file too."
+                            : "--ip-image: got none, expected the image that --ip-adapter reads.");
+  if (adapters > 1 && images != adapters)
+    throw UsageError("--ip-image: got " + std::to_string(images) + ", expected " +
+                     std::to_string(adapters) +
+                     ": one for each --ip-adapter, in order. Commas join an adapter's files.");
 }
 
 }  // namespace
 
 ControlChoice control_choice(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  const bool bare =
-      colon == std::string::npos || fs::exists(text) || text.find('/', colon) != std::string::npos;
-  ControlChoice choice{bare ? text : text.substr(0, colon)};
-  const Options options = parse_options("--control " + choice.path,
-                                        bare ? "" : text.substr(colon + 1), control_options());
+  const auto [path, options] = path_and_options("--control", text, control_options());
+  ControlChoice choice{path};
   try {
     choice.scale = options.number("scale", -100, 100);
     choice.from = options.number("from", 0, 1);
@@ -45,6 +73,26 @@ ControlChoice control_choice(const std::string& text) {
     throw UsageError("--control " + choice.path + ": got from=" + options.text("from") +
                      " and to=" + options.text("to") + ", expected from below to.");
   return choice;
+}
+
+std::vector<AdapterChoice> adapter_choices(const ControlRequest& request) {
+  require_pairs(request);
+  std::vector<AdapterChoice> choices;
+  for (const auto& text : request.adapters) {
+    const auto [path, options] = path_and_options("--ip-adapter", text, adapter_options());
+    AdapterChoice choice{path, request.adapter_scale, {}};
+    try {
+      if (!options.text("scale").empty()) choice.scale = options.number("scale", -100, 100);
+    } catch (const UsageError& error) {
+      throw UsageError("--ip-adapter " + path + ": " + error.what());
+    }
+    choices.push_back(std::move(choice));
+  }
+  for (size_t i = 0; i < request.adapter_images.size(); ++i) {
+    auto& images = choices.at(choices.size() == 1 ? 0 : i).images;
+    for (auto& file : listed_files(request.adapter_images[i])) images.push_back(std::move(file));
+  }
+  return choices;
 }
 
 ControlImage control_image(const std::string& text) {
@@ -59,11 +107,11 @@ void apply_control_flags(const Flags& flags, ControlRequest& request) {
   };
   replace("control", request.nets);
   replace("control-image", request.images);
+  replace("ip-adapter", request.adapters);
   replace("ip-image", request.adapter_images);
-  request.adapter = flags.text("ip-adapter", request.adapter);
   request.adapter_scale = flags.number("ip-scale", -100, 100, request.adapter_scale);
   request.image_encoder = flags.text("image-encoder", request.image_encoder);
-  require_pairs(request);
+  adapter_choices(request);
   for (const auto& text : request.nets) control_choice(text);
 }
 

@@ -15,8 +15,8 @@ namespace {
 
 void require_text_to_image(const Generation& generation) {
   const ControlRequest& request = generation.request.control;
-  if (generation.model.text || (request.nets.empty() && request.adapter.empty())) return;
-  throw UsageError((request.nets.empty() ? "--ip-adapter: got " + request.adapter
+  if (generation.model.text || (request.nets.empty() && request.adapters.empty())) return;
+  throw UsageError((request.nets.empty() ? "--ip-adapter: got " + request.adapters.front()
                                          : "--control: got " + request.nets.front()) +
                    ", expected none: the model isn't of the Stable Diffusion family.");
 }
@@ -48,8 +48,8 @@ Control load_control(const Generation& generation, const std::string& net,
 }
 
 /// Where image encoders usually lie, from the most to the least likely.
-std::vector<fs::path> usual_encoders(const Generation& generation) {
-  const fs::path beside = fs::path(generation.request.control.adapter).parent_path();
+std::vector<fs::path> usual_encoders(const Generation& generation, const fs::path& adapter) {
+  const fs::path beside = adapter.parent_path();
   const fs::path model = generation.request.model;
   std::vector<fs::path> folders = {beside / "image_encoder",
                                    beside / ".." / "models" / "image_encoder"};
@@ -57,21 +57,38 @@ std::vector<fs::path> usual_encoders(const Generation& generation) {
   return folders;
 }
 
-void load_adapter(const Generation& generation, Controls& controls) {
-  const c10::InferenceMode inference;
-  const ControlRequest& request = generation.request.control;
+struct ImagePrompt {
+  ImageAttention attention;
+  ImageTokens tokens;
+};
+
+ImagePrompt load_adapter(const Generation& generation, const AdapterChoice& choice) {
   LoadedAdapter loaded =
-      load_ip_adapter(request.adapter, generation.model, generation.dtype, generation.device);
-  const ClipVision encoder =
-      load_image_encoder(request.image_encoder, loaded.projection, usual_encoders(generation),
-                         generation.dtype, generation.device);
+      load_ip_adapter(choice.path, generation.model, generation.dtype, generation.device);
+  const ClipVision encoder = load_image_encoder(
+      generation.request.control.image_encoder, loaded.projection,
+      usual_encoders(generation, choice.path), generation.dtype, generation.device);
   std::vector<Tensor> images;
-  for (const auto& file : request.adapter_images) images.push_back(read_image(file));
-  const ImageTokens tokens = image_tokens(encoder, loaded.projection, images);
-  controls.image = tokens.image;
-  controls.no_image = tokens.nothing;
-  loaded.attention.scale = request.adapter_scale;
-  controls.adapter = std::make_shared<const IpAdapter>(std::move(loaded.attention));
+  for (const auto& file : choice.images) images.push_back(read_image(file));
+  ImagePrompt prompt{std::move(loaded.attention), image_tokens(encoder, loaded.projection, images)};
+  prompt.attention.scale = choice.scale;
+  prompt.attention.tokens = prompt.tokens.image.size(1);
+  return prompt;
+}
+
+void load_adapters(const Generation& generation, Controls& controls) {
+  const c10::InferenceMode inference;
+  IpAdapter adapter;
+  std::vector<Tensor> image, nothing;
+  for (const auto& choice : adapter_choices(generation.request.control)) {
+    ImagePrompt prompt = load_adapter(generation, choice);
+    image.push_back(prompt.tokens.image);
+    nothing.push_back(prompt.tokens.nothing);
+    adapter.parts.push_back(std::move(prompt.attention));
+  }
+  controls.image = at::cat(image, 1);
+  controls.no_image = at::cat(nothing, 1);
+  controls.adapter = std::make_shared<const IpAdapter>(std::move(adapter));
 }
 
 }  // namespace
@@ -93,7 +110,7 @@ Controls load_controls(const Generation& generation) {
   Controls controls;
   for (size_t i = 0; i < request.nets.size(); ++i)
     controls.nets.push_back(load_control(generation, request.nets[i], request.images[i]));
-  if (!request.adapter.empty()) load_adapter(generation, controls);
+  if (!request.adapters.empty()) load_adapters(generation, controls);
   return controls;
 }
 

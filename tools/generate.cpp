@@ -323,6 +323,14 @@ void print_result(const Run& run) {
                         "LibTorch rounds otherwise.\n");
 }
 
+/// An inpainting network reads a mask and what it covers beside the latents.
+void require_mask(const Generation& generation) {
+  const Network& network = *generation.model.network;
+  if (!generation.model.text || network.in_channels() == network.out_channels()) return;
+  if (!generation.init.mask.defined())
+    throw UsageError("--mask: got none, expected it and --init-image: the model inpaints.");
+}
+
 /// Most models of text want classifier-free guidance; distilled ones are told a scale.
 void hint_at_guidance(const Flags& flags, const Generation& generation) {
   const GenerateRequest& request = generation.request;
@@ -344,6 +352,7 @@ int generate(const Flags& flags) {
     require_inputs(recipe->inputs, run.generation.inputs, "--from " + flags.text("from"));
   }
   check_words(flags, run.generation);
+  require_mask(run.generation);
   run.outputs =
       choose_outputs(flags, run.generation.request, int64_t(run.generation.images.size()));
   run.rows = choose_rows(run.generation);

@@ -57,8 +57,10 @@ std::map<std::string, std::string> input_hashes(const GenerateRequest& request) 
     for (const auto& text : texts) add(adapter_file(text).file.string());
   for (const auto& text : request.control.nets) add(control_choice(text).path);
   for (const auto& text : request.control.images) add(control_image(text).file);
-  for (const auto& file : request.control.adapter_images) add(file);
-  add(request.control.adapter);
+  for (const auto& adapter : adapter_choices(request.control)) {
+    for (const auto& file : adapter.images) add(file);
+    add(adapter.path);
+  }
   add(request.inversion);
   add(request.control.image_encoder);
   return hashes;

@@ -41,7 +41,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("attention_effect_every", request.words.effect_every);
   visit("control", request.control.nets);
   visit("control_images", request.control.images);
-  visit("ip_adapter", request.control.adapter);
+  visit("ip_adapters", request.control.adapters);
   visit("ip_images", request.control.adapter_images);
   visit("ip_scale", request.control.adapter_scale);
   visit("image_encoder", request.control.image_encoder);
@@ -65,6 +65,14 @@ void visit_fields(Request& request, Visit visit) {
   visit("threads", request.threads);
 }
 
+/// Older recipes name one IP-Adapter or "".
+Json with_list_of_adapters(Json json) {
+  const auto one = json.find("ip_adapter");
+  if (one == json.end() || !one->is_string()) return json;
+  json["ip_adapters"] = one->get<std::string>().empty() ? Json::array() : Json::array({*one});
+  return json;
+}
+
 }  // namespace
 
 std::string to_text(const ImageSize& size) {
@@ -77,7 +85,8 @@ Json to_json(const GenerateRequest& request) {
   return json;
 }
 
-GenerateRequest request_from(const Json& json, const std::string& where) {
+GenerateRequest request_from(const Json& recipe, const std::string& where) {
+  const Json json = with_list_of_adapters(recipe);
   GenerateRequest request;
   visit_fields(request, [&]<class Field>(const char* key, Field& field) {
     const bool later = key == std::string("inversion") || key == std::string("rng") ||

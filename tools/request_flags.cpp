@@ -22,7 +22,7 @@ ImageSize size_from(const std::string& flag, const std::string& text) {
     return whole_from(flag, digits, 1, RequestLimits::pixels,
                       "a size such as 512 or 768x512 (width x height)");
   };
-  const size_t cross = text.find('x');
+  const size_t cross = text.ends_with('x') ? std::string::npos : text.find('x');
   if (cross == std::string::npos) return {number(text), number(text)};
   return {number(text.substr(cross + 1)), number(text.substr(0, cross))};
 }
@@ -113,9 +113,10 @@ const std::vector<Flag>& request_flags() {
       {"strength", "X", "share of the steps taken on an init image; default 0.8"},
       {"control", "DIR[:scale=1,...]", "a ControlNet; repeats; also from=0,to=1 (shares of steps)"},
       {"control-image", "[canny:]FILE", "what it reads, one each; canny: draws a photo's edges"},
-      {"ip-adapter", "FILE", "an IP-Adapter, which reads --ip-image beside the prompt"},
-      {"ip-image", "FILE", "the image that it reads; repeats", Flag::rare},
-      {"ip-scale", "X", "its strength; default 0.6", Flag::rare},
+      {"ip-adapter", "FILE[:scale=X]", "an IP-Adapter, which reads --ip-image; repeats"},
+      {"ip-image", "FILE[,FILE...]", "what it reads; repeats: of several adapters one each",
+       Flag::rare},
+      {"ip-scale", "X", "strength of those that name none; default 0.6", Flag::rare},
       {"image-encoder", "DIR", "CLIP's, for it; default: image_encoder/ near its file", Flag::rare},
       {"lora", "FILE[:WEIGHT]", "repeats: low-rank changes, merged; default weight 1", Flag::rare},
       {"textual-inversion", "FILE[:TOKEN]",

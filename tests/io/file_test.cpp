@@ -83,6 +83,8 @@ TEST_F(Files, HaveTheHashOfTheStandard) {
   EXPECT_EQ(sha256_hex(path), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   write_file(path, "");
   EXPECT_EQ(sha256_hex(path), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  write_file(path, std::string(1000000, 'a'));
+  EXPECT_EQ(sha256_hex(path), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 }  // namespace

@@ -182,6 +182,19 @@ class IpAdapters : public Controls {
     return flags;
   }
 
+  static std::string flags_of_both(const Json& run) {
+    std::string flags =
+        " --sampler ddim --ip-adapter plain.safetensors --ip-adapter plus.safetensors:scale=0.3";
+    if (run.at("cfg") > 1) flags += " --guidance cfg:scale=" + run.at("cfg").dump();
+    for (const Json& images : run.at("images")) {
+      std::string files;
+      for (const Json& number : images)
+        files += (files.empty() ? "ip" : ",ip") + number.dump() + ".png";
+      flags += " --ip-image " + files;
+    }
+    return flags;
+  }
+
   void expect_all_runs(const std::string& family, const std::string& kind) const {
     make_adapter(family, kind);
     for (const Json& run : reference().at(family).at("adapters").at(kind).at("runs")) {
@@ -192,6 +205,33 @@ class IpAdapters : public Controls {
     }
   }
 };
+
+/// Two adapters at once, each with its strength and images.
+TEST_F(IpAdapters, SeveralEqualDiffusers) {
+  for (const std::string family : {"sd1", "sdxl"}) {
+    for (const std::string kind : {"plain", "plus"}) {
+      make_adapter(family, kind);
+      fs::rename(folder / "ip.safetensors", folder / (kind + ".safetensors"));
+    }
+    for (const Json& run : reference().at(family).at("adapters").at("both").at("runs")) {
+      const std::string flags = flags_of_both(run);
+      SCOPED_TRACE(family + flags);
+      expect_latents(latents_of(command(family, flags)), run);
+    }
+  }
+}
+
+TEST_F(IpAdapters, ARecipeOfSeveralMakesTheSameBytesAgain) {
+  make_adapter("sd1", "plain");
+  const std::string made =
+      "generate --quiet --model sd1 --prompt fox --steps 2 --size 64 --ip-adapter "
+      "ip.safetensors:scale=0.2 --ip-image ip1.png,ip2.png --ip-adapter ip.safetensors "
+      "--ip-image ip2.png --output ";
+  ASSERT_EQ(tiller(made + "one.png").code, 0);
+  const Result again = tiller("generate --quiet --from one.png --output again.png");
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(bytes("one.png"), bytes("again.png"));
+}
 
 TEST_F(IpAdapters, Sd1LatentsEqualDiffusers) { expect_all_runs("sd1", "plain"); }
 TEST_F(IpAdapters, Sd1PlusLatentsEqualDiffusers) { expect_all_runs("sd1", "plus"); }
@@ -246,6 +286,9 @@ TEST_F(IpAdapters, MistakesAreNamedInOneLine) {
   expect_refusal(base + "--ip-adapter ip.safetensors", 2, "--ip-image");
   expect_refusal(base + "--ip-adapter ip.safetensors --ip-image no.png", 1, "no.png");
   expect_refusal(use + "no.safetensors", 1, "no.safetensors");
+  expect_refusal(use + "ip.safetensors --ip-adapter ip.safetensors", 2, "got 1, expected 2");
+  expect_refusal(use + "ip.safetensors:scale=much", 2, "ip.safetensors");
+  expect_refusal(use + "ip.safetensors:scalle=1", 2, "scale");
   expect_refusal(use + "ip.safetensors --image-encoder sd1/vae", 1, "sd1/vae");
   expect_refusal(use + "sd1/vae/model.safetensors", 1, "IP-Adapter");
   tensors.erase(tensors.begin());

@@ -1,4 +1,5 @@
 #include "tests/tools/pipelines.h"
+#include "tools/request.h"
 
 namespace tiller::test {
 namespace {
@@ -34,6 +35,16 @@ TEST_F(Inputs, ARecipeKnowsItsAdapters) {
   expect_refused("generate --from a.png --output b.png", "got another fox.safetensors");
   fs::remove(folder / "fox.safetensors");
   expect_refused("generate --from a.png --output b.png", "fox.safetensors");
+}
+
+TEST_F(Inputs, AnOlderRecipeNamesOneIpAdapter) {
+  Json recipe = to_json(GenerateRequest{});
+  recipe.erase("ip_adapters");
+  recipe["ip_adapter"] = "";
+  EXPECT_TRUE(request_from(recipe, "old.png").control.adapters.empty());
+  recipe["ip_adapter"] = "ip.safetensors";
+  EXPECT_EQ(request_from(recipe, "old.png").control.adapters,
+            std::vector<std::string>{"ip.safetensors"});
 }
 
 TEST_F(Inputs, ARecipeKnowsItsImages) {

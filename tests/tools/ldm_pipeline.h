@@ -36,6 +36,21 @@ inline NamedTensors open_clip_layout(const NamedTensors& tensors, const std::str
   return renamed_back(plain, names, prefix);
 }
 
+/// SD2's text encoder as its checkpoints have it: with the last layer and the projection of
+/// OpenCLIP, which the pipeline leaves out.
+inline NamedTensors with_unused_layer(const NamedTensors& tensors) {
+  const std::string first = "encoder.layers.0.", last = "text_model.encoder.layers.3.";
+  NamedTensors result;
+  for (const auto& [name, tensor] : tensors) {
+    result.emplace_back("text_model." + name, tensor);
+    if (name.starts_with(first))
+      result.emplace_back(last + name.substr(first.size()), at::full_like(tensor, 0.5));
+    if (name == "final_layer_norm.weight")
+      result.emplace_back("text_projection.weight", at::eye(tensor.size(0)));
+  }
+  return result;
+}
+
 inline void append(NamedTensors& all, NamedTensors more) {
   for (auto& entry : more) all.push_back(std::move(entry));
 }
@@ -51,9 +66,13 @@ class SingleFiles : public Pipelines {
     append(all, renamed_back(tensors_of(family + "/vae"), ldm_vae_names(vae_stages, layers),
                              "first_stage_model."));
     const bool xl = family == "sdxl";
-    append(all, renamed_back(tensors_of(family + "/text_encoder"), {},
-                             xl ? "conditioner.embedders.0.transformer.text_model."
-                                : "cond_stage_model.transformer.text_model."));
+    if (family == "sd2")
+      append(all, open_clip_layout(with_unused_layer(tensors_of("sd2/text_encoder")),
+                                   "cond_stage_model.model."));
+    else
+      append(all, renamed_back(tensors_of(family + "/text_encoder"), {},
+                               xl ? "conditioner.embedders.0.transformer.text_model."
+                                  : "cond_stage_model.transformer.text_model."));
     if (xl)
       append(all, open_clip_layout(tensors_of(family + "/text_encoder_2"),
                                    "conditioner.embedders.1.model."));

@@ -43,6 +43,13 @@ TEST_F(PipelineRuns, SdxlLatentsEqualDiffusers) { expect_all_runs("sdxl"); }
 TEST_F(PipelineRuns, InitImagesAndMasksEqualDiffusers) { expect_image_runs("sd1"); }
 TEST_F(PipelineRuns, AnInpaintingUNetEqualsDiffusers) { expect_image_runs("inpainting"); }
 
+TEST_F(PipelineRuns, AnInpaintingUNetWantsAMask) {
+  make_pipeline("inpainting");
+  make_picture_and_mask();
+  expect_refused(command("inpainting", ""), "--mask: got none");
+  expect_refused(command("inpainting", "--init-image picture.png"), "--mask: got none");
+}
+
 TEST_F(PipelineRuns, ARecipeMakesTheSameBytesAgain) {
   make_pipeline("sd1");
   const std::string two =

@@ -6,7 +6,7 @@ namespace tiller::test {
 namespace {
 
 TEST_F(SingleFiles, ASafetensorsFileGivesTheLatentsOfTheFolder) {
-  for (const std::string family : {"sd1", "sdxl"}) {
+  for (const std::string family : {"sd1", "sd2", "sdxl"}) {
     SCOPED_TRACE(family);
     make_pipeline(family);
     save_safetensors(folder / (family + ".safetensors"), ldm_tensors(family));
