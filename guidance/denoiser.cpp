@@ -21,8 +21,7 @@ class GuidedDenoiser {
       std::vector<std::vector<Tensor>> answers;
       for (const auto& question : questions) {
         const auto [scaled, t] = conversation_.network_input(question);
-        answers.push_back(
-            answered(*question.network, scaled, t, question.branches, share_, cost_));
+        answers.push_back(answered(*question.network, scaled, t, question.branches, share_, cost_));
       }
       conversation_.hear(answers);
     }

@@ -37,7 +37,7 @@ enum class PredictionType {
   epsilon,
   v,  ///< alpha epsilon - sigma x_0, arXiv 2202.00512.
   sample,
-  flow,           ///< epsilon - x_0: flow matching as diffusers has it.
+  flow,            ///< epsilon - x_0: flow matching as diffusers has it.
   rectified_flow,  ///< x_0 - epsilon: arXiv 2209.03003 as its authors have it.
   edm  ///< What is to be added to a share of the noisy sample, arXiv 2206.00364, equation 7.
 };

@@ -93,7 +93,8 @@ void choose_sampler(Generation& generation) {
   const Model& model = generation.model;
   std::optional<SchedulerSetup> setup;
   if (model.text) setup = read_scheduler_config(model.scheduler);
-  if (request.sampler.empty()) request.sampler = setup ? configured_sampler(*setup) : usual_sampler(model);
+  if (request.sampler.empty())
+    request.sampler = setup ? configured_sampler(*setup) : usual_sampler(model);
   const std::string& text = request.sampler;
   const size_t colon = std::min(text.find(':'), text.size());
   const Sampler& sampler = find_sampler(text.substr(0, colon));

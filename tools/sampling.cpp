@@ -36,12 +36,12 @@ DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> gui
   DoneImages done;
   if (generation.request.parallel.empty()) {
     const Denoiser denoise = batch_denoiser(generation, guidances, std::move(batch), &cost);
-    done.samples = generation.sampler->run(denoise, start.x, generation.trajectory,
-                                           generation.sampler_options, noise,
-                                           keeping(start, watching));
+    done.samples =
+        generation.sampler->run(denoise, start.x, generation.trajectory, generation.sampler_options,
+                                noise, keeping(start, watching));
   } else {
-    done.samples = run_parallel(generation, guidances, std::move(batch), start.x, noise, cost,
-                                watching);
+    done.samples =
+        run_parallel(generation, guidances, std::move(batch), start.x, noise, cost, watching);
   }
   done.samples = done.samples.to(at::kFloat);
   if (flow) done.straightness = straightness.measure().to(at::kCPU);

@@ -64,8 +64,8 @@ class AutoencoderTask final : public TrainTask {
     const LatentDistribution latents = model_.network.encode(images);
     std::vector<int64_t> whole = latents.mean.sizes().vec();
     whole[0] = options_.whole_batch();
-    const Tensor noise = at::randn(
-        whole, step_generator(options_.seed, 4, step, options_.device), latents.mean.options());
+    const Tensor noise = at::randn(whole, step_generator(options_.seed, 4, step, options_.device),
+                                   latents.mean.options());
     const Tensor decoded =
         model_.network.decode(latents.sample(noise.narrow(0, part.first, part.count)));
     return reconstruction_losses(decoded, images) + kl_weight * kl_divergences(latents);

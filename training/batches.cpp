@@ -32,8 +32,7 @@ Tensor Batches::indices(int64_t step) {
 }
 
 TrainBatch Batches::at(int64_t step, const BatchPart& part) {
-  const Tensor chosen =
-      indices(step).narrow(0, part.first, part.count).to(data_.images.device());
+  const Tensor chosen = indices(step).narrow(0, part.first, part.count).to(data_.images.device());
   TrainBatch batch{from_bytes(data_.images.index_select(0, chosen)), {}};
   if (data_.labels.defined()) batch.labels = data_.labels.index_select(0, chosen);
   if (flip_) {

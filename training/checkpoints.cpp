@@ -8,8 +8,8 @@
 namespace tiller {
 namespace {
 
-/// Options that a resumed run must share, as one line. They don't say how the batch is divided among
-/// processes.
+/// Options that a resumed run must share, as one line. They don't say how the batch is divided
+/// among processes.
 std::string run_line(const TrainOptions& options) {
   nlohmann::json run = {{"config", options.config},
                         {"batch", options.whole_batch()},

@@ -47,8 +47,8 @@ std::vector<BatchPart> parts_of(const TrainOptions& options) {
                               const Tensor& losses) {
   const int64_t row = losses.isfinite().logical_not().to(at::kInt).argmax().item<int64_t>();
   throw Error("train: got a loss that isn't finite at step " + std::to_string(step + 1) + " (" +
-              task.image_name(step, row) + "), expected a number. Lower --lr; " + options.output.string() +
-              " holds the last good state.");
+              task.image_name(step, row) + "), expected a number. Lower --lr; " +
+              options.output.string() + " holds the last good state.");
 }
 
 void follow_overflow(LossScale& scale, bool overflowed) {
@@ -73,8 +73,7 @@ Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step,
     }
     all.narrow(0, part.first, part.count).copy_(losses.detach());
     if (&part == &parts.back()) group.expect_gradients();
-    translate_lost_process(
-        [&] { (losses.sum() * (scale / double(options.batch))).backward(); });
+    translate_lost_process([&] { (losses.sum() * (scale / double(options.batch))).backward(); });
   }
   group.sum(all);
   return all;

@@ -42,7 +42,8 @@ TrainNoise TrainNoise::rows(int64_t first, int64_t count) const {
 
 namespace {
 
-/// sqrt(chi^2_D / D), what turns normal noise into PFGM++'s of D augmented dimensions; (B, 1, 1, 1).
+/// sqrt(chi^2_D / D), what turns normal noise into PFGM++'s of D augmented dimensions; (B, 1, 1,
+/// 1).
 Tensor spread(int64_t augmented, int64_t batch, at::Generator generator, at::TensorOptions real) {
   const Tensor shape = at::full({batch, 1, 1, 1}, double(augmented) / 2, real);
   return (at::_standard_gamma(shape, generator) / shape).sqrt();
@@ -55,8 +56,7 @@ TrainNoise draw_noise(const Objective& objective, const Tensor& t, const Tensor&
   const at::TensorOptions real = t.options().dtype(at::kFloat);
   TrainNoise noise{t, {}, weight, at::randn(sizes, generator, real), {}};
   if (objective.prediction == PredictionType::edm)
-    noise.sigma =
-        (log_sigma_mean + log_sigma_std * at::randn({sizes[0]}, generator, real)).exp();
+    noise.sigma = (log_sigma_mean + log_sigma_std * at::randn({sizes[0]}, generator, real)).exp();
   if (objective.augmented > 0)
     noise.epsilon = noise.epsilon / spread(objective.augmented, sizes[0], generator, real);
   if (objective.input_perturbation > 0) noise.perturbation = at::randn(sizes, generator, real);
@@ -98,7 +98,8 @@ void add_table_example(const Objective& objective, TrainExample& example, const 
 
 Tensor network_timesteps(const NoiseSchedule& schedule, const Tensor& t) {
   std::vector<double> table;
-  for (int64_t i = 0; i < schedule.size(); ++i) table.push_back(schedule.network_timestep(double(i)));
+  for (int64_t i = 0; i < schedule.size(); ++i)
+    table.push_back(schedule.network_timestep(double(i)));
   return column(table, t).flatten();
 }
 

@@ -35,25 +35,25 @@ TrainNoise draw_noise(const Objective&, const Tensor& t, const Tensor& weight,
 
 /// What the network sees and what it should answer.
 struct TrainExample {
-  Tensor x;          ///< (B, C, H, W) at timestep t: the network's input.
-  Tensor timesteps;  ///< (B) as the network is told them, float32.
-  Tensor target;     ///< (B, C, H, W).
+  Tensor x;             ///< (B, C, H, W) at timestep t: the network's input.
+  Tensor timesteps;     ///< (B) as the network is told them, float32.
+  Tensor target;        ///< (B, C, H, W).
   Tensor error_weight;  ///< (B), of the squared error; undefined: 1.
   Tensor weight;        ///< (B), of the whole loss; undefined: 1.
   Tensor x0, t;         ///< The images, and indices into the schedule (B).
 };
 
-/// Of a schedule of timesteps x_t = sqrt(abar) x_0 + sqrt(1 - abar) (eps + gamma xi) with eps as the target (epsilon
-/// prediction), x_0 (sample prediction) or sqrt(abar) eps - sqrt(1 - abar) x_0 (v prediction, arXiv
-/// 2202.00512): the perturbation is in the input alone (arXiv 2301.11706, algorithm 1).
-/// Of a flow x = (1 - sigma) x_0 + sigma (eps + gamma xi), with eps - x_0 as the target or, where it
-/// is rectified, x_0 - eps. Of EDM (arXiv 2206.00364, equation 8) x_0 + sigma (eps + gamma xi),
-/// ln sigma ~ N(-1.2, 1.2^2), scaled for the network, whose target is what makes its estimate x_0
-/// where gamma is 0; the weight that EDM has is 1 there.
+/// Of a schedule of timesteps x_t = sqrt(abar) x_0 + sqrt(1 - abar) (eps + gamma xi) with eps as
+/// the target (epsilon prediction), x_0 (sample prediction) or sqrt(abar) eps - sqrt(1 - abar) x_0
+/// (v prediction, arXiv 2202.00512): the perturbation is in the input alone (arXiv 2301.11706,
+/// algorithm 1). Of a flow x = (1 - sigma) x_0 + sigma (eps + gamma xi), with eps - x_0 as the
+/// target or, where it is rectified, x_0 - eps. Of EDM (arXiv 2206.00364, equation 8) x_0 + sigma
+/// (eps + gamma xi), ln sigma ~ N(-1.2, 1.2^2), scaled for the network, whose target is what makes
+/// its estimate x_0 where gamma is 0; the weight that EDM has is 1 there.
 TrainExample train_example(const Objective&, const Tensor& x0, const TrainNoise&);
 
-/// Each image's loss, (B) float32, without its weight: the weighted mean squared error and, where the variance is
-/// learned, the variational bound in bits, times T / 1000 (guided-diffusion's
+/// Each image's loss, (B) float32, without its weight: the weighted mean squared error and, where
+/// the variance is learned, the variational bound in bits, times T / 1000 (guided-diffusion's
 /// rescale_learned_sigmas). output: the network's.
 Tensor image_losses(const Objective&, const Tensor& output, const TrainExample&);
 

@@ -34,8 +34,8 @@ c10::intrusive_ptr<c10d::ProcessGroup> connect(const Processes& processes) {
   return group;
 }
 
-/// Weights that travel together, those whose gradients come first in front: DistributedDataParallel's
-/// rule.
+/// Weights that travel together, those whose gradients come first in front:
+/// DistributedDataParallel's rule.
 std::vector<std::vector<size_t>> buckets_of(const std::vector<Tensor>& weights) {
   auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(
       weights, {c10d::kDefaultFirstBucketBytes, c10d::kDefaultBucketBytesCap}));
@@ -47,8 +47,9 @@ std::vector<std::vector<size_t>> buckets_of(const std::vector<Tensor>& weights) 
 
 ProcessGroup::ProcessGroup(const Processes& processes, at::Device) : launch_(processes.launch()) {
   if (launch_.world == 1) return;
-  translate_lost_process(
-      [&] { group_ = std::make_unique<Group>(Group{connect(processes), nullptr}); });
+  translate_lost_process([&] {
+    group_ = std::make_unique<Group>(Group{connect(processes), nullptr});
+  });
 }
 
 ProcessGroup::~ProcessGroup() = default;

@@ -15,10 +15,10 @@ void share_state(ProcessGroup& group, TrainState& state) {
   for (const auto& average : state.averages) add(average.tensors);
   add(state.moments.first), add(state.moments.second);
   for (const auto& [name, tensor] : state.memory) tensors.push_back(tensor);
-  const Tensor numbers = at::tensor(
-      {double(state.step), double(state.updates), state.loss_scale.scale,
-       double(state.loss_scale.good_steps), state.loss_sum, double(state.loss_steps)},
-      at::kDouble);
+  const Tensor numbers =
+      at::tensor({double(state.step), double(state.updates), state.loss_scale.scale,
+                  double(state.loss_scale.good_steps), state.loss_sum, double(state.loss_steps)},
+                 at::kDouble);
   tensors.push_back(numbers);
   group.broadcast(tensors);
   const auto* number = numbers.const_data_ptr<double>();

@@ -20,15 +20,15 @@ struct LossScale {
 /// All that a training run carries from step to step.
 struct TrainState {
   std::vector<std::string> names;
-  std::vector<Tensor> weights;  ///< Float32 leaves that require gradients.
+  std::vector<Tensor> weights;            ///< Float32 leaves that require gradients.
   std::vector<AveragedWeights> averages;  ///< The first is the model that is sampled.
   Moments moments;
   NamedTensors memory;  ///< What the task has learned of its losses.
   LossScale loss_scale;
-  int64_t step = 0;         ///< Steps done.
-  int64_t updates = 0;      ///< Those that changed the weights: all but float16's overflows.
-  double loss_sum = 0;      ///< Of the steps since the log's last line,
-  int64_t loss_steps = 0;   ///< and their number.
+  int64_t step = 0;        ///< Steps done.
+  int64_t updates = 0;     ///< Those that changed the weights: all but float16's overflows.
+  double loss_sum = 0;     ///< Of the steps since the log's last line,
+  int64_t loss_steps = 0;  ///< and their number.
 };
 
 /// The state before the first step. `parameters` become its leaves, `average` the tensors of its

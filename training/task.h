@@ -19,8 +19,8 @@ class TrainTask {
   virtual NamedTensors parameters() const = 0;
   virtual NamedTensors average() const = 0;
   /// Each image's loss, (count), to be differentiated. It depends on the parameters, the options
-  /// and the step alone, so that a step can be repeated after a kill, and an image's not on the part
-  /// that it is in (dropout and bfloat16's rounding aside), so that a batch can be divided.
+  /// and the step alone, so that a step can be repeated after a kill, and an image's not on the
+  /// part that it is in (dropout and bfloat16's rounding aside), so that a batch can be divided.
   virtual Tensor losses(int64_t step, const BatchPart&) = 0;
   /// Told after each step: the losses of its whole batch, (B) on the CPU.
   virtual void learn(int64_t, const Tensor&) {}

@@ -109,11 +109,11 @@ TextToImageTask::TextToImageTask(const TrainOptions& options)
   complete_text_encoder(config_, tokenizer_);
   const auto setup = read_scheduler_config(config_.scheduler);
   prediction_ = setup.prediction;
-  noising_ = Noising(options,
-                     {.prediction = setup.prediction,
-                      .schedule = configured_schedule(setup, find_sampler(configured_sampler(setup))),
-                      .input_perturbation = options.input_perturbation,
-                      .min_snr = options.min_snr});
+  noising_ = Noising(
+      options, {.prediction = setup.prediction,
+                .schedule = configured_schedule(setup, find_sampler(configured_sampler(setup))),
+                .input_perturbation = options.input_perturbation,
+                .min_snr = options.min_snr});
   networks_ = build(options, config_);
   make_average();
   tokenize();

@@ -42,8 +42,7 @@ Tensor TimestepSampler::draw(const Tensor& uniform) const {
   const Tensor u = uniform.to(at::kDouble);
   if (!learned()) return (u * double(timesteps_)).to(at::kLong);
   const Tensor bounds = probabilities(history_).cumsum(0).to(u.device());
-  return at::searchsorted(bounds, u, /*out_int32=*/false, /*right=*/true)
-      .clamp_max(timesteps_ - 1);
+  return at::searchsorted(bounds, u, /*out_int32=*/false, /*right=*/true).clamp_max(timesteps_ - 1);
 }
 
 Tensor TimestepSampler::weights(const Tensor& t) const {

@@ -28,7 +28,9 @@ class Trainer {
  private:
   bool done();
   double rate() const;
-  double mean_loss() const { return state_.loss_sum / double(std::max<int64_t>(1, state_.loss_steps)); }
+  double mean_loss() const {
+    return state_.loss_sum / double(std::max<int64_t>(1, state_.loss_steps));
+  }
   void write_log(const StepOutcome&);
   void save();
   void sample();
@@ -37,7 +39,7 @@ class Trainer {
   TrainTask& task_;
   ProcessGroup& group_;
   TrainState state_;
-  std::optional<TrainLog> log_;      ///< The first process's, as are the events.
+  std::optional<TrainLog> log_;  ///< The first process's, as are the events.
   std::optional<EventFile> events_;
   Clock::time_point start_ = Clock::now(), last_ = start_;
 };
@@ -73,9 +75,12 @@ bool Trainer::done() {
 
 void Trainer::write_log(const StepOutcome& outcome) {
   const double images = double(state_.loss_steps * options_.whole_batch());
-  const LogLine line{state_.step, mean_loss(),
-                     outcome.gradient_norm, rate(),
-                     images / seconds_since(last_), seconds_since(start_)};
+  const LogLine line{state_.step,
+                     mean_loss(),
+                     outcome.gradient_norm,
+                     rate(),
+                     images / seconds_since(last_),
+                     seconds_since(start_)};
   if (log_) log_->write(line);
   if (events_) events_->scalars(line.step, scalars_of(line));
   last_ = Clock::now();

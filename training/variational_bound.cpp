@@ -73,8 +73,7 @@ Tensor variational_bound(const NoiseSchedule& schedule, PredictionType type, con
   const Tensor lowest = column(posterior.log_variance), highest = column(posterior.log_beta);
   const Tensor share = (variance + 1) / 2;
   const Tensor log_variance = share * highest + (1 - share) * lowest;
-  const Tensor sample =
-      predicted_sample(type, answer, example.x, abar.sqrt(), (1 - abar).sqrt());
+  const Tensor sample = predicted_sample(type, answer, example.x, abar.sqrt(), (1 - abar).sqrt());
   const Tensor mean = column(posterior.of_x0) * sample + of_xt;
   const Tensor true_mean = column(posterior.of_x0) * example.x0 + of_xt;
   const Tensor first = (example.t == 0).reshape({-1, 1, 1, 1});

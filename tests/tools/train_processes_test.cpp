@@ -13,14 +13,19 @@ class TrainTogether : public ProgramTest {
     for (int i = 0; i < 8; ++i)
       write_png(folder / "data" / (std::to_string(i) + ".png"),
                 at::randint(0, 256, {3, 8, 8}, generator, at::TensorOptions(at::kByte)));
-    const Json config = {{"image_size", 8},     {"num_channels", 64},  {"num_res_blocks", 1},
-                         {"channel_mult", "1"}, {"learn_sigma", true}, {"num_heads", 2},
+    const Json config = {{"image_size", 8},
+                         {"num_channels", 64},
+                         {"num_res_blocks", 1},
+                         {"channel_mult", "1"},
+                         {"learn_sigma", true},
+                         {"num_heads", 2},
                          {"attention_resolutions", "8"}};
     write_file(folder / "config.json", config.dump());
   }
 
   std::string command(const std::string& more) const {
-    return "'" TILLER_PROGRAM "' train --quiet --data data --model-config config.json --device cpu "
+    return "'" TILLER_PROGRAM
+           "' train --quiet --data data --model-config config.json --device cpu "
            "--lr 1e-3 --warmup 2 --log-every 1 --sample-every 0 --timesteps loss-second-moment " +
            more;
   }
@@ -32,13 +37,13 @@ class TrainTogether : public ProgramTest {
            command(more) + " > out" + std::to_string(rank) + " 2>&1";
   }
   int shell(const std::string& text) const {
-    const std::string whole =
-        "cd '" + folder.string() + "' && export OMP_NUM_THREADS=1; " + text;
+    const std::string whole = "cd '" + folder.string() + "' && export OMP_NUM_THREADS=1; " + text;
     return WEXITSTATUS(std::system(whole.c_str()));
   }
   /// Runs both to their ends; false where this build can't.
   bool run_both(const std::string& more) const {
-    const int code = shell(process(1, more) + " & " + process(0, more) + "; code=$?; wait; exit $code");
+    const int code =
+        shell(process(1, more) + " & " + process(0, more) + "; code=$?; wait; exit $code");
     if (bytes("out0").find("this build can't connect them") != std::string::npos) return false;
     EXPECT_EQ(code, 0) << bytes("out0") << bytes("out1");
     return true;

@@ -51,7 +51,8 @@ TEST(Averaging, GoesToTheWeights) {
 }
 
 TEST(Averaging, RefusesOthers) {
-  for (const char* text : {"", "1.5", "-0.1", "0.9x", "half-life=0", "power=0.4", "power=", "age=3"})
+  for (const char* text :
+       {"", "1.5", "-0.1", "0.9x", "half-life=0", "power=0.4", "power=", "age=3"})
     EXPECT_THROW(averaging_from(text), UsageError) << text;
 }
 

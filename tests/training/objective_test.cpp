@@ -29,8 +29,7 @@ TrainExample example_of(const Objective& objective, const Tensor& x0) {
 }
 
 TrainExample example_of(PredictionType type, double gamma, const Tensor& x0) {
-  return example_of(
-      {.prediction = type, .schedule = schedule(), .input_perturbation = gamma}, x0);
+  return example_of({.prediction = type, .schedule = schedule(), .input_perturbation = gamma}, x0);
 }
 
 /// (x_t - sqrt(abar) x_0) / sqrt(1 - abar): all of the noise in an example, in float64.
@@ -65,9 +64,8 @@ TEST(Objective, ThePerturbationIsNotInTheTarget) {
 TEST(Objective, RescaledTimestepsSpanAThousand) {
   const Tensor x0 = clean();
   const auto plain = example_of(PredictionType::epsilon, 0.1, x0);
-  const auto example = example_of({.schedule = guided_diffusion_schedule("cosine", 50, true),
-                                   .input_perturbation = 0.1},
-                                  x0);
+  const auto example = example_of(
+      {.schedule = guided_diffusion_schedule("cosine", 50, true), .input_perturbation = 0.1}, x0);
   EXPECT_TRUE(example.timesteps.equal(plain.timesteps * 20));
   EXPECT_TRUE(example.x.equal(plain.x));
 }
@@ -82,9 +80,8 @@ TEST(Objective, VelocityPredictionAimsAtTheCleanNoiseAndTheImage) {
   const auto v = example_of(PredictionType::v, 0.3, x0),
              epsilon = example_of(PredictionType::epsilon, 0.3, x0);
   EXPECT_TRUE(v.x.equal(epsilon.x));
-  const Tensor abar = at::tensor(schedule().alphas_cumprod, at::kFloat)
-                          .index_select(0, v.t)
-                          .reshape({-1, 1, 1, 1});
+  const Tensor abar =
+      at::tensor(schedule().alphas_cumprod, at::kFloat).index_select(0, v.t).reshape({-1, 1, 1, 1});
   // x_t without the perturbation and v give x_0 and epsilon back.
   const Tensor x = abar.sqrt() * x0 + (1 - abar).sqrt() * epsilon.target;
   EXPECT_TRUE(at::allclose(abar.sqrt() * x - (1 - abar).sqrt() * v.target, x0, 1e-4, 1e-5));
@@ -136,11 +133,11 @@ TEST(Objective, LossesEqualDdpmIps) {
   for (const Json& one : fixture.at("losses")) {
     SCOPED_TRACE(one.dump());
     const bool learned = one.at("learned");
-    const Objective objective{
-        .prediction = one.at("mean") == "EPSILON" ? PredictionType::epsilon : PredictionType::sample,
-        .schedule = guided_diffusion_schedule(one.at("schedule"), 50),
-        .input_perturbation = one.at("gamma"),
-        .learned_variance = learned};
+    const Objective objective{.prediction = one.at("mean") == "EPSILON" ? PredictionType::epsilon
+                                                                        : PredictionType::sample,
+                              .schedule = guided_diffusion_schedule(one.at("schedule"), 50),
+                              .input_perturbation = one.at("gamma"),
+                              .learned_variance = learned};
     const auto example =
         train_example(objective, images, {t, {}, {}, wave(3, 1.1, 1.4), wave(3, 2.3, 1.4)});
     const Tensor losses = image_losses(objective, wave(learned ? 6 : 3, 1.7, 0.8), example);
@@ -155,8 +152,8 @@ TEST(Objective, LossEqualsEdms) {
   const auto numbers = [&](const char* key) {
     return at::tensor(fixture.at(key).get<std::vector<double>>(), at::kDouble).to(at::kFloat);
   };
-  const auto example = train_example(objective, wave(3, 0.9),
-                                     {{}, numbers("sigma"), {}, wave(3, 1.1, 1.4), {}});
+  const auto example =
+      train_example(objective, wave(3, 0.9), {{}, numbers("sigma"), {}, wave(3, 1.1, 1.4), {}});
   EXPECT_TRUE(at::allclose(example.x.flatten().narrow(0, 0, 20), numbers("input"), 1e-5, 1e-6));
   EXPECT_TRUE(at::allclose(example.timesteps, numbers("sigma").log() / 4, 1e-6, 1e-6));
   const Tensor losses = image_losses(objective, wave(3, 1.7, 0.8), example);
@@ -166,9 +163,9 @@ TEST(Objective, LossEqualsEdms) {
 /// What the network is taught is what a sampler makes x_0 of.
 TEST(Objective, TheTargetGivesTheImageBack) {
   const Tensor x0 = clean();
-  for (const auto type : {PredictionType::epsilon, PredictionType::v, PredictionType::sample,
-                          PredictionType::flow, PredictionType::rectified_flow,
-                          PredictionType::edm}) {
+  for (const auto type :
+       {PredictionType::epsilon, PredictionType::v, PredictionType::sample, PredictionType::flow,
+        PredictionType::rectified_flow, PredictionType::edm}) {
     SCOPED_TRACE(prediction_type_name(type));
     Objective objective{.prediction = type, .schedule = schedule()};
     if (is_flow(type)) objective.schedule = flow_schedule(type, 50);
@@ -183,8 +180,7 @@ TEST(Objective, TheTargetGivesTheImageBack) {
       level = {1, sigma};
     }
     const Tensor x = input / input_scale(level, type);
-    const Tensor sample =
-        to_prediction(example.target.narrow(0, row, 1), x, level, type).sample;
+    const Tensor sample = to_prediction(example.target.narrow(0, row, 1), x, level, type).sample;
     EXPECT_TRUE(at::allclose(sample, x0.narrow(0, row, 1), 1e-3, 1e-4));
     if (type != PredictionType::edm) {
       EXPECT_NEAR(example.timesteps[row].item<double>(), objective.schedule.network_timestep(17),
@@ -198,12 +194,10 @@ TEST(Objective, TheTargetGivesTheImageBack) {
 TEST(Objective, PfgmppsNoiseHasItsRadius) {
   const Tensor x0 = clean();
   for (const int64_t augmented : {8, 128, 0}) {
-    const Objective objective{.prediction = PredictionType::edm,
-                              .schedule = edm_schedule(),
-                              .augmented = augmented};
-    const TrainNoise noise =
-        draw_noise(objective, at::zeros({kBatch}, at::kLong), {}, x0.sizes(),
-                   step_generator(5, 1, 0));
+    const Objective objective{
+        .prediction = PredictionType::edm, .schedule = edm_schedule(), .augmented = augmented};
+    const TrainNoise noise = draw_noise(objective, at::zeros({kBatch}, at::kLong), {}, x0.sizes(),
+                                        step_generator(5, 1, 0));
     const double n = 48, d = double(augmented);
     const double expected = augmented ? n / (d - 2) * d : n;
     EXPECT_NEAR(mean_of(noise.epsilon.square().flatten(1).sum(1)) / expected, 1,
@@ -214,8 +208,8 @@ TEST(Objective, PfgmppsNoiseHasItsRadius) {
 TEST(Objective, TheBoundDoesntTeachTheMean) {
   const Objective objective{.schedule = schedule(), .learned_variance = true};
   const Tensor images = wave(3, 0.9);
-  const auto example = train_example(
-      objective, images, {at::arange(6, at::kLong) * 9, {}, {}, wave(3, 1.1), {}});
+  const auto example =
+      train_example(objective, images, {at::arange(6, at::kLong) * 9, {}, {}, wave(3, 1.1), {}});
   const Tensor output = wave(6, 1.7, 0.8).requires_grad_(true);
   image_losses(objective, output, example).sum().backward();
   const auto gradients = output.grad().chunk(2, 1);

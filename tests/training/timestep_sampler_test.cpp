@@ -32,8 +32,7 @@ TEST(TimestepSampler, DrawsByTheSecondMomentAsDdpmIp) {
   const Tensor expected =
       at::tensor(fixture.at("probabilities").get<std::vector<double>>(), at::kDouble);
   constexpr int64_t draws = 100000;
-  const Tensor shares =
-      sampler.draw(evenly(draws)).bincount({}, 5).to(at::kDouble) / double(draws);
+  const Tensor shares = sampler.draw(evenly(draws)).bincount({}, 5).to(at::kDouble) / double(draws);
   EXPECT_TRUE(at::allclose(shares, expected, 0, 2e-5)) << shares << expected;
   const Tensor weights = sampler.weights(at::arange(5, at::kLong)).to(at::kDouble);
   EXPECT_TRUE(at::allclose(weights * expected * 5, at::ones({5}, at::kDouble), 1e-6, 0));
