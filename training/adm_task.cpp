@@ -8,6 +8,7 @@
 #include "training/preview.h"
 #include "training/random.h"
 #include "training/task.h"
+#include "training/training_data.h"
 
 namespace tiller {
 namespace {
@@ -112,13 +113,13 @@ class AdmTask final : public TrainTask {
 
 AdmTask::AdmTask(const TrainOptions& options)
     : options_(options),
-      data_(load_dataset(options.data, adm_config(options.config, options.config_file).image_size)),
+      data_(load_training_data(options,
+                               adm_config(options.config, options.config_file).image_size)),
       config_(complete_config(options, data_)),
       batches_(data_, options),
       noising_(options, objective_of(options, config_)),
       model_(build(config_, options)),
       average_(build(config_, options)) {
-  move_to(data_, options.device);
 }
 
 /// Some dropped; undefined without classes.

@@ -11,6 +11,7 @@
 #include "training/batches.h"
 #include "training/random.h"
 #include "training/task.h"
+#include "training/training_data.h"
 
 namespace tiller {
 namespace {
@@ -51,10 +52,8 @@ class AutoencoderTask final : public TrainTask {
       : options_(options),
         model_(build(options)),
         average_(build(options)),
-        data_(load_dataset(options.data, model_.network.config().sample_size)),
-        batches_(data_, options) {
-    move_to(data_, options.device);
-  }
+        data_(load_training_data(options, model_.network.config().sample_size)),
+        batches_(data_, options) {}
 
   NamedTensors parameters() const override { return model_.parameters; }
   NamedTensors average() const override { return average_.parameters; }

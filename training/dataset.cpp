@@ -22,15 +22,17 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
       throw Error(path.string() + ": can't be read.");
     if (is_cifar(path)) return load_cifar(path, size);
     if (is_idx(path)) return load_idx(path, size);
-    if (is_tar(path)) return load_tar_images(path, size);
+    if (is_npz(path)) return load_npz_images(path, size);
+    if (is_archive(path)) return load_archive_images(path, size);
     if (has_metadata(path)) return load_captioned_folder(path, size);
+    if (has_shards(path)) return load_shards(path, size);
     if (fs::is_directory(path)) return load_image_folder(path, size);
   } catch (const fs::filesystem_error& error) {
     throw Error(error.path1().string() + ": can't be read: " + error.code().message() + ".");
   }
   throw Error(path.string() +
-              ": got an unknown kind of file, expected a folder of images, a tar file of one, "
-              "CIFAR-10's binary files or MNIST's IDX files.");
+              ": got an unknown kind of file, expected a folder of images, a tar or zip of "
+              "one, webdataset's shards, CIFAR-10's or MNIST's files or guided-diffusion's .npz.");
 }
 
 void move_to(Dataset& data, at::Device device) {

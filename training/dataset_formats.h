@@ -13,9 +13,16 @@ Dataset load_cifar(const fs::path&, int64_t size);
 bool is_idx(const fs::path&);
 Dataset load_idx(const fs::path&, int64_t size);
 
-/// A tar file, compressed or not.
-bool is_tar(const fs::path&);
-Dataset load_tar_images(const fs::path&, int64_t size);
+/// A tar file, compressed or not, or a zip.
+bool is_archive(const fs::path&);
+Dataset load_archive_images(const fs::path&, int64_t size);
+/// A folder of tar files: webdataset's shards.
+bool has_shards(const fs::path&);
+Dataset load_shards(const fs::path&, int64_t size);
+
+/// guided-diffusion's .npz: arr_0 (N, H, W, 3) uint8 and, optionally, arr_1, labels.
+bool is_npz(const fs::path&);
+Dataset load_npz_images(const fs::path&, int64_t size);
 
 Dataset load_image_folder(const fs::path&, int64_t size);
 

@@ -36,6 +36,20 @@ std::string nearby(const fs::path& folder) {
   return "";
 }
 
+/// Folders at the top in which no image lies: classes that somebody meant.
+std::vector<std::string> empty_folders(const fs::path& path,
+                                       const std::vector<std::string>& names) {
+  std::set<std::string> full;
+  for (const auto& name : names) full.insert(fs::path(name).begin()->string());
+  std::vector<std::string> empty;
+  for (const auto& entry : sorted_entries(path)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory() && !name.starts_with('.') && !full.contains(name))
+      empty.push_back(printable(name) + "/: got a folder without an image.");
+  }
+  return empty;
+}
+
 }  // namespace
 
 std::vector<std::string> list_image_files(const fs::path& folder) {
@@ -53,8 +67,10 @@ Dataset load_image_folder(const fs::path& path, int64_t size) {
                 ": got a folder without data, expected images (class = sub-folder), "
                 "data_batch_*.bin or *-images-idx3-ubyte." +
                 nearby(path));
+  const std::vector<std::string> empty = empty_folders(path, names);
   ImageSet images(path, std::move(names), size);
   Dataset data = decode_files(std::move(images), path);
+  data.skipped.insert(data.skipped.end(), empty.begin(), empty.end());
   read_caption_files(path, data);
   return data;
 }

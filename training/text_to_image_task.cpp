@@ -11,6 +11,7 @@
 #include "training/preview.h"
 #include "training/random.h"
 #include "training/task.h"
+#include "training/training_data.h"
 
 namespace tiller {
 namespace {
@@ -86,12 +87,11 @@ class TextToImageTask final : public TrainTask {
 };
 
 Dataset captioned_data(const TrainOptions& options, int64_t size) {
-  Dataset data = load_dataset(options.data, size);
+  Dataset data = load_training_data(options, size);
   if (data.captions.empty())
     throw UsageError(options.data.string() +
                      ": got images without captions, expected metadata.jsonl or a NAME.txt beside "
                      "each NAME.png.");
-  move_to(data, options.device);
   return data;
 }
 

@@ -3,7 +3,9 @@
 #include <atomic>
 #include <numeric>
 
+#include "io/numpy_file.h"
 #include "training/dataset_formats.h"
+#include "training/training_data.h"
 
 namespace tiller::testing {
 namespace {
@@ -266,7 +268,77 @@ TEST_F(TarImages, RefusesWhatIsDamaged) {
   EXPECT_NE(message_of(root / "data.tar").find("without an image"), std::string::npos);
 }
 
+TEST_F(TarImages, ReadsZips) {
+  write("cat/a.png", png(3));
+  write("dog/b.png", png(5));
+  const std::string command =
+      "cd '" + root.string() + "' && python3 -m zipfile -c data.zip cat/ dog/ > /dev/null";
+  if (std::system(command.c_str())) GTEST_SKIP() << "without Python";
+  const auto data = load_dataset(root / "data.zip", 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{3, 5}));
+  EXPECT_EQ(data.class_names, (std::vector<std::string>{"cat", "dog"}));
+}
+
+TEST_F(TarImages, ReadsCaptionsAndClassesBesideThem) {
+  write_archive(root / "data.tar",
+                {{"b.png", png(2)},
+                 {"b.cls", "7\n"},
+                 {"b.txt", "a bee\n"},
+                 {"a.seg.png", png(1)},
+                 {"a.json", R"({"caption": "an ant", "label": 4, "width": 8})"}},
+                "none");
+  const auto data = load_dataset(root / "data.tar", 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{4, 7}));
+  EXPECT_EQ(data.captions, (std::vector<std::string>{"an ant", "a bee"}));
+}
+
+TEST_F(TarImages, ReadsShards) {
+  fs::create_directories(root / "shards");
+  write_archive(root / "shards/00001.tar", {{"0.png", png(3)}, {"0.cls", "1"}}, "none");
+  write_archive(root / "shards/00000.tar",
+                {{"0.png", png(1)}, {"0.cls", "0"}, {"1.png", png(2)}, {"1.cls", "5"}}, "none");
+  const auto data = load_dataset(root / "shards", 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{0, 5, 1}));
+  EXPECT_EQ(data.names[2], "00001.tar/0.png");
+}
+
+TEST_F(TarImages, RefusesTextThatDoesntFit) {
+  write_archive(root / "some.tar", {{"a.png", png(1)}, {"a.cls", "1"}, {"b.png", png(1)}}, "none");
+  EXPECT_NE(message_of(root / "some.tar").find("none for b.png"), std::string::npos);
+  write_archive(root / "odd.tar", {{"a.png", png(1)}, {"a.cls", "cat"}}, "none");
+  EXPECT_NE(message_of(root / "odd.tar").find("a.cls: got 'cat'"), std::string::npos);
+}
+
+class NpzImages : public DatasetFiles {};
+
+TEST_F(NpzImages, AreGuidedDiffusions) {
+  const Tensor images = at::stack({plain(1, 2, 3), plain(4, 5, 6)}).permute({0, 2, 3, 1});
+  save_npz(root / "data.npz", {{"arr_0", images.contiguous()}, {"arr_1", at::tensor({3, 1})}});
+  const auto data = load_dataset(root / "data.npz", 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{1, 4}));
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{3, 1}));
+  save_npz(root / "bad.npz", {{"arr_0", images.contiguous()}, {"arr_1", at::tensor({3})}});
+  EXPECT_NE(message_of(root / "bad.npz").find("got 1 labels, expected 2"), std::string::npos);
+  save_npz(root / "flat.npz", {{"arr_0", images.to(at::kFloat)}});
+  EXPECT_NE(message_of(root / "flat.npz").find("expected uint8"), std::string::npos);
+  save_npz(root / "none.npz", {{"mu", at::zeros({4})}});
+  EXPECT_NE(message_of(root / "none.npz").find("got no arr_0"), std::string::npos);
+}
+
 class LoadDataset : public DatasetFiles {};
+
+TEST_F(LoadDataset, NamesWhatIsLeftOutAndEmptyClasses) {
+  write("cat/a.png", png(3));
+  write("dog/broken.png", "no image");
+  fs::create_directories(root / "owl");
+  const auto lines = complaints_of(load_dataset(root, 8));
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_NE(lines[0].find("dog/broken.png"), std::string::npos) << lines[0];
+  EXPECT_NE(lines[1].find("owl/: got a folder without an image"), std::string::npos) << lines[1];
+  EXPECT_EQ(lines[2], "class 'dog' has no image");
+}
 
 TEST_F(LoadDataset, RefusesWhatIsUnknown) {
   EXPECT_NE(message_of(root / "nowhere").find("no such file"), std::string::npos);

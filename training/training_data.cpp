@@ -1,0 +1,39 @@
+#include "training/training_data.h"
+
+#include <ATen/ATen.h>
+
+#include <iostream>
+
+namespace tiller {
+namespace {
+
+constexpr size_t named = 10;
+
+}  // namespace
+
+std::vector<std::string> complaints_of(const Dataset& data) {
+  std::vector<std::string> lines;
+  const size_t count = data.skipped.size();
+  for (size_t i = 0; i < std::min(count, named); ++i)
+    lines.push_back("left out: " + data.skipped[i]);
+  if (count > named)
+    lines.push_back("left out: " + std::to_string(count - named) + " more, " +
+                    std::to_string(count) + " in all");
+  if (!data.labels.defined()) return lines;
+  const auto classes = std::ssize(data.class_names);
+  const Tensor counts = data.labels.bincount({}, classes);
+  for (int64_t label = 0; label < classes; ++label)
+    if (counts[label].item<int64_t>() == 0)
+      lines.push_back("class '" + data.class_names[size_t(label)] + "' has no image");
+  return lines;
+}
+
+Dataset load_training_data(const TrainOptions& options, int64_t size) {
+  Dataset data = load_dataset(options.data, size);
+  if (options.launch.rank == 0)
+    for (const auto& line : complaints_of(data)) std::cerr << "train: " << line << "\n";
+  move_to(data, options.device);
+  return data;
+}
+
+}  // namespace tiller
