@@ -20,8 +20,8 @@ void check_parallel(const Generation& generation, std::span<const ChosenGuidance
   };
   for (const auto& chosen : guidances)
     if (chosen.guidance->remembers())
-      refuse("guidance " + chosen.text +
-             ", which remembers the steps before (momentum=0: doesn't)");
+      throw UsageError("--parallel: got guidance " + chosen.text +
+                       ", which remembers the steps before, expected momentum=0.");
   if (!request.words.maps.empty()) refuse("--attention-map");
   if (!request.words.effects.empty()) refuse("--attention-effect");
   if (generation.inversion) refuse("--inversion");
