@@ -20,8 +20,8 @@ void check_parallel(const Generation& generation, std::span<const ChosenGuidance
   };
   for (const auto& chosen : guidances)
     if (chosen.guidance->remembers())
-      refuse("guidance " + chosen.text +
-             ", which remembers the steps before (momentum=0: doesn't)");
+      throw UsageError("--parallel: got guidance " + chosen.text +
+                       ", which remembers the steps before, expected momentum=0.");
   if (generation.sampler_options.values.contains("time_shift") &&
       generation.sampler_options.number("time_shift", 0) > 0)
     refuse("time_shift");

