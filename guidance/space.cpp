@@ -21,6 +21,8 @@ Tensor difference_from(Space space, const GuidanceStep& step, const Tensor& diff
   if (space == Space::raw || step.prediction == PredictionType::sample) return difference;
   const NoiseLevel& level = step.level;
   if (step.prediction == PredictionType::epsilon) return difference * (-level.alpha / level.sigma);
+  if (step.prediction == PredictionType::edm)
+    return difference / edm_preconditioning(level.sigma / level.alpha).out;
   const double sign = step.prediction == PredictionType::rectified_flow ? 1 : -1;
   return difference / (sign * level.sigma * input_scale(level, step.prediction));
 }

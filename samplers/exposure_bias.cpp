@@ -97,8 +97,9 @@ void require_scalable(const Trajectory& trajectory, PredictionType prediction) {
 }
 
 TimeShift shift_from(const Options& options, PredictionType prediction) {
-  if (is_flow(prediction))
-    throw UsageError("time_shift: got a flow, expected a model of a variance preserving schedule.");
+  if (is_flow(prediction) || prediction == PredictionType::edm)
+    throw UsageError(
+        "time_shift: got a flow or EDM model, expected a model of a variance preserving schedule.");
   if (!options.has("time_shift_cutoff"))
     throw UsageError(
         "time_shift_cutoff: got none, expected the timestep from which on images "

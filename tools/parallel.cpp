@@ -22,9 +22,8 @@ void check_parallel(const Generation& generation, std::span<const ChosenGuidance
     if (chosen.guidance->remembers())
       throw UsageError("--parallel: got guidance " + chosen.text +
                        ", which remembers the steps before, expected momentum=0.");
-  if (generation.sampler_options.values.contains("time_shift") &&
-      generation.sampler_options.number("time_shift", 0) > 0)
-    refuse("time_shift");
+  const Options& options = generation.sampler_options;
+  if (options.has("time_shift") && options.text("time_shift") != "0") refuse("time_shift");
   if (!request.words.maps.empty()) refuse("--attention-map");
   if (!request.words.effects.empty()) refuse("--attention-effect");
   if (generation.inversion) refuse("--inversion");

@@ -110,7 +110,8 @@ int run_train(const Flags& flags) {
 
 std::vector<Flag> train_flags() {
   return {
-      {"data", "PATH", "images: folder, tar, zip, webdataset shards, .npz, CIFAR-10 or MNIST files"},
+      {"data", "PATH",
+       "images: folder, tar, zip, webdataset shards, .npz, CIFAR-10 or MNIST files"},
       {"model-config", "FILE", "ADM flags, or an autoencoder's or a text-to-image model's config"},
       {"output", "DIR", "model, state, log.jsonl and samples; resumes what it holds"},
       {"initial", "PATH", "weights (a text-to-image model: its folder) to begin with"},

@@ -113,14 +113,13 @@ class AdmTask final : public TrainTask {
 
 AdmTask::AdmTask(const TrainOptions& options)
     : options_(options),
-      data_(load_training_data(options,
-                               adm_config(options.config, options.config_file).image_size)),
+      data_(
+          load_training_data(options, adm_config(options.config, options.config_file).image_size)),
       config_(complete_config(options, data_)),
       batches_(data_, options),
       noising_(options, objective_of(options, config_)),
       model_(build(config_, options)),
-      average_(build(config_, options)) {
-}
+      average_(build(config_, options)) {}
 
 /// Some dropped; undefined without classes.
 Tensor AdmTask::labels_of(int64_t step, const BatchPart& part, const TrainBatch& batch) const {

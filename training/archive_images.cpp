@@ -36,7 +36,8 @@ class Entries {
 
   bool next() {
     for (; at_ < archives_.size(); ++at_, reader_.reset()) {
-      if (!reader_) reader_ = std::make_unique<ArchiveReader>(archives_[at_], format_of(archives_[at_]));
+      if (!reader_)
+        reader_ = std::make_unique<ArchiveReader>(archives_[at_], format_of(archives_[at_]));
       if (reader_->next()) return true;
     }
     return false;
@@ -99,8 +100,8 @@ void decode_batch(ImageSet& images, std::vector<Encoded>& batch) {
   batch.clear();
 }
 
-// Reads the archives twice: the first time tells how much memory the images take and how their names
-// sort, so that the second can decode each to its place.
+// Reads the archives twice: the first time tells how much memory the images take and how their
+// names sort, so that the second can decode each to its place.
 Dataset load_archives(const fs::path& path, const std::vector<fs::path>& archives, int64_t size) {
   ArchiveText text;
   std::vector<std::string> names = list_images(path, archives, text);

@@ -19,15 +19,15 @@ struct Dataset {
 
 /// Loads what lies at `path`, told apart by content: a folder of images, a tar file of one (also
 /// compressed), a zip, a folder of webdataset's shards (KEY.jpg with KEY.txt, KEY.cls or KEY.json
-/// beside it, as in any archive), guided-diffusion's .npz, CIFAR-10's binary files (a folder of data_batch_*.bin or one such file) or MNIST's
-/// IDX files (*-images-idx3-ubyte and its labels, plain or gzipped; their folder or the file of
-/// images). An image's class is the folder that it lies in, classes sorted by name; images that lie
-/// directly at the top have none. Other sizes are scaled and cropped to `size`; grey becomes RGB.
-/// The order is the files' order by name.
-/// A folder may have captions: metadata.jsonl, a line {"file_name", "text", "group", "split"} an
-/// image as Hugging Face's image folders have it (the last two are optional; images of another
-/// split than "train" are left out), or NAME.txt beside each NAME.png. Throws Error when nothing
-/// usable is there.
+/// beside it, as in any archive), guided-diffusion's .npz, CIFAR-10's binary files (a folder of
+/// data_batch_*.bin or one such file) or MNIST's IDX files (*-images-idx3-ubyte and its labels,
+/// plain or gzipped; their folder or the file of images). An image's class is the folder that it
+/// lies in, classes sorted by name; images that lie directly at the top have none. Other sizes are
+/// scaled and cropped to `size`; grey becomes RGB. The order is the files' order by name. A folder
+/// may have captions: metadata.jsonl, a line {"file_name", "text", "group", "split"} an image as
+/// Hugging Face's image folders have it (the last two are optional; images of another split than
+/// "train" are left out), or NAME.txt beside each NAME.png. Throws Error when nothing usable is
+/// there.
 Dataset load_dataset(const fs::path& path, int64_t size);
 
 /// Images and labels to where they are trained on.

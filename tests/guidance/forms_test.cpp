@@ -82,9 +82,10 @@ TEST(Forms, ProjectedRemembersAndForgets) {
 TEST(Forms, TheSampleSpaceIsTheSameForEveryPredictionType) {
   for (const std::string name : {"apg:momentum=0", "cfg-zero:space=sample", "tcfg:space=sample",
                                  "dynthresh", "apg:eta=0.5,norm_threshold=1,momentum=0"})
-    for (const auto type : {PredictionType::epsilon, PredictionType::v, PredictionType::sample,
-                            PredictionType::flow, PredictionType::rectified_flow})
-      for (const NoiseLevel level : {NoiseLevel{0.8, 0.6, 500, 3}, NoiseLevel{1, 3.5, 500, 3}}) {
+    for (const auto type :
+         {PredictionType::epsilon, PredictionType::v, PredictionType::sample, PredictionType::flow,
+          PredictionType::rectified_flow, PredictionType::edm})
+      for (const NoiseLevel& level : {NoiseLevel{0.8, 0.6, 500, 3}, NoiseLevel{1, 3.5, 500, 3}}) {
         Exchange raw, sample;
         raw.step.prediction = type;
         raw.step.level = sample.step.level = level;

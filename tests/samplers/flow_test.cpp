@@ -54,7 +54,7 @@ double error_of(const std::string& name, const std::string& options, int steps,
 
 TEST(Flow, PredictionsGiveBackBothEndsOfTheLine) {
   const Tensor sample = toy_base(at::kDouble), noise = (3 * sample).cos();
-  for (const NoiseLevel level : {NoiseLevel{0.3, 0.7}, NoiseLevel{1, 2.5}, NoiseLevel{0.6, 0.8}}) {
+  for (const NoiseLevel& level : {NoiseLevel{0.3, 0.7}, NoiseLevel{1, 2.5}, NoiseLevel{0.6, 0.8}}) {
     const Tensor x = level.alpha * sample + level.sigma * noise;
     for (const auto type : {PredictionType::flow, PredictionType::rectified_flow}) {
       const Tensor output = type == PredictionType::flow ? noise - sample : sample - noise;
