@@ -38,8 +38,9 @@ GuidanceCost expect_as_alone(const Model& model, const std::string& text, const 
     EXPECT_LT(relative_error(got[i].epsilon, expected.epsilon), 2e-5) << i;
     EXPECT_LT(relative_error(got[i].sample, expected.sample), 2e-5) << i;
     EXPECT_EQ(got[i].renoise.defined(), expected.renoise.defined());
-    if (expected.renoise.defined())
+    if (expected.renoise.defined()) {
       EXPECT_LT(relative_error(got[i].renoise, expected.renoise), 2e-5) << i;
+    }
   }
   return cost;
 }
