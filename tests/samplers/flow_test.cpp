@@ -133,7 +133,9 @@ TEST(Flow, OtherSamplersTakeFlows) {
   for (const std::string name : {"dpm++2m", "unipc", "lms", "ddpm", "euler-a"}) {
     const Tensor end = run(name, "", 40, PredictionType::flow);
     const double error = relative_error(end, GaussianFlow{}.end(toy_base(at::kDouble)).flatten());
-    if (name != "ddpm" && name != "euler-a") EXPECT_LT(error, 0.02) << name;
+    if (name != "ddpm" && name != "euler-a") {
+      EXPECT_LT(error, 0.02) << name;
+    }
     EXPECT_TRUE(end.isfinite().all().item<bool>()) << name;
   }
 }
