@@ -34,7 +34,9 @@ TEST_F(ParallelProgram, EqualsSequential) {
       "--guidance 'cfg:scale=2,from=0.25 + tpg:scale=2' ";
   const Run one = run(batch);
   const Run all = run(batch + "--parallel jacobi:tolerance=0,window=0");
-  EXPECT_LT(difference(all.latents, one.latents), 1e-5);
+  // As between batches of other sizes in generate_test.cpp: these round otherwise, and random
+  // weights amplify that from step to step.
+  EXPECT_LT(difference(all.latents, one.latents), 1e-4);
   const Json cost = all.json.at("parallel");
   EXPECT_EQ(cost.at("window"), 8);
   EXPECT_LE(cost.at("iterations"), 16);  // of two batches
