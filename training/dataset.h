@@ -15,6 +15,7 @@ struct Dataset {
   std::vector<std::string> captions;     ///< One an image; empty when there are none.
   Tensor groups;                         ///< (N) int64 of metadata.jsonl; undefined without.
   std::vector<std::string> skipped;      ///< Files that could not be decoded, with the reason.
+  std::vector<std::string> empty;        ///< Folders at the top without an image: no classes.
 };
 
 /// Loads what lies at `path`, told apart by content: a folder of images, a tar file of one (also

@@ -45,7 +45,7 @@ std::vector<std::string> empty_folders(const fs::path& path,
   for (const auto& entry : sorted_entries(path)) {
     const std::string name = entry.path().filename().string();
     if (entry.is_directory() && !name.starts_with('.') && !full.contains(name))
-      empty.push_back(printable(name) + "/: got a folder without an image.");
+      empty.push_back(name);
   }
   return empty;
 }
@@ -67,10 +67,10 @@ Dataset load_image_folder(const fs::path& path, int64_t size) {
                 ": got a folder without data, expected images (class = sub-folder), "
                 "data_batch_*.bin or *-images-idx3-ubyte." +
                 nearby(path));
-  const std::vector<std::string> empty = empty_folders(path, names);
+  std::vector<std::string> empty = empty_folders(path, names);
   ImageSet images(path, std::move(names), size);
   Dataset data = decode_files(std::move(images), path);
-  data.skipped.insert(data.skipped.end(), empty.begin(), empty.end());
+  data.empty = std::move(empty);
   read_caption_files(path, data);
   return data;
 }

@@ -4,6 +4,8 @@
 
 #include <iostream>
 
+#include "io/error.h"
+
 namespace tiller {
 namespace {
 
@@ -19,6 +21,8 @@ std::vector<std::string> complaints_of(const Dataset& data) {
   if (count > named)
     lines.push_back("left out: " + std::to_string(count - named) + " more, " +
                     std::to_string(count) + " in all");
+  for (const auto& folder : data.empty)
+    lines.push_back("folder '" + printable(folder) + "' has no image, and is no class");
   if (!data.labels.defined()) return lines;
   const auto classes = std::ssize(data.class_names);
   const Tensor counts = data.labels.bincount({}, classes);

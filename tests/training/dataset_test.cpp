@@ -156,6 +156,7 @@ TEST_F(ImageFolder, TakesSubfoldersAsClasses) {
   EXPECT_EQ(labels(data), (std::vector<int64_t>{0, 1, 1}));
   EXPECT_TRUE(at::equal(data.images[0], plain(3, 4, 5)));
   EXPECT_TRUE(data.skipped.empty());
+  EXPECT_EQ(data.empty, std::vector<std::string>{"empty"});
 }
 
 TEST_F(ImageFolder, HasNoLabelsWithoutSubfolders) {
@@ -336,7 +337,7 @@ TEST_F(LoadDataset, NamesWhatIsLeftOutAndEmptyClasses) {
   const auto lines = complaints_of(load_dataset(root, 8));
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_NE(lines[0].find("dog/broken.png"), std::string::npos) << lines[0];
-  EXPECT_NE(lines[1].find("owl/: got a folder without an image"), std::string::npos) << lines[1];
+  EXPECT_NE(lines[1].find("folder 'owl' has no image"), std::string::npos) << lines[1];
   EXPECT_EQ(lines[2], "class 'dog' has no image");
 }
 
