@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
-#include <fstream>
 #include <future>
 #include <optional>
 
@@ -28,12 +26,6 @@ void decode(SourceImage& image) {
     image.failure = error.what();
   }
   image.bytes = {};
-}
-
-bool is_zip(const fs::path& path) {
-  std::array<char, 4> first{};
-  std::ifstream(path, std::ios::binary).read(first.data(), first.size());
-  return std::string_view(first.data(), 2) == "PK";
 }
 
 std::shared_ptr<ArchiveReader> open_archive(const fs::path& path) {

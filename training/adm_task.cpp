@@ -3,6 +3,7 @@
 #include "io/error.h"
 #include "io/safetensors.h"
 #include "models/model.h"
+#include "samplers/defaults.h"
 #include "training/batches.h"
 #include "training/noising.h"
 #include "training/preview.h"
@@ -52,14 +53,6 @@ nlohmann::json written_config(const TrainOptions& options, const AdmConfig& conf
   return json;
 }
 
-NoiseSchedule schedule_of(const AdmConfig& config) {
-  if (config.prediction == PredictionType::edm) return edm_schedule(config.diffusion_steps);
-  if (is_flow(config.prediction))
-    return flow_schedule(config.prediction, config.diffusion_steps, config.flow_shift);
-  return guided_diffusion_schedule(config.noise_schedule, config.diffusion_steps,
-                                   config.rescale_timesteps);
-}
-
 /// Throws UsageError where two of them have no meaning together.
 void check_objective(const TrainOptions& options, const AdmConfig& config) {
   const bool edm = config.prediction == PredictionType::edm;
@@ -75,10 +68,10 @@ void check_objective(const TrainOptions& options, const AdmConfig& config) {
                      ", which has no timesteps.");
 }
 
-Objective objective_of(const TrainOptions& options, const AdmConfig& config) {
+Objective objective_of(const TrainOptions& options, const AdmConfig& config, const Model& model) {
   check_objective(options, config);
   return {.prediction = config.prediction,
-          .schedule = schedule_of(config),
+          .schedule = schedule_of(model),
           .input_perturbation = options.input_perturbation,
           .min_snr = options.min_snr,
           .augmented = options.augmented,
@@ -92,7 +85,7 @@ class AdmTask final : public TrainTask {
   NamedTensors parameters() const override { return model_.parameters; }
   NamedTensors average() const override { return average_.parameters; }
   Tensor losses(int64_t step, const BatchPart&) override;
-  void learn(int64_t step, const Tensor& losses) override { noising_.learn(step, losses); }
+  void learn(const Tensor& losses) override { noising_.learn(losses); }
   NamedTensors memory() const override { return noising_.memory(); }
   std::string image_name(int64_t step, int64_t row) override { return batches_.name_of(step, row); }
   void save(const fs::path& folder) const override;
@@ -107,8 +100,8 @@ class AdmTask final : public TrainTask {
   Dataset data_;
   AdmConfig config_;
   Batches batches_;
-  Noising noising_;
   Model model_, average_;
+  Noising noising_;
 };
 
 AdmTask::AdmTask(const TrainOptions& options)
@@ -117,9 +110,9 @@ AdmTask::AdmTask(const TrainOptions& options)
           load_training_data(options, adm_config(options.config, options.config_file).image_size)),
       config_(complete_config(options, data_)),
       batches_(data_, options),
-      noising_(options, objective_of(options, config_)),
       model_(build(config_, options)),
-      average_(build(config_, options)) {}
+      average_(build(config_, options)),
+      noising_(options, objective_of(options, config_, model_)) {}
 
 /// Some dropped; undefined without classes.
 Tensor AdmTask::labels_of(int64_t step, const BatchPart& part, const TrainBatch& batch) const {

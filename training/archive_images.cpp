@@ -18,11 +18,7 @@ constexpr size_t kBatchImages = 256;
 
 using Format = ArchiveReader::Format;
 
-Format format_of(const fs::path& path) {
-  std::array<char, 2> first{};
-  std::ifstream(path, std::ios::binary).read(first.data(), first.size());
-  return first == std::array{'P', 'K'} ? Format::zip : Format::tar;
-}
+Format format_of(const fs::path& path) { return is_zip(path) ? Format::zip : Format::tar; }
 
 struct Encoded {
   int64_t index;  ///< In the order of the archives.
@@ -135,6 +131,12 @@ std::vector<fs::path> shards_in(const fs::path& folder) {
 }
 
 }  // namespace
+
+bool is_zip(const fs::path& path) {
+  std::array<char, 2> first{};
+  std::ifstream(path, std::ios::binary).read(first.data(), first.size());
+  return first == std::array{'P', 'K'};
+}
 
 bool is_archive(const fs::path& path) {
   if (!fs::is_regular_file(path) || fs::file_size(path) == 0) return false;

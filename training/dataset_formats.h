@@ -13,6 +13,8 @@ Dataset load_cifar(const fs::path&, int64_t size);
 bool is_idx(const fs::path&);
 Dataset load_idx(const fs::path&, int64_t size);
 
+/// By its first bytes.
+bool is_zip(const fs::path&);
 /// A tar file, compressed or not, or a zip.
 bool is_archive(const fs::path&);
 Dataset load_archive_images(const fs::path&, int64_t size);

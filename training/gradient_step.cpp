@@ -95,7 +95,7 @@ StepOutcome gradient_step(const TrainOptions& options, TrainTask& task, TrainSta
   outcome.gradient_norm = clip_gradients(state.weights, options.clip);
   outcome.overflowed = scaled && !std::isfinite(outcome.gradient_norm);
   if (scaled) follow_overflow(state.loss_scale, outcome.overflowed);
-  if (!outcome.overflowed) task.learn(state.step, losses);
+  if (!outcome.overflowed) task.learn(losses);
   ++state.step;
   if (outcome.overflowed) return outcome;
   ++state.updates;

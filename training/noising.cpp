@@ -11,20 +11,24 @@ Noising::Noising(const TrainOptions& options, Objective objective)
       objective_(std::move(objective)),
       timesteps_(options.timesteps, objective_.schedule.size(), options.device) {}
 
-Tensor Noising::draw_timesteps(int64_t step) const {
+void Noising::draw(int64_t step, at::IntArrayRef image) {
+  if (drawn_ == step) return;
+  const int64_t batch = options_->whole_batch();
   const at::Device device = options_->device;
-  return timesteps_.draw(at::rand({options_->whole_batch()},
-                                  step_generator(options_->seed, 5, step, device),
-                                  at::TensorOptions(at::kFloat).device(device)));
+  const auto generator = [&](uint64_t purpose) {
+    return step_generator(options_->seed, purpose, step, device);
+  };
+  const Tensor t = timesteps_.draw(
+      at::rand({batch}, generator(5), at::TensorOptions(at::kFloat).device(device)));
+  std::vector<int64_t> whole = image.vec();
+  whole.insert(whole.begin(), batch);
+  noise_ = draw_noise(objective_, t, timesteps_.weights(t), whole, generator(4));
+  drawn_ = step;
 }
 
-TrainExample Noising::example(int64_t step, const BatchPart& part, const Tensor& x0) const {
-  std::vector<int64_t> whole = x0.sizes().vec();
-  whole[0] = options_->whole_batch();
-  const Tensor t = draw_timesteps(step);
-  const at::Generator generator = step_generator(options_->seed, 4, step, options_->device);
-  const TrainNoise noise = draw_noise(objective_, t, timesteps_.weights(t), whole, generator);
-  return train_example(objective_, x0, noise.rows(part.first, part.count));
+TrainExample Noising::example(int64_t step, const BatchPart& part, const Tensor& x0) {
+  draw(step, x0.sizes().slice(1));
+  return train_example(objective_, x0, noise_.rows(part.first, part.count));
 }
 
 Tensor Noising::losses(const Tensor& output, const TrainExample& example) const {
@@ -32,9 +36,8 @@ Tensor Noising::losses(const Tensor& output, const TrainExample& example) const 
   return example.weight.defined() ? losses * example.weight : losses;
 }
 
-void Noising::learn(int64_t step, const Tensor& losses) {
-  const Tensor t = draw_timesteps(step).cpu(), weights = timesteps_.weights(t);
-  timesteps_.learn(t, weights.defined() ? losses / weights : losses);
+void Noising::learn(const Tensor& losses) {
+  timesteps_.learn(noise_.t, noise_.weight.defined() ? losses / noise_.weight.cpu() : losses);
 }
 
 }  // namespace tiller

@@ -12,19 +12,21 @@ class Noising {
   Noising(const TrainOptions&, Objective);
 
   /// The part's examples of a step; x0: its images or latents, (count, C, H, W).
-  TrainExample example(int64_t step, const BatchPart&, const Tensor& x0) const;
+  TrainExample example(int64_t step, const BatchPart&, const Tensor& x0);
   /// Each image's loss, weighted by its timestep's. output: the network's.
   Tensor losses(const Tensor& output, const TrainExample&) const;
-  /// losses: of the whole batch.
-  void learn(int64_t step, const Tensor& losses);
+  /// losses: of the last examples' whole batch.
+  void learn(const Tensor& losses);
   NamedTensors memory() const { return timesteps_.memory(); }
 
  private:
-  Tensor draw_timesteps(int64_t step) const;
+  void draw(int64_t step, at::IntArrayRef image);
 
   const TrainOptions* options_ = nullptr;
   Objective objective_;
   TimestepSampler timesteps_;
+  TrainNoise noise_;  ///< Of the whole batch of step `drawn_`, whose parts come one by one.
+  int64_t drawn_ = -1;
 };
 
 }  // namespace tiller

@@ -45,7 +45,7 @@ std::vector<std::vector<size_t>> buckets_of(const std::vector<Tensor>& weights) 
 
 }  // namespace
 
-ProcessGroup::ProcessGroup(const Processes& processes, at::Device) : launch_(processes.launch()) {
+ProcessGroup::ProcessGroup(const Processes& processes) : launch_(processes.launch()) {
   if (launch_.world == 1) return;
   translate_lost_process([&] {
     group_ = std::make_unique<Group>(Group{connect(processes), nullptr});

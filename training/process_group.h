@@ -9,13 +9,13 @@
 namespace tiller {
 using at::Tensor;
 
-/// Processes that train one model together, through LibTorch's c10d: NCCL among GPUs where this
-/// build has it, else Gloo. With one process nothing is sent. Calls throw Error when another
-/// process is gone.
+/// Processes that train one model together, through LibTorch's c10d and Gloo, a GPU's tensors by
+/// way of the CPU. With one process nothing is sent. Calls throw Error when another process is
+/// gone.
 class ProcessGroup {
  public:
   /// Waits for the others. Throws Error where this build can't connect them.
-  ProcessGroup(const Processes&, at::Device);
+  explicit ProcessGroup(const Processes&);
   ~ProcessGroup();
 
   int rank() const { return launch_.rank; }

@@ -23,7 +23,7 @@ class TrainTask {
   /// part that it is in (dropout and bfloat16's rounding aside), so that a batch can be divided.
   virtual Tensor losses(int64_t step, const BatchPart&) = 0;
   /// Told after each step: the losses of its whole batch, (B) on the CPU.
-  virtual void learn(int64_t, const Tensor&) {}
+  virtual void learn(const Tensor&) {}
   /// What `learn` changes: part of the run's state.
   virtual NamedTensors memory() const { return {}; }
   /// An image of a step's whole batch, as the user knows it.

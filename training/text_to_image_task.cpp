@@ -54,7 +54,7 @@ class TextToImageTask final : public TrainTask {
   NamedTensors parameters() const override { return networks_.parameters; }
   NamedTensors average() const override { return average_parameters_; }
   Tensor losses(int64_t step, const BatchPart&) override;
-  void learn(int64_t step, const Tensor& losses) override { noising_.learn(step, losses); }
+  void learn(const Tensor& losses) override { noising_.learn(losses); }
   NamedTensors memory() const override { return noising_.memory(); }
   std::string image_name(int64_t step, int64_t row) override { return batches_.name_of(step, row); }
   void save(const fs::path& folder) const override {

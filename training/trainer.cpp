@@ -122,7 +122,7 @@ void Trainer::run() {
 
 void train(const TrainOptions& options) {
   const Processes processes(options.launch);
-  ProcessGroup group(processes, options.device);
+  ProcessGroup group(processes);
   if (!group.first()) Progress::set_quiet(true);
   const auto task = train_task(options);
   Trainer(options, *task, group).run();

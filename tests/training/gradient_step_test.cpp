@@ -21,7 +21,7 @@ class Fit final : public TrainTask {
       losses = losses + at::where(rows == float(bad_row), NAN, 0.0);
     return losses;
   }
-  void learn(int64_t, const Tensor& losses) override { learned = losses; }
+  void learn(const Tensor& losses) override { learned = losses; }
   std::string image_name(int64_t, int64_t row) override { return "cats/" + std::to_string(row); }
   void save(const fs::path&) const override {}
   void preview(const fs::path&) const override {}
@@ -48,7 +48,7 @@ struct Steps {
   TrainOptions options;
   Fit task;
   Processes processes{Launch()};
-  ProcessGroup group{processes, at::kCPU};
+  ProcessGroup group{processes};
   TrainState state;
 };
 
