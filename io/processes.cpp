@@ -189,15 +189,20 @@ c10::intrusive_ptr<c10d::Store> Processes::store() const {
   return c10::make_intrusive<c10d::PrefixStore>(key_of("group"), store_->tcp);
 }
 
-void Processes::done(const std::string& work) {
-  if (!store_) return;
+int64_t Processes::add(const std::string& work) {
   try {
-    store_->add(key_of(work), 1);
+    return store_->add(key_of(work), 1);
   } catch (const std::exception&) {
     throw Error("launch: the first process can't be reached, expected it to be at " + launch_.host +
                 ":" + std::to_string(launch_.port) + ".");
   }
 }
+
+void Processes::done(const std::string& work) {
+  if (store_) add(work);
+}
+
+int64_t Processes::take(const std::string& work) { return store_ ? add(work) - 1 : taken_[work]++; }
 
 void Processes::wait_for_all(const std::string& work) {
   if (!store_) return;

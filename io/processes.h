@@ -2,6 +2,7 @@
 #include <c10/util/intrusive_ptr.h>
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -41,14 +42,18 @@ class Processes {
   /// Waits until all processes have. Throws Error when the others can't be reached, one has given
   /// up or is lost.
   void wait_for_all(const std::string& work);
+  /// Deals out `work` in pieces: 0, 1, 2, ..., each to one process.
+  int64_t take(const std::string& work);
   /// Where c10d's process groups meet; null with one process.
   c10::intrusive_ptr<c10d::Store> store() const;
 
  private:
   struct Store;
   void require_alive();
+  int64_t add(const std::string& work);
   Launch launch_;
-  std::unique_ptr<Store> store_;  ///< Null with one process.
+  std::unique_ptr<Store> store_;          ///< Null with one process.
+  std::map<std::string, int64_t> taken_;  ///< Pieces of work, with one process.
 };
 
 }  // namespace tiller

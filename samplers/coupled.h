@@ -10,10 +10,13 @@ struct Coupled {
   Tensor x, y;  ///< float64.
   Prediction prediction;
 };
-/// The denoiser's answer to latents whose layout in memory is always the same: networks round
-/// otherwise in another.
+/// The denoiser's answer to latents whose layout in memory is always the same (networks round
+/// otherwise in another), with its epsilon in float64: what the two directions multiply it by
+/// isn't the same, and nor is what they would round.
 inline Prediction asked(const InversionRun& run, const Tensor& latents, const NoiseLevel& level) {
-  return run.denoise(latents.contiguous(), level);
+  Prediction prediction = run.denoise(latents.contiguous(), level);
+  prediction.epsilon = prediction.epsilon.to(at::kDouble);
+  return prediction;
 }
 
 /// A step of both from levels[level] to its neighbour.

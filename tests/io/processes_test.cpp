@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <numeric>
 #include <thread>
 
 #include "io/error.h"
@@ -47,6 +49,37 @@ TEST(ProcessesTest, WaitForThoseThatWork) {
 TEST(ProcessesTest, DontWaitForThoseThatGaveUp) {
   const auto fails = [](Processes&) { throw Error("the disk is full"); };
   EXPECT_NE(heard(fails, 1min).find("process 1 failed"), std::string::npos);
+}
+
+std::vector<int64_t> taken_by(Processes& processes) {
+  std::vector<int64_t> pieces;
+  for (int64_t piece; (piece = processes.take("work")) < 20;) pieces.push_back(piece);
+  return pieces;
+}
+
+TEST(ProcessesTest, TakeEachPieceOnce) {
+  std::vector<int64_t> pieces;
+  std::jthread second([&] {
+    Processes processes(launch(1));
+    pieces = taken_by(processes);
+    processes.done("all");
+  });
+  Processes processes(launch(0));
+  const auto own = taken_by(processes);
+  processes.done("all");
+  processes.wait_for_all("all");
+  second.join();
+  pieces.insert(pieces.end(), own.begin(), own.end());
+  std::sort(pieces.begin(), pieces.end());
+  std::vector<int64_t> all(20);
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_EQ(pieces, all);
+}
+
+TEST(ProcessesTest, OneTakesAll) {
+  Processes alone({});
+  EXPECT_EQ(taken_by(alone).size(), 20u);
+  EXPECT_EQ(alone.take("other work"), 0);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@ Where the values come from:
   edict            the equations of arXiv 2211.12446 with turns by the parity of the level
   rex              the equations of arXiv 2502.08834 over Euler's method in the time of noise prediction
   fixed_point      arXiv 2312.12540 and 2309.04907: z = step back with epsilon(z), plain and averaged
-  renoise          arXiv 2403.14602, algorithm 1, without regularization
+  renoise          arXiv 2403.14602, algorithm 1, with and without regularization
   null_text        arXiv 2211.09794 with torch.optim.Adam on a toy guidance, 10 iterations a step
 Needs torch 2.11, numpy and diffusers 0.42.1.
 """
@@ -156,17 +156,65 @@ def fixed_point(iterations, average, l=LEADING):
     return x.tolist()
 
 
-def renoise(l=LEADING):
-    x = BASE
+def patch_moments(x):
+    """Mean and variance of patches of 4x4, (channels, patches)."""
+    patches = x.reshape(x.shape[0], x.shape[1] // 4, 4, x.shape[2] // 4, 4).permute(0, 1, 3, 2, 4).reshape(x.shape[0], -1, 16)
+    return patches.mean(2), patches.var(2)
+
+
+def divergence(x, like):
+    (mean, var), (target_mean, target) = patch_moments(x), patch_moments(like)
+    terms = torch.log((target + 1e-6) / (var + 1e-6)) + (var + (mean - target_mean) ** 2) / (target + 1e-6) - 1
+    return terms.abs().sum()
+
+
+def autocorrelation(x, generator):
+    total = 0
+    for channel in x:
+        while True:
+            shift = int(torch.randint(channel.shape[0] // 2, (1,), generator=generator))
+            total = total + sum((channel * channel.roll(shift, side)).mean() ** 2 for side in (0, 1))
+            if channel.shape[0] <= 8:
+                break
+            channel = torch.nn.functional.avg_pool2d(channel[None], 2)[0]
+    return total
+
+
+def descended(x, rate, loss, limit=np.inf):
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(x), x)
+    return (x - rate * slope.clamp(-limit, limit)).detach()
+
+
+def regularized(e, like, generator):
+    for _ in range(4):
+        e = descended(e, 0.065, lambda x: divergence(x, like), 100)
+        for _ in range(5):
+            e = descended(e, 20 / 5 * e[0].numel() / 64**2, lambda x: autocorrelation(x, generator))
+    return e
+
+
+def renoise(image, regular=False, l=LEADING):
+    generator = torch.Generator().manual_seed(7865)
+    noise = torch.randn((1, *image.shape), generator=generator)[0].double() if regular else None
+    x = image
     for i in reversed(range(N)):
-        last, first = (5, 0) if l.t[i] < 250 else (9, 8)
+        last, first = (4, 0) if l.t[i] < 250 else (9, 8)
+        if regular:
+            like = eps(l.a[i] * image + l.s[i] * noise, l.t[i])
         z, kept = x, []
         for k in range(last + 1):
             e = eps(z, l.t[i])
-            kept.append(e)
+            if k >= first:
+                kept.append(e)
+            if k == last:
+                break
+            if k >= first and regular:
+                e = regularized(e, like, generator)
             z = l.move(x, e, i + 1, i)
-        x = l.move(x, np.mean(kept[first:], axis=0), i + 1, i)
-    return x.tolist()
+        average = sum(kept) / len(kept)
+        x = l.move(x, regularized(average, like, generator) if regular else average, i + 1, i)
+    return x.flatten().tolist()
 
 
 def null_text(scale=3.0, iterations=10, rate=0.01, l=LEADING):
@@ -212,7 +260,9 @@ def main():
     fixture["edict"] = coupled(edict_down, edict_up, 0.93)
     fixture["rex"] = coupled(rex_down, rex_up, 0.999)
     fixture["fixed_point"] = {"none": fixed_point(20, False), "average": fixed_point(5, True)}
-    fixture["renoise"] = renoise()
+    fixture["renoise"] = renoise(BASE)
+    image = torch.sin(torch.arange(2 * 16 * 8, dtype=torch.float64)).reshape(2, 16, 8)
+    fixture["renoise_regularized"] = {"image": image.flatten().tolist(), "noise": renoise(image, True)}
     fixture["null_text"] = null_text()
     FILE.write_text(json.dumps(fixture) + "\n")
 

@@ -1,0 +1,65 @@
+#include "tools/scheme_run.h"
+
+#include <ATen/Parallel.h>
+
+#include "io/hash.h"
+
+namespace tiller {
+namespace {
+
+/// What a batch's features depend on.
+Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
+  const Generation& generation = run.generation;
+  Json recipe = to_json(generation.request);
+  for (const char* key : {"model", "compare", "count", "guidance", "sampler", "steps"})
+    recipe.erase(key);
+  if (generation.device.is_cuda()) recipe["device"] = "cuda";  // whichever this process has
+  recipe["tiller"] = version();
+  recipe["model_hash"] = generation.model.hash.get();
+  recipe["inputs"] = generation.inputs;
+  recipe["threads"] = at::get_num_threads();
+  recipe["clip"] = run.clip_hash;
+  recipe["scheme"] = {scheme.guidance, scheme.sampler.empty() ? run.sampler : scheme.sampler,
+                      scheme.steps ? scheme.steps : run.steps};
+  for (const auto& network : run.by.networks)
+    recipe["networks"].push_back({network.hash, network.input, network.width});
+  return recipe;
+}
+
+std::string key_of(const SchemeRun& run, const Scheme& scheme) {
+  const Json recipe = scheme_recipe(run, scheme);
+  return sha256_of(recipe.dump(-1, ' ', true, Json::error_handler_t::replace)).substr(0, 16);
+}
+
+}  // namespace
+
+std::vector<ChosenGuidance> use_scheme(SchemeRun& run, const Scheme& scheme) {
+  Generation& generation = run.generation;
+  generation.request.steps = scheme.steps ? scheme.steps : run.steps;
+  use_sampler(generation, scheme.sampler.empty() ? run.sampler : scheme.sampler);
+  auto guidances = choose_guidances({scheme.guidance}, generation.model);
+  require_renoising(*generation.sampler, guidances);
+  return guidances;
+}
+
+SchemeFiles files_of(const SchemeRun& run, const Scheme& scheme) {
+  const std::string key = key_of(run, scheme);
+  return {.shards = SchemeShards(run.report.folder / "features", key),
+          .pictures = fs::path("pictures") / (key + "-" + std::to_string(run.pictures) + ".png"),
+          .images = run.images.empty() ? fs::path() : run.images / key};
+}
+
+std::span<const ImageSpec> specs_of(const SchemeRun& run, int64_t first) {
+  const auto& images = run.generation.images;
+  const auto count = std::min<size_t>(size_t(run.generation.request.batch), images.size() - first);
+  return std::span(images).subspan(size_t(first), count);
+}
+
+void add_note(SchemeReport& report, const std::string& note) {
+  if (note.empty() ||
+      std::find(report.notes.begin(), report.notes.end(), note) != report.notes.end())
+    return;
+  report.notes.push_back(note);
+}
+
+}  // namespace tiller
