@@ -74,8 +74,8 @@ Tensor regularized(Tensor epsilon, const Tensor& like, const NoiseRegularization
     if (how.correlation == 0) continue;
     const double rate = how.correlation / how.rolls * double(epsilon[0][0].numel()) / usual_size;
     for (int roll = 0; roll < how.rolls; ++roll) {
-      const Tensor slope = gradient(
-          epsilon, [&](const Tensor& x) { return autocorrelation_of_all(x, generator); });
+      const Tensor slope =
+          gradient(epsilon, [&](const Tensor& x) { return autocorrelation_of_all(x, generator); });
       epsilon = epsilon - rate * slope;
     }
   }

@@ -63,7 +63,7 @@ EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
   const auto drawn = [](const Generation& generation, const Tensor& z) {
     return to_pixels(generation, float_latents(z).to(at::kFloat))[0];
   };
-  EditOutcome outcome{.before = pixels, .cost = result.cost};
+  EditOutcome outcome{.before = pixels, .blend_share = result.blend_share, .cost = result.cost};
   outcome.after = drawn(editing.regenerates(), result.edited);
   if (result.reconstructed.defined()) {
     outcome.reconstruction = drawn(editing.source, result.reconstructed);
@@ -75,10 +75,16 @@ EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
   return outcome;
 }
 
-void print_result(const EditPaths& paths, const EditOutcome& outcome) {
+/// words: the region is where words lie.
+void print_result(const EditPaths& paths, const EditOutcome& outcome, bool words) {
   std::fprintf(stderr, "Edited in %.1f s: %s, %s\n", outcome.seconds, paths.edited.c_str(),
                paths.page.c_str());
   std::fprintf(stderr, "Changed %.0f%% of the pixels.\n", 100 * changed_share(outcome));
+  if (outcome.blend_share == 1.0)
+    std::fprintf(stderr, "Blending bounded nothing: the region is all of the image.%s\n",
+                 words ? " A higher --blend-threshold makes it smaller." : "");
+  if (outcome.blend_share == 0.0)
+    std::fprintf(stderr, "Blending left nothing to change: the region is empty.\n");
   if (!outcome.reconstruction.defined()) return;
   if (outcome.exact)
     std::fprintf(stderr, "Unchanged it comes back with the latents' very bits, at %.1f dB.\n",
@@ -103,7 +109,7 @@ int edit(const Flags& flags) {
   if (flags.has("json"))
     std::cout << edit_json(paths, *editing, outcome).dump(2) << "\n";
   else if (!flags.has("quiet"))
-    print_result(paths, outcome);
+    print_result(paths, outcome, !editing->words.empty());
   return 0;
 }
 

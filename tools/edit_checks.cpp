@@ -36,6 +36,8 @@ void check_subjects(const GenerateRequest& request, const EditRequest& edit) {
   if (!edit.label.empty() || !request.classes.empty()) require_one("class", request.classes.size());
 }
 
+}  // namespace
+
 void check_pairing(const EditRequest& edit) {
   if (!edit.mask.empty() && !edit.blend_words.empty())
     throw UsageError("--blend-word: got --blend-mask too, expected one of them.");
@@ -49,8 +51,6 @@ void check_pairing(const EditRequest& edit) {
     throw UsageError(pairing_flag(edit) + ": got " + other +
                      " too, expected one of them: the source is regenerated beside the edit.");
 }
-
-}  // namespace
 
 void check_requests(const GenerateRequest& request, const EditRequest& edit) {
   if (!request.compare.empty())

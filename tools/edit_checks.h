@@ -9,6 +9,9 @@ void check_requests(const GenerateRequest&, const EditRequest&);
 /// As prepare, also for what the edit's guidances need.
 Generation prepare_source(GenerateRequest, const EditRequest&);
 
+/// Throws UsageError where what needs the source beside the edit meets what it can't stand beside.
+void check_pairing(const EditRequest&);
+
 /// Throws UsageError unless one class or prompt was given.
 void require_one_image(const Generation&);
 

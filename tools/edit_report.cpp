@@ -118,6 +118,8 @@ std::vector<std::pair<std::string, std::string>> page_entries(const Editing& edi
     add("Its latents", outcome.exact ? "the same bits"
                                      : "at most " + number(outcome.latent_error, "%.3g") + " off");
   }
+  if (outcome.blend_share)
+    add("Might change", number(100 * *outcome.blend_share, "%.1f") + "% of the latents");
   add("Changed by the edit", number(100 * changed_share(outcome), "%.1f") + "% of the pixels");
   add("Evaluations", std::to_string(outcome.cost.evaluations));
   add("Seconds", number(outcome.seconds, "%.1f"));
@@ -173,6 +175,7 @@ Json edit_json(const EditPaths& paths, const Editing& editing, const EditOutcome
                {"evaluations", outcome.cost.evaluations},
                {"branches", outcome.cost.branches},
                {"seconds", outcome.seconds}};
+  if (outcome.blend_share) json["blend_share"] = *outcome.blend_share;
   if (!outcome.reconstruction.defined()) return json;
   const Figures figures = figures_of(outcome);
   json["reconstruction"] = {{"exact", outcome.exact},

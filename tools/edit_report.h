@@ -9,6 +9,7 @@ struct EditOutcome {
   Tensor before, reconstruction, after;  ///< Without a reconstruction: undefined.
   bool exact = false;                    ///< Latents came back to the bit.
   double latent_error = 0;               ///< The largest.
+  std::optional<double> blend_share;  ///< Of the latents that might change; none: without a blend.
   GuidanceCost cost;
   double seconds = 0;
 };

@@ -144,10 +144,15 @@ class Companions {
     };
   }
 
-  void blend(const StepReport& report) const {
+  void blend(const StepReport& report) {
     const auto region = region_at(report);
-    if (region.defined()) report.sample = blended(report.sample, region);
+    if (!region.defined()) return;
+    share_ = region.to(at::kDouble).mean().item<double>();
+    report.sample = blended(report.sample, region);
   }
+
+  /// Of the latents that might change at the last step; none: all, since nothing blends.
+  std::optional<double> share() const { return share_; }
 
  private:
   Tensor region_at(const StepReport& report) const {
@@ -158,6 +163,7 @@ class Companions {
 
   const Editing& editing_;
   std::shared_ptr<AttentionMaps> maps_;
+  std::optional<double> share_;
 };
 
 /// Of one row two: the image's and the edit's.
@@ -169,7 +175,7 @@ InversionState twice(const Generation& source, const InversionState& state) {
 /// Source and edit in one batch.
 void regenerate_beside(Editing& editing, const InversionState& noise,
                        const std::function<void(int64_t)>& advance, EditedLatents& result) {
-  const Companions companions(editing);
+  Companions companions(editing);
   const InvertOptions options{.verify = Verify::off,
                               .arrange = [&](GuidedBatch& batch) { companions.arrange(batch); }};
   const std::vector<ImageSpec> images = {editing.before, editing.after};
@@ -182,6 +188,7 @@ void regenerate_beside(Editing& editing, const InversionState& noise,
                           .latents;
   result.reconstructed = both.narrow(0, 0, 1);
   result.edited = both.narrow(0, 1, 1);
+  result.blend_share = companions.share();
 }
 
 void regenerate_alone(Editing& editing, InversionState noise,
@@ -227,6 +234,7 @@ std::unique_ptr<Editing> prepare_editing(GenerateRequest request, EditRequest ed
 }
 
 void change_edit(Editing& editing, ImageSpec before, EditRequest edit, const Tensor& mask) {
+  check_pairing(edit);
   Generation& source = editing.source;
   source.images = {std::move(before)};
   editing.before = source.images.front();

@@ -47,8 +47,8 @@ struct Editing {
 /// Error.
 std::unique_ptr<Editing> prepare_editing(GenerateRequest request, EditRequest, const Tensor& mask);
 
-/// Another edit by the same models, sampler and guidances: without --edit-model and
-/// --edit-guidance. `before`: what the image shows. Throws as prepare_editing does.
+/// Another edit by the same models, sampler and guidances, without --edit-model. `before`: what the
+/// image shows. Throws as prepare_editing does.
 void change_edit(Editing&, ImageSpec before, EditRequest, const Tensor& mask);
 
 /// Latents (1, C, H, W).
@@ -56,6 +56,7 @@ struct EditedLatents {
   Tensor start;          ///< Of the image, as they are stored.
   Tensor reconstructed;  ///< The same after there and back; undefined: not asked for.
   Tensor edited;
+  std::optional<double> blend_share;  ///< Of the latents that might change; none: without a blend.
   GuidanceCost cost;
 };
 

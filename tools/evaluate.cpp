@@ -80,7 +80,9 @@ std::vector<TaskFlag> data_flags() {
       {{"edit-prompt", "TEXT", "what all images are to show; PIE-Bench says it of each", rare},
        {"editing"}},
       {{"edit-class", "NAME", "the same for models that know classes", rare}, {"editing"}},
-      {{"edit-from", "X", "share of the steps undone; default 0.8, with a control 1", rare},
+      {{"edit-from", "X", "share of the steps undone, of all methods; default 1", rare},
+       {"editing"}},
+      {{"edit-guidance", "NAME[:key=value,...]", "of the way back; default: --guidance", rare},
        {"editing"}},
       {{"pictures", "N", "images shown in the report; default 4, of schemes 16", rare}, by_model}};
 }

@@ -2,6 +2,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <chrono>
+#include <cmath>
 
 #include "io/error.h"
 #include "io/image.h"
@@ -9,6 +10,7 @@
 #include "metrics/reconstruction.h"
 #include "metrics/structure_distance.h"
 #include "samplers/lattice.h"
+#include "tools/edit_checks.h"
 #include "tools/edit_method.h"
 #include "tools/evaluate.h"
 #include "tools/evaluation_edits.h"
@@ -38,7 +40,8 @@ struct Evaluation {
   Editing editing;
   EvaluationEdits edits;
   std::vector<EditMethod> methods;
-  std::optional<double> from;
+  double from = 1;  ///< Share of the steps undone, the same for all methods.
+  std::vector<std::string> edit_guidances;  ///< Of the way back; empty: as the way to noise.
   EvaluationReport report;
   ChosenLpips lpips;
   std::optional<StructureDistance> structure;
@@ -50,6 +53,8 @@ void choose_sampler_of(Evaluation& evaluation, const EditMethod& method) {
   Editing& editing = evaluation.editing;
   use_sampler(editing.source, method.sampler);
   editing.guidances = choose_guidances(editing.source.request.guidances, editing.source.model);
+  if (!evaluation.edit_guidances.empty())
+    editing.edit_guidances = choose_guidances(evaluation.edit_guidances, editing.source.model);
 }
 
 EditRequest request_of(const Evaluation& evaluation, const EditMethod& method,
@@ -60,6 +65,7 @@ EditRequest request_of(const Evaluation& evaluation, const EditMethod& method,
   else
     request.label = std::to_string(edit.after.label);
   request.from = evaluation.from;
+  request.guidances = evaluation.edit_guidances;
   request.control = method.control;
   if (method.blend == EditMethod::Blend::words) request.blend_words = edit.blend_words;
   request.blend_threshold = method.blend_threshold;
@@ -74,6 +80,7 @@ void try_method(Evaluation& evaluation, const EditMethod& method) {
   const Model& model = editing.source.model;
   choose_sampler_of(evaluation, method);
   require_invertible(editing.source, editing.guidances);
+  if (editing.edit_guidances) require_invertible(editing.source, *editing.edit_guidances);
   if (method.blend != EditMethod::Blend::none && evaluation.edits.benchmark.empty())
     throw UsageError("blend: got data without masks and words, expected PIE-Bench's.");
   EvaluationEdit nothing;
@@ -222,25 +229,30 @@ void describe_run(Evaluation& evaluation, const fs::path& data) {
   report.about =
       "Each method inverts every image under what it shows and regenerates it as what "
       "it is to show, with the same network. " +
-      std::to_string(evaluation.edits.size()) + " edits.";
+      std::to_string(evaluation.edits.size()) + " edits, " +
+      std::to_string(std::lround(100 * evaluation.from)) + "% of the steps undone.";
   report.columns = editing_columns();
   report.recipe = evaluation_recipe(evaluation.editing.source, data);
-  if (evaluation.from) report.recipe["edit_from"] = *evaluation.from;
+  report.recipe["edit_from"] = evaluation.from;
+  if (!evaluation.edit_guidances.empty())
+    report.recipe["edit_guidance"] = evaluation.edit_guidances;
 }
 
 void begin(Evaluation& evaluation, const Flags& flags) {
   const fs::path data = required(flags, "data", "PIE-Bench's folder, or images");
   evaluation.report.folder = required(flags, "output", "a folder for the report");
   evaluation.pictures = flags.integer("pictures", 0, 10'000, 4);
-  if (flags.has("edit-from")) evaluation.from = flags.number("edit-from", 0, 1, 1);
+  evaluation.from = flags.number("edit-from", 0, 1, 1);
+  evaluation.edit_guidances = flags.all("edit-guidance");
   const auto methods = named_methods(flags);
   GenerateRequest asked;
   asked.steps = 50;
   apply_flags(flags, asked);
   asked.batch = 1;
   Generation& source = evaluation.editing.source;
-  source = prepare(
-      evaluation_request(asked, methods.empty() ? "bdia" : edit_method(methods.front()).sampler));
+  source = prepare_source(
+      evaluation_request(asked, methods.empty() ? "bdia" : edit_method(methods.front()).sampler),
+      {.guidances = evaluation.edit_guidances});
   evaluation.edits = load_evaluation_edits(
       data, flags.integer("count", 1, RequestLimits::images, 0), flags, source, asked);
   describe_run(evaluation, data);

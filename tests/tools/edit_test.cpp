@@ -35,6 +35,10 @@ class Edit : public Pipelines {
     expect_refused("edit --quiet --steps 6 --image in.png --output out.png " + arguments, expected);
   }
 
+  static double greatest_difference(const Tensor& a, const Tensor& b) {
+    return (a.to(at::kInt) - b.to(at::kInt)).abs().max().item<double>();
+  }
+
   Tensor image(const std::string& name) const { return read_image(folder / name); }
   Tensor before() const { return image("in.png"); }
   Tensor after() const { return image("out.png"); }
@@ -65,11 +69,19 @@ TEST_F(Edit, AnotherClassChangesTheImageButNotTheReconstruction) {
   EXPECT_EQ(plain["reconstruction"]["max_error"], 0);
   EXPECT_EQ(plain["edit"]["after"], "bee");
   EXPECT_EQ(plain["edit"]["steps"], 4);  // 0.8 of 6
+  // Beside its source an edit rounds otherwise than alone: controls that take nothing are the
+  // peers.
+  edit(run + "--edit-from 0.8 --edit-control masactrl:step=6");
+  const Tensor beside = after();
+  EXPECT_LE(greatest_difference(beside, free), 1);
+  edit(run + "--edit-from 0.8 --edit-control pnp:features=0,attention=0");
+  EXPECT_TRUE(after().equal(beside));
   for (const std::string control :
-       {"masactrl:step=0,layers=all", "pnp:features=1,attention=1,layers=all"}) {
+       {"masactrl:step=0,layers=all", "pnp:features=1,attention=0,layers=all",
+        "pnp:features=0,attention=1,layers=all"}) {
     const Json report = edit(run + "--edit-from 0.8 --edit-control " + control);
     EXPECT_EQ(report["reconstruction"]["exact"], true) << control;
-    EXPECT_FALSE(after().equal(free)) << control;
+    EXPECT_FALSE(after().equal(beside)) << control;
     EXPECT_FALSE(after().equal(before())) << control;
   }
   EXPECT_EQ(edit(run + "--edit-from 0.34")["edit"]["steps"], 2);
@@ -132,18 +144,41 @@ TEST_F(Edit, PromptsChangeWhatAPipelineDraws) {
   const std::string run = kFox + std::string("--edit-prompt 'a red cat' ");
   edit(run + "--edit-from 1");
   const Tensor free = after();
+  edit(run + "--edit-control p2p:cross=0,self=0");
+  const Tensor beside = after();  // an edit beside its source that takes nothing of it
+  EXPECT_LE(greatest_difference(beside, free), 1);
   for (const std::string more :
        {"--edit-control p2p:cross=1,self=1", "--edit-control p2p:mode=refine",
         "--edit-control p2p --edit-word cat=4", "--edit-control masactrl:step=0",
-        "--edit-control 'pnp:features=1' --guidance 'cfg:scale=1.5 + tpg:scale=1'",
-        "--blend-word fox --blend-word cat --edit-from 1"}) {
+        "--edit-control pnp:features=1,attention=0",
+        "--edit-control 'pnp:features=1' --guidance 'cfg:scale=1.5 + tpg:scale=1'"}) {
     const Json report = edit(run + more);
     EXPECT_EQ(report["reconstruction"]["exact"], true) << more;
-    EXPECT_FALSE(after().equal(free)) << more;
+    EXPECT_FALSE(after().equal(beside)) << more;
   }
   edit(kFox + std::string("--edit-prompt 'a red fox' --edit-control p2p"));
   const Json longer = edit(kFox + std::string("--edit-prompt 'a very red fox' --edit-control p2p"));
   EXPECT_EQ(longer["edit"]["control"]["text"], "p2p");
+}
+
+/// The region that words give, reported, and what it leaves of the source.
+TEST_F(Edit, BlendsWhereWordsLie) {
+  make_pipeline("sd1");
+  write_picture("in.png", 64);
+  const std::string run =
+      kFox + std::string("--edit-prompt 'a red cat' --edit-from 1 --blend-word fox ");
+  const Json wide = edit(run + "--blend-threshold 0");
+  EXPECT_EQ(wide["blend_share"], 1);
+  EXPECT_GT(wide["changed"], 0.01);
+  const Json narrow = edit(run + "--blend-threshold 0.97");
+  EXPECT_LT(narrow["blend_share"], 1);
+  EXPECT_GT(narrow["blend_share"], 0);
+  EXPECT_LT(narrow["changed"], wide["changed"]);
+  EXPECT_NE(bytes("out.html").find("Might change"), std::string::npos);
+  const Result told =
+      tiller("edit --steps 6 --image in.png --output out.png " + run + "--blend-threshold 0");
+  EXPECT_NE(told.err.find("A higher --blend-threshold makes it smaller."), std::string::npos)
+      << told.err;
 }
 
 /// What direct inversion keeps is the image's own: with it in the edit, nothing would change.

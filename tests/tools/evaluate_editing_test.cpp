@@ -55,9 +55,10 @@ TEST_F(EvaluateEditing, EveryMethodMakesEveryEditOfPieBench) {
   const Json json =
       evaluated(kPie + std::string("--method bdia --method 'bdia + p2p:cross=1' "
                                    "--method 'bdia + masactrl + blend:by=mask' "
-                                   "--method 'bdia:gamma=0.96 + blend' --pictures 1"));
+                                   "--method 'bdia:gamma=0.96 + blend' "
+                                   "--method 'bdia + p2p:cross=0,self=0' --pictures 1"));
   const Json& methods = json.at("methods");
-  ASSERT_EQ(methods.size(), 4u);
+  ASSERT_EQ(methods.size(), 5u);
   EXPECT_EQ(json.at("task"), "editing");
   for (const Json& method : methods) {
     EXPECT_EQ(method.at("images"), 2);
@@ -66,7 +67,11 @@ TEST_F(EvaluateEditing, EveryMethodMakesEveryEditOfPieBench) {
     for (const char* key : {"lpips", "clip", "structure"}) EXPECT_TRUE(method.at(key).is_null());
   }
   EXPECT_EQ(methods.at(1).at("method"), "bdia + p2p:cross=1");
-  EXPECT_NE(methods.at(1).at("mse"), methods.at(0).at("mse"));
+  const auto mse = [&](int method) { return methods.at(method).at("mse").get<double>(); };
+  EXPECT_NEAR(mse(4), mse(0), 0.01 * mse(0)) << "a control that takes nothing";
+  EXPECT_GT(std::abs(mse(1) - mse(0)), 0.02 * mse(0));
+  EXPECT_LT(mse(2), 0.8 * mse(0)) << "outside of the mask the latents are the source's";
+  EXPECT_EQ(json.at("recipe").at("edit_from"), 1);
   EXPECT_EQ(methods.at(2).at("evaluations"), 2 * 4 - 1);
   const std::string page = bytes("report/index.html");
   for (const char* word : {"000: a fox to a cat", "bdia + masactrl", "Editing, method by method"})
@@ -126,6 +131,20 @@ TEST_F(EvaluateEditing, ImagesOfAFolderBecomeOneClass) {
       "--data data/ant --class cat --model model --edit-class cat "
       "--method bdia");
   EXPECT_EQ(same.at("methods").at(0).at("mse"), 0);
+}
+
+/// Methods that need the source beside the edit can't be guided otherwise on the way back.
+TEST_F(EvaluateEditing, GuidesTheEditAlone) {
+  for (const char* name : {"data/ant/1.png", "data/bee/2.png"}) make_image(name, 16);
+  const std::string run = "--data data --model model --edit-class cat ";
+  const Json alike = evaluated(run + "--method bdia").at("methods");
+  const Json json = evaluated(run + "--edit-guidance cfg:scale=3");
+  ASSERT_EQ(json.at("methods").size(), 1u);
+  EXPECT_NE(lasting(json.at("methods")), lasting(alike));
+  EXPECT_EQ(json.at("left_out").size(), 2u) << json;
+  expect_refused("evaluate --task editing --output report --quiet --steps 4 " + run +
+                     "--edit-guidance cfg:scale=3 --method 'bdia + pnp'",
+                 "--edit-guidance too");
 }
 
 TEST_F(EvaluateEditing, ResumesWithTheSameFigures) {
