@@ -125,6 +125,19 @@ TEST(Inversions, NullTextEqualsAdam) {
   EXPECT_LT(relative_error(r.descend(noise).latents, golden(json.at("final"))), 1e-4);
 }
 
+/// With the prompt in the negative's place nothing is left of guidance.
+TEST(Inversions, NpiIsDdimWithoutGuidance) {
+  Reversible npi("npi", leading, sd_schedule(), 8), ddim("ddim", leading, sd_schedule(), 8);
+  const Tensor x = images(3, {2, 3, 4, 4});
+  text_toy(x).attach(npi);
+  ddim.denoise = npi.steering.conditional;
+  const auto noise = npi.ascend(x), expected = ddim.ascend(x);
+  EXPECT_LT(relative_error(noise.latents, expected.latents.flatten().to(at::kDouble)), 1e-6);
+  EXPECT_LT(relative_error(npi.descend(noise).latents,
+                           ddim.descend(expected).latents.flatten().to(at::kDouble)),
+            1e-6);
+}
+
 /// How far off the way back may be, in units of the largest latent: the largest errors measured on
 /// the toy network over both predictions, doubled.
 struct Bound {
