@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "io/progress.h"
+#include "tools/outputs.h"
 #include "tools/request.h"
 
 namespace tiller {
@@ -164,6 +165,8 @@ int evaluate(const Flags& flags) {
   Progress::set_quiet(flags.has("quiet") || flags.text("json") == "-");
   const Task& task = chosen_task(flags);
   refuse_foreign(flags, task);
+  if (flags.has("json") && flags.text("json") != "-")
+    require_writable_file("--json", flags.text("json"));
   return task.run(flags);
 }
 

@@ -145,6 +145,10 @@ void require_tensor_file(const std::string& flag, const fs::path& path) {
   require_writable(flag, path, false);
 }
 
+void require_writable_file(const std::string& flag, const fs::path& path) {
+  require_writable(flag, path, false);
+}
+
 fs::path image_path(const Outputs& outputs, size_t index) {
   if (!outputs.folder) return outputs.path;
   const std::string digits = std::to_string(index);

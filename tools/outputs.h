@@ -17,6 +17,8 @@ struct Outputs {
 
 /// Throws UsageError unless the file is called .safetensors, Error unless it can be written.
 void require_tensor_file(const std::string& flag, const fs::path&);
+/// Throws Error unless a file can be written there, before any work is done for it.
+void require_writable_file(const std::string& flag, const fs::path&);
 
 /// Flags for the above.
 const std::vector<Flag>& output_flags();

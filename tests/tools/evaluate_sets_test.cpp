@@ -1,6 +1,7 @@
 #include "io/numpy_file.h"
 #include "metrics/feature_network.h"
 #include "metrics/frechet.h"
+#include "tests/tools/full_disk.h"
 #include "tests/tools/pipelines.h"
 
 namespace tiller::test {
@@ -200,6 +201,18 @@ TEST_F(EvaluateSets, DamagedBatchesAndWhatIsAskedForLaterAreMade) {
     strips += entry.path().extension() == ".png";
   EXPECT_EQ(kept, 8u);
   EXPECT_EQ(strips, 2u) << "one and four pictures are two strips";
+}
+
+TEST_F(EvaluateSets, AFullDiskEndsTheRunAndLosesNothing) {
+  const std::string run =
+      "--model model --reference real --scheme none --scheme cfg:scale=2 --samples 8 --batch 4 "
+      "--steps 2 --metrics fid --pictures 0 ";
+  const Result full =
+      on_full_disk(folder, 16, "evaluate --quiet --output report " + run + network());
+  EXPECT_EQ(full.code, 1);
+  EXPECT_NE(full.err.find("can't be written"), std::string::npos) << full.err;
+  EXPECT_EQ(std::count(full.err.begin(), full.err.end(), '\n'), 1) << full.err;
+  EXPECT_EQ(lasting(evaluated(run + "--output report")), lasting(evaluated(run + "--output whole")));
 }
 
 TEST_F(EvaluateSets, APlaceThatCantBeWrittenEndsTheRun) {

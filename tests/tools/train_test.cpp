@@ -1,4 +1,4 @@
-#include "tests/tools/program.h"
+#include "tests/tools/full_disk.h"
 
 namespace tiller::test {
 namespace {
@@ -36,6 +36,22 @@ TEST_F(Train, WhatItWritesIsAModel) {
   ASSERT_EQ(tiller(command + "--steps 3").code, 0);
   EXPECT_TRUE(bytes("run/log.jsonl").starts_with(log));
   EXPECT_NE(bytes("run/log.jsonl"), log);
+}
+
+TEST_F(Train, AFullDiskLeavesTheLastState) {
+  make_images();
+  const std::string command =
+      "train --quiet --data data --model-config config.json --output run --batch 2 --sample-every "
+      "0 --save-every 1 ";
+  ASSERT_EQ(tiller(command + "--steps 2").code, 0);
+  const std::string model = bytes("run/model.safetensors"), state = bytes("run/state.safetensors");
+  const Result full = on_full_disk(folder, 64, command + "--steps 4");
+  EXPECT_EQ(full.code, 1);
+  EXPECT_NE(full.err.find("can't be written"), std::string::npos) << full.err;
+  EXPECT_EQ(std::count(full.err.begin(), full.err.end(), '\n'), 1) << full.err;
+  EXPECT_EQ(bytes("run/model.safetensors"), model);
+  EXPECT_EQ(bytes("run/state.safetensors"), state);
+  EXPECT_EQ(tiller(command + "--steps 4").code, 0);
 }
 
 TEST_F(Train, RefusesWhatItCantUse) {
