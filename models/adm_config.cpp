@@ -190,7 +190,8 @@ void read_diffusion(Reader& reader, AdmConfig& config) {
   reader.flag("null_label", config.null_label);
   reader.strings("class_names", config.class_names);
   reader.whole("diffusion_steps", config.diffusion_steps, 1, 1000000);
-  reader.text("noise_schedule", config.noise_schedule, {"linear", "cosine"});
+  reader.text("noise_schedule", config.noise_schedule, {"linear", "cosine", "sigmoid"});
+  reader.flag("zero_terminal_snr", config.zero_terminal_snr);
   bool predict_xstart = false;
   reader.flag("predict_xstart", predict_xstart);
   std::string type = predict_xstart ? "sample" : "epsilon";
@@ -212,6 +213,10 @@ void check(Reader& reader, const AdmConfig& config) {
   for (const int64_t resolution : config.attention_resolutions)
     if (resolution > config.image_size)
       reader.refuse("attention_resolutions", resolution, "at most image_size");
+  if (config.zero_terminal_snr && config.prediction != PredictionType::v &&
+      config.prediction != PredictionType::sample)
+    reader.refuse("zero_terminal_snr", true,
+                  "it with v_prediction or sample alone: an epsilon says nothing of pure noise");
   const auto names = static_cast<int64_t>(config.class_names.size());
   if (names && config.num_classes && names != config.num_classes)
     reader.refuse("class_names", names, std::to_string(config.num_classes) + " names");

@@ -29,6 +29,7 @@ struct AdmConfig {
 
   int64_t diffusion_steps = 1000;
   std::string noise_schedule = "linear";
+  bool zero_terminal_snr = false;  ///< The schedule, moved to end in pure noise (2305.08891).
   PredictionType prediction = PredictionType::epsilon;  ///< `predict_xstart`, `prediction_type`.
   bool rescale_timesteps = false;
 

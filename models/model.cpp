@@ -94,6 +94,7 @@ Model adm_model(const AdmConfig& config, Weights& weights) {
   model.prediction = config.prediction;
   model.learned_variance = config.learn_sigma;
   model.noise_schedule = config.noise_schedule;
+  model.zero_terminal_snr = config.zero_terminal_snr;
   model.flow_shift = config.flow_shift;
   model.diffusion_steps = config.diffusion_steps;
   model.rescale_timesteps = config.rescale_timesteps;

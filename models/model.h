@@ -34,6 +34,7 @@ struct Model {
   PredictionType prediction = PredictionType::epsilon;
   bool learned_variance = false;
   std::string noise_schedule = "linear";  ///< guided-diffusion's name.
+  bool zero_terminal_snr = false;         ///< The schedule ends in pure noise.
   int64_t diffusion_steps = 1000;
   bool rescale_timesteps = false;
   double flow_shift = 1;  ///< Of a flow's sigmas.

@@ -4,7 +4,9 @@ namespace tiller {
 
 TrajectoryConfig default_trajectory_config(const NoiseSchedule& schedule) {
   TrajectoryConfig config;
-  if (!schedule.cosine) return config;
+  const bool pure_noise = !schedule.flow && schedule.alphas_cumprod.back() == 0;
+  if (pure_noise) config.spacing = Spacing::trailing;
+  if (!schedule.cosine || pure_noise) return config;
   config.spacing = Spacing::leading;
   config.sigma_max = 80;
   return config;
@@ -19,7 +21,7 @@ NoiseSchedule schedule_of(const Model& model) {
   if (is_flow(model.prediction))
     return flow_schedule(model.prediction, model.diffusion_steps, model.flow_shift);
   return guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,
-                                   model.rescale_timesteps);
+                                   model.rescale_timesteps, model.zero_terminal_snr);
 }
 
 }  // namespace tiller

@@ -19,11 +19,16 @@ double cosine_alpha_bar(double u) {
   return c * c;
 }
 
-std::vector<double> cosine_betas(int64_t timesteps) {
+/// arXiv 2301.10972, algorithm 1, from -3 to 3 at temperature 1.
+double sigmoid_alpha_bar(double u) {
+  const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+  return (sigmoid(3) - sigmoid(6 * u - 3)) / (sigmoid(3) - sigmoid(-3));
+}
+
+std::vector<double> betas_of(double (*alpha_bar)(double), int64_t timesteps) {
   std::vector<double> betas(timesteps);
   for (int64_t t = 0; t < timesteps; ++t) {
-    const double ratio =
-        cosine_alpha_bar(double(t + 1) / timesteps) / cosine_alpha_bar(double(t) / timesteps);
+    const double ratio = alpha_bar(double(t + 1) / timesteps) / alpha_bar(double(t) / timesteps);
     betas[t] = std::min(1 - ratio, 0.999);
   }
   return betas;
@@ -38,9 +43,12 @@ Tensor diffusers_betas(const BetaTable& table) {
     return at::linspace(std::sqrt(table.start), std::sqrt(table.end), table.timesteps, float32)
         .square();
   if (table.schedule == "squaredcos_cap_v2" || table.schedule == "cosine")
-    return at::tensor(cosine_betas(table.timesteps), at::kDouble).to(at::kFloat);
+    return at::tensor(betas_of(cosine_alpha_bar, table.timesteps), at::kDouble).to(at::kFloat);
+  if (table.schedule == "sigmoid")
+    return at::linspace(-6, 6, table.timesteps, float32).sigmoid() * (table.end - table.start) +
+           table.start;
   throw Error("beta_schedule: got '" + table.schedule +
-              "', expected linear, scaled_linear or squaredcos_cap_v2.");
+              "', expected linear, scaled_linear, squaredcos_cap_v2 or sigmoid.");
 }
 
 /// Shifts and scales sqrt(abar) so that it ends at zero and starts where it did. Returns alphas:
@@ -135,17 +143,21 @@ NoiseSchedule diffusers_schedule(const BetaTable& table) {
 }
 
 NoiseSchedule guided_diffusion_schedule(const std::string& name, int64_t timesteps,
-                                        bool rescale_timesteps) {
+                                        bool rescale_timesteps, bool zero_terminal_snr) {
   require_timesteps(timesteps);
   const bool cosine = name == "cosine";
   Tensor betas;
   if (cosine)
-    betas = at::tensor(cosine_betas(timesteps), at::kDouble);
+    betas = at::tensor(betas_of(cosine_alpha_bar, timesteps), at::kDouble);
+  else if (name == "sigmoid")
+    betas = at::tensor(betas_of(sigmoid_alpha_bar, timesteps), at::kDouble);
   else if (name == "linear")
     betas = at::linspace(1e-4, 0.02, timesteps, at::kDouble) * (1000.0 / double(timesteps));
   else
-    throw Error("noise_schedule: got '" + name + "', expected linear or cosine.");
-  return {to_vector((1 - betas).cumprod(0)), cosine, rescale_timesteps};
+    throw Error("noise_schedule: got '" + name + "', expected linear, cosine or sigmoid.");
+  Tensor alphas_cumprod = (1 - betas).cumprod(0);
+  if (zero_terminal_snr) alphas_cumprod = to_zero_terminal_snr(alphas_cumprod).cumprod(0);
+  return {to_vector(alphas_cumprod), cosine, rescale_timesteps};
 }
 
 }  // namespace tiller

@@ -32,7 +32,8 @@ struct NoiseSchedule {
 
 /// A diffusers scheduler's beta table, with the names and defaults of its config.
 struct BetaTable {
-  std::string schedule = "linear";  ///< linear, scaled_linear or squaredcos_cap_v2 (also "cosine").
+  /// linear, scaled_linear, squaredcos_cap_v2 (also "cosine") or sigmoid.
+  std::string schedule = "linear";
   double start = 1e-4, end = 0.02;
   int64_t timesteps = 1000;
   std::vector<double> trained;     ///< `trained_betas`, one a timestep; not empty: these betas.
@@ -43,9 +44,11 @@ struct BetaTable {
 NoiseSchedule diffusers_schedule(const BetaTable&);
 
 /// guided-diffusion's `noise_schedule` ("linear" or "cosine"), in float64; linear betas are scaled
-/// by 1000 / timesteps. Throws Error on any other name.
+/// by 1000 / timesteps. Also "sigmoid": abar falls as a sigmoid from -3 to 3, arXiv 2301.10972.
+/// Throws Error on any other name.
 NoiseSchedule guided_diffusion_schedule(const std::string& name, int64_t timesteps,
-                                        bool rescale_timesteps = false);
+                                        bool rescale_timesteps = false,
+                                        bool zero_terminal_snr = false);
 
 /// shift sigma / (1 + (shift - 1) sigma), arXiv 2403.03206, equation 23. A dynamic shift by mu is
 /// one of exp(mu).

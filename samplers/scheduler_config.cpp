@@ -62,7 +62,7 @@ void read_noise_schedule(KeyReader& reader) {
   reader.integer("num_train_timesteps", 1, 1'000'000);
   reader.number("beta_start", 0, 0.999);
   reader.number("beta_end", 0, 0.999);
-  reader.word("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2"});
+  reader.word("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"});
   reader.numbers("trained_betas", 0, 0.9999);
   reader.word("prediction_type",
               {"epsilon", "v_prediction", "sample", "flow_prediction", "flow", "rectified_flow"});

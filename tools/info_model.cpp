@@ -54,7 +54,7 @@ std::string schedule_text(const Model& model) {
   if (is_flow(model.prediction))
     return "straight lines, " + std::to_string(model.diffusion_steps) + " timesteps, shift " +
            Json(model.flow_shift).dump();
-  return model.noise_schedule + ", " + std::to_string(model.diffusion_steps) + " timesteps" +
+  return model.noise_schedule + (model.zero_terminal_snr ? " to pure noise, " : ", ") + std::to_string(model.diffusion_steps) + " timesteps" +
          (model.rescale_timesteps ? ", rescaled" : "");
 }
 
@@ -97,6 +97,7 @@ Json model_json(const Model& model) {
                {"prediction", prediction_of(model)},
                {"learned_variance", model.learned_variance},
                {"noise_schedule", model.noise_schedule},
+               {"zero_terminal_snr", model.zero_terminal_snr},
                {"diffusion_steps", model.diffusion_steps},
                {"rescale_timesteps", model.rescale_timesteps},
                {"sites", sites},

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "io/error.h"
+#include "samplers/defaults.h"
 #include "samplers/sigmas.h"
 
 namespace tiller {
@@ -51,13 +52,37 @@ TEST(NoiseSchedule, GuidedDiffusionIsInFloat64) {
   EXPECT_NEAR(cosine[499], f(0.5) / f(0), 1e-12);
 }
 
+/// abar is symmetric about its middle; diffusers' schedule of that name is another, of betas.
+TEST(NoiseSchedule, Sigmoids) {
+  const auto own = guided_diffusion_schedule("sigmoid", 1000).alphas_cumprod;
+  EXPECT_NEAR(own[499], 0.5, 1e-12);
+  EXPECT_NEAR(own[249] + own[749], 1, 1e-12);
+  EXPECT_NEAR(own[749], (1 / (1 + std::exp(-3.0)) - 1 / (1 + std::exp(-1.5))) /
+                            (1 / (1 + std::exp(-3.0)) - 1 / (1 + std::exp(3.0))),
+              1e-12);
+  const auto diffusers = diffusers_schedule({"sigmoid"}).alphas_cumprod;
+  EXPECT_NEAR(diffusers.back() / 3.9681821363046765e-05, 1, 1e-5);
+  EXPECT_NEAR(diffusers[400], 0.620680570602417, 1e-6);
+}
+
+TEST(NoiseSchedule, GuidedDiffusionsMayEndInPureNoise) {
+  for (const std::string name : {"linear", "cosine", "sigmoid"}) {
+    const auto plain = guided_diffusion_schedule(name, 1000).alphas_cumprod;
+    const auto zero = guided_diffusion_schedule(name, 1000, false, true);
+    EXPECT_EQ(zero.alphas_cumprod.back(), 0) << name;
+    EXPECT_NEAR(zero.alphas_cumprod.front(), plain.front(), 1e-12) << name;
+    EXPECT_LT(zero.alphas_cumprod[500], plain[500]) << name;
+    EXPECT_EQ(default_trajectory_config(zero).spacing, Spacing::trailing) << name;
+  }
+}
+
 TEST(NoiseSchedule, RescaledTimesteps) {
   EXPECT_EQ(guided_diffusion_schedule("cosine", 4000, true).network_timestep(3999), 999.75);
   EXPECT_EQ(guided_diffusion_schedule("cosine", 4000, false).network_timestep(3999), 3999);
 }
 
 TEST(NoiseSchedule, RefusesUnknownNames) {
-  EXPECT_THROW(diffusers_schedule({"sigmoid"}), Error);
+  EXPECT_THROW(diffusers_schedule({"sigmoids"}), Error);
   EXPECT_THROW(diffusers_schedule({"linear", 1e-4, 0.02, 0}), Error);
   EXPECT_THROW(guided_diffusion_schedule("scaled_linear", 1000), Error);
 }

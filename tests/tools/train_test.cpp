@@ -54,6 +54,26 @@ TEST_F(Train, AFullDiskLeavesTheLastState) {
   EXPECT_EQ(tiller(command + "--steps 4").code, 0);
 }
 
+TEST_F(Train, SchedulesMayEndInPureNoise) {
+  make_images();
+  Json config = Json::parse(bytes("config.json"));
+  config.update({{"noise_schedule", "sigmoid"}, {"zero_terminal_snr", true}});
+  write_file(folder / "config.json", config.dump());
+  const std::string command =
+      "train --quiet --data data --model-config config.json --output run --batch 4 --steps 3 "
+      "--sample-every 0 --log-every 1 ";
+  const Result refused = tiller(command);
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.err.find("an epsilon says nothing of pure noise"), std::string::npos)
+      << refused.err;
+  config["prediction_type"] = "v_prediction";
+  write_file(folder / "config.json", config.dump());
+  const Result trained = tiller(command + "--min-snr 5");
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const Result made = tiller("generate --quiet --model run --steps 3 --output a.png");
+  EXPECT_EQ(made.code, 0) << made.err;
+}
+
 TEST_F(Train, RefusesWhatItCantUse) {
   EXPECT_EQ(tiller("train").code, 2);
   EXPECT_EQ(tiller("train --data data --output run").code, 2);
