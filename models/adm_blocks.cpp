@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/recompute.h"
+
 namespace tiller::adm {
 
 Tensor resampled(const Tensor& x, Resample resample) {
@@ -66,13 +68,24 @@ Tensor ResampleConv::operator()(Rows& rows, const Tensor& x) const {
   return conv(rows, resample == Resample::up ? resampled(x, Resample::up) : x);
 }
 
+namespace {
+
+Tensor run_block(const Block& block, Rows& rows, const Tensor& x, const Tensor& embedded) {
+  if (const auto* res = std::get_if<ResBlock>(&block)) return (*res)(rows, x, embedded);
+  if (const auto* attention = std::get_if<AttentionBlock>(&block)) return (*attention)(rows, x);
+  if (const auto* resample = std::get_if<ResampleConv>(&block)) return (*resample)(rows, x);
+  return std::get<Conv2d>(block)(rows, x);
+}
+
+}  // namespace
+
 Tensor run(const Sequence& blocks, Rows& rows, Tensor x, const Tensor& embedded) {
-  for (const auto& block : blocks) {
-    if (const auto* res = std::get_if<ResBlock>(&block)) x = (*res)(rows, x, embedded);
-    if (const auto* attention = std::get_if<AttentionBlock>(&block)) x = (*attention)(rows, x);
-    if (const auto* conv = std::get_if<Conv2d>(&block)) x = (*conv)(rows, x);
-    if (const auto* resample = std::get_if<ResampleConv>(&block)) x = (*resample)(rows, x);
-  }
+  for (const auto& block : blocks)
+    x = recomputed(
+        [&block](Rows& own, const Tensor& input, const Tensor& time) {
+          return run_block(block, own, input, time);
+        },
+        rows, x, embedded);
   return x;
 }
 

@@ -49,6 +49,9 @@ struct Branch {
 struct RowOptions {
   bool share = true;      ///< false gives each branch rows of its own from the start.
   bool training = false;  ///< Networks apply dropout.
+  /// Networks keep no activations of their blocks for the backward pass (recompute.h). For one
+  /// branch that nothing perturbs.
+  bool recompute = false;
 };
 
 /// Floating-point operations (2 a multiply-add) of convolutions, linear layers and attention.

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/recompute.h"
+
 namespace tiller {
 
 Tensor Resnet2D::operator()(Rows& rows, const Tensor& x, const Tensor& time_embedding) const {
@@ -107,7 +109,7 @@ UNet2DLayers UNet2DBuilder::take_up(size_t index) {
 Tensor run_down(const UNet2DLayers& layers, Rows& rows, Tensor x, const Tensor& time,
                 std::vector<Tensor>& skips) {
   for (size_t i = 0; i < layers.resnets.size(); ++i) {
-    x = layers.resnets[i](rows, x, rows.expand(time));
+    x = recomputed(std::cref(layers.resnets[i]), rows, x, rows.expand(time));
     if (!layers.attentions.empty()) x = layers.attentions[i](rows, x);
     skips.push_back(x);
   }
@@ -120,7 +122,7 @@ Tensor run_down(const UNet2DLayers& layers, Rows& rows, Tensor x, const Tensor& 
 
 Tensor run_mid(const UNet2DLayers& layers, Rows& rows, Tensor x, const Tensor& time) {
   for (size_t i = 0; i < layers.resnets.size(); ++i) {
-    x = layers.resnets[i](rows, x, rows.expand(time));
+    x = recomputed(std::cref(layers.resnets[i]), rows, x, rows.expand(time));
     if (i < layers.attentions.size()) x = layers.attentions[i](rows, x);
   }
   return x;
@@ -131,7 +133,7 @@ Tensor run_up(const UNet2DLayers& layers, Rows& rows, Tensor x, const Tensor& ti
   for (size_t i = 0; i < layers.resnets.size(); ++i) {
     x = at::cat({x, rows.expand(skips.back())}, 1);
     skips.pop_back();
-    x = layers.resnets[i](rows, x, rows.expand(time));
+    x = recomputed(std::cref(layers.resnets[i]), rows, x, rows.expand(time));
     if (!layers.attentions.empty()) x = layers.attentions[i](rows, x);
   }
   if (!layers.resample) return x;

@@ -63,6 +63,7 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.cooldown = flags.integer("cooldown", 0, most_steps, options.cooldown);
   options.weight_decay = flags.number("weight-decay", 0, 10, options.weight_decay);
   options.clip = flags.number("clip", 0, 1e9, options.clip);
+  options.recompute = flags.has("gradient-checkpointing");
   options.microbatch = flags.integer("microbatch", 1, 1 << 20, options.microbatch);
   if (flags.has("ema")) options.ema = read_averages(flags.all("ema"));
   options.autocast = read_autocast(flags);
@@ -117,6 +118,8 @@ std::vector<Flag> train_flags() {
       {"initial", "PATH", "weights (a text-to-image model: its folder) to begin with"},
       {"steps", "N", "default 100000"},
       {"batch", "N", "images a step and process; default 128"},
+      {"gradient-checkpointing", "",
+       "compute blocks again in the backward pass: less memory, more time", Flag::rare},
       {"microbatch", "N", "images at a time, whose gradients add up; default: the batch",
        Flag::rare},
       {"lr", "X", "AdamW's learning rate; default 1e-4"},

@@ -27,6 +27,8 @@ struct TrainedAutoencoder {
 };
 
 TrainedAutoencoder build(const TrainOptions& options) {
+  if (options.recompute)
+    throw UsageError("--gradient-checkpointing: got it for an autoencoder, expected a UNet.");
   Weights weights = options.initial.empty()
                         ? Weights(options.seed, options.device)
                         : Weights(load_tensors(options.initial), options.initial.string(),

@@ -20,6 +20,7 @@ struct TrainOptions {
   int64_t steps = 100000;
   int64_t batch = 128;     ///< Images a step and process.
   int64_t microbatch = 0;  ///< Images at a time, whose gradients add up; 0: the batch.
+  bool recompute = false;  ///< Blocks' activations are computed again rather than kept.
   double learning_rate = 1e-4;
   int64_t warmup = 500;  ///< Steps over which the learning rate rises from zero.
   int64_t cooldown = 0;  ///< Steps before the end over which it falls to zero.
