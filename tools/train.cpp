@@ -7,7 +7,7 @@
 #include "io/error.h"
 #include "io/progress.h"
 #include "models/device.h"
-#include "tools/command.h"
+#include "tools/training_distance.h"
 
 namespace tiller {
 namespace {
@@ -103,6 +103,7 @@ int run_train(const Flags& flags) {
   read_optimiser(flags, options);
   read_objective(flags, options);
   read_intervals(flags, options);
+  options.distance = distance_measure(flags, options);
   if (flags.has("threads")) at::set_num_threads(int(flags.integer("threads", 1, 4096, 1)));
   Progress::set_quiet(flags.has("quiet"));
   train(options);
@@ -110,7 +111,7 @@ int run_train(const Flags& flags) {
 }
 
 std::vector<Flag> train_flags() {
-  return {
+  std::vector<Flag> flags = {
       {"data", "PATH",
        "images: folder, tar, zip, webdataset shards, .npz, CIFAR-10 or MNIST files"},
       {"model-config", "FILE", "ADM flags, or an autoencoder's or a text-to-image model's config"},
@@ -152,6 +153,8 @@ std::vector<Flag> train_flags() {
       {"sample-every", "N", "steps between sample grids, 0: none; default 5000"},
       {"sample-guidance", "TEXT", "guidance of the sample grids, such as cfg:scale=2"},
       {"quiet", "", "no progress"}};
+  flags.insert(flags.end() - 1, distance_flags().begin(), distance_flags().end());
+  return flags;
 }
 
 }  // namespace

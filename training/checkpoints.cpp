@@ -75,6 +75,10 @@ void resume(const TrainOptions& options, TrainState& state) {
   if (fs::exists(state_file(options))) load_state(state_file(options), state, run_line(options));
 }
 
+void save_best(const TrainOptions& options, const TrainTask& task) {
+  task.save(options.output / "best");
+}
+
 void save_checkpoint(const TrainOptions& options, const TrainTask& task, const TrainState& state) {
   save_state(state_file(options), state, run_line(options));
   task.save(options.output);

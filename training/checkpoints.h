@@ -14,4 +14,7 @@ void resume(const TrainOptions&, TrainState&);
 /// output/checkpoints/step-N.
 void save_checkpoint(const TrainOptions&, const TrainTask&, const TrainState&);
 
+/// The first average's model into output/best.
+void save_best(const TrainOptions&, const TrainTask&);
+
 }  // namespace tiller

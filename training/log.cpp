@@ -1,5 +1,6 @@
 #include "training/log.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -36,10 +37,23 @@ std::vector<std::pair<std::string, double>> scalars_of(const LogLine& line) {
           {"seconds", line.seconds}};
 }
 
-void TrainLog::write(const LogLine& line) {
-  Json json = {{"step", line.step}};
-  for (const auto& [name, value] : scalars_of(line)) json[name] = value;
+void TrainLog::write(const LogLine& line) { write(line.step, scalars_of(line)); }
+
+void TrainLog::write(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
+  Json json = {{"step", step}};
+  for (const auto& [name, value] : scalars) json[name] = value;
   file_ << json.dump() << std::endl;
+}
+
+double least_in(const fs::path& log, const std::string& name) {
+  double least = std::numeric_limits<double>::infinity();
+  std::istringstream lines(fs::exists(log) ? read_file(log) : "");
+  for (std::string line; std::getline(lines, line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (json.is_object() && json.contains(name) && json[name].is_number())
+      least = std::min(least, json[name].get<double>());
+  }
+  return least;
 }
 
 }  // namespace tiller

@@ -21,9 +21,13 @@ class TrainLog {
  public:
   TrainLog(const fs::path&, int64_t steps_done);
   void write(const LogLine&);
+  void write(int64_t step, const std::vector<std::pair<std::string, double>>& scalars);
 
  private:
   std::ofstream file_;
 };
+
+/// The least number of that name in a log; infinite: none is there.
+double least_in(const fs::path& log, const std::string& name);
 
 }  // namespace tiller

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "io/file.h"
@@ -9,6 +10,13 @@
 #include "training/timestep_sampler.h"
 
 namespace tiller {
+
+/// How far a run's samples are from the data, measured while it goes on.
+struct DistanceMeasure {
+  std::string name;   ///< In the log: "fd_efflite0".
+  int64_t every = 0;  ///< Steps; 0: never.
+  std::function<double(const fs::path& model)> of;
+};
 
 /// A training run. What is trained follows from `config`; see training/task.h.
 struct TrainOptions {
@@ -42,6 +50,7 @@ struct TrainOptions {
   int64_t save_every = 1000;
   int64_t sample_every = 5000;  ///< 0: never.
   std::string sample_guidance;  ///< Of the sample grids, "cfg:scale=2"; empty: none.
+  DistanceMeasure distance;
   int64_t keep = 0;             ///< The last checkpoints that are kept as models of their own.
 
   Launch launch;  ///< This process's place among those that train together.

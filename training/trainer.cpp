@@ -34,6 +34,8 @@ class Trainer {
   void write_log(const StepOutcome&);
   void save();
   void sample();
+  void measure();
+  bool due(int64_t every) const { return every && state_.step % every == 0; }
 
   const TrainOptions& options_;
   TrainTask& task_;
@@ -41,6 +43,7 @@ class Trainer {
   TrainState state_;
   std::optional<TrainLog> log_;  ///< The first process's, as are the events.
   std::optional<EventFile> events_;
+  double least_distance_ = 0;  ///< So far.
   Clock::time_point start_ = Clock::now(), last_ = start_;
 };
 
@@ -56,6 +59,7 @@ Trainer::Trainer(const TrainOptions& options, TrainTask& task, ProcessGroup& gro
   if (!group.first()) return;
   log_.emplace(options.output / "log.jsonl", state_.step);
   events_.emplace(options.output / "tensorboard", state_.step);
+  least_distance_ = least_in(options.output / "log.jsonl", options.distance.name);
 }
 
 double Trainer::rate() const {
@@ -101,6 +105,17 @@ void Trainer::sample() {
   write_training_page(options_.output);
 }
 
+/// Of what was just saved.
+void Trainer::measure() {
+  if (!group_.first()) return;
+  const double distance = options_.distance.of(options_.output);
+  log_->write(state_.step, {{options_.distance.name, distance}});
+  events_->scalars(state_.step, {{options_.distance.name, distance}});
+  if (distance < least_distance_) save_best(options_, task_);
+  least_distance_ = std::min(distance, least_distance_);
+  write_training_page(options_.output);
+}
+
 void Trainer::run() {
   const StopSignals signals;
   const int64_t batch = options_.whole_batch();
@@ -109,13 +124,15 @@ void Trainer::run() {
     const StepOutcome outcome = gradient_step(options_, task_, state_, group_, rate());
     if (!outcome.overflowed) state_.loss_sum += outcome.loss, ++state_.loss_steps;
     progress.advance(batch, "loss " + std::to_string(mean_loss()).substr(0, 6));
-    if (state_.step % options_.log_every == 0) write_log(outcome);
-    if (state_.step % options_.save_every == 0) save();
-    if (options_.sample_every && state_.step % options_.sample_every == 0) sample();
+    if (due(options_.log_every)) write_log(outcome);
+    if (due(options_.save_every) || due(options_.distance.every)) save();
+    if (due(options_.sample_every)) sample();
+    if (due(options_.distance.every)) measure();
   }
   progress.finish();
   save();
   if (options_.sample_every) sample();
+  if (options_.distance.every && !due(options_.distance.every)) measure();
 }
 
 }  // namespace

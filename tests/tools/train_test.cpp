@@ -1,4 +1,5 @@
 #include "tests/tools/full_disk.h"
+#include "tests/tools/pipelines.h"
 
 namespace tiller::test {
 namespace {
@@ -52,6 +53,52 @@ TEST_F(Train, AFullDiskLeavesTheLastState) {
   EXPECT_EQ(bytes("run/model.safetensors"), model);
   EXPECT_EQ(bytes("run/state.safetensors"), state);
   EXPECT_EQ(tiller(command + "--steps 4").code, 0);
+}
+
+/// The distance is evaluate's, in the log, on the page and at resume; the best model is kept.
+TEST_F(Train, DistancesAreMeasuredWhileItGoesOn) {
+  make_images();
+  NamedTensors weights;
+  const Json shapes = fixture("features.json").at("resnet").at("shapes");
+  for (const auto& [name, dims] : shapes.items())
+    if (!name.ends_with("num_batches_tracked")) {
+      const auto shape = dims.get<std::vector<int64_t>>();
+      weights.emplace_back(name, name.ends_with("running_var")
+                                     ? 1 + 0.125 * formula_tensor(name, shape)
+                                     : formula_weight(name, shape));
+    }
+  save_safetensors(folder / "resnet.safetensors", weights);
+  const std::string features = " --features cifar-resnet:weights=resnet.safetensors";
+  const std::string command =
+      "train --quiet --data data --model-config config.json --output run --batch 2 --lr 0.01 "
+      "--warmup 0 --ema 0.5 --sample-every 0 --log-every 4 --fd-every 2 --fd-samples 4 --fd-steps 2" +
+      features;
+  Result result = tiller(command + " --steps 5");
+  ASSERT_EQ(result.code, 0) << result.err;
+  std::map<int64_t, double> distances;
+  const auto read = [&] {
+    std::istringstream lines(bytes("run/log.jsonl"));
+    for (std::string line; std::getline(lines, line);)
+      if (const Json json = Json::parse(line); json.contains("fd_r14"))
+        distances[json.at("step").get<int64_t>()] = json.at("fd_r14").get<double>();
+  };
+  read();
+  ASSERT_EQ(distances.size(), 3u) << bytes("run/log.jsonl");
+  result = tiller("evaluate --quiet --model run --reference data --scheme none --samples 4 --steps 2 "
+                  "--batch 4 --metrics fid --output report --json -" + features);
+  ASSERT_EQ(result.code, 0) << result.err;
+  const double evaluated =
+      Json::parse(result.out).at("schemes").at(0).at("fd_r14").get<double>();
+  EXPECT_NEAR(distances.at(5), evaluated, 1e-5 * evaluated);
+  EXPECT_EQ(bytes("run/best/model.safetensors") == bytes("run/model.safetensors"),
+            distances.at(5) < std::min(distances.at(2), distances.at(4)));
+  EXPECT_NE(bytes("run/index.html").find("fd_r14"), std::string::npos);
+  ASSERT_EQ(tiller(command + " --steps 6").code, 0);
+  read();
+  EXPECT_EQ(distances.size(), 4u);
+  EXPECT_NE(tiller("train --data data --model-config config.json --output other --fd-steps 3")
+                .err.find("without --fd-every"),
+            std::string::npos);
 }
 
 TEST_F(Train, SchedulesMayEndInPureNoise) {
