@@ -65,7 +65,7 @@ GuidanceEntry icg_guidance() {
           .paper = "2407.02687",
           .options = {{"scale", "3", "guidance scale; 1: off"}},
           .make = [](const Options& options, GuidanceContext context) -> std::unique_ptr<Guidance> {
-            if (context.model.kind == "adm" && context.model.classes == 0)
+            if (!context.model.reads_text() && context.model.classes == 0)
               throw UsageError("got a model that knows no labels, expected a conditional one.");
             return std::make_unique<IndependentCondition>(options.number("scale"),
                                                           context.model.classes);

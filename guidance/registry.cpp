@@ -78,7 +78,7 @@ const GuidanceEntry& find_guidance(const std::string& name) {
 }
 
 void require_negative(const Model& model) {
-  if (model.kind != "adm" || model.null_label) return;
+  if (model.reads_text() || model.null_label) return;
   std::vector<std::string> others;
   for (const auto& entry : guidances())
     if (has_option(entry, "layers")) others.push_back(entry.name);
@@ -89,7 +89,7 @@ void require_negative(const Model& model) {
 }
 
 void require_text(const Model& model) {
-  if (model.kind == "adm")
+  if (!model.reads_text())
     throw UsageError("got a model that reads no text, expected a text-to-image model.");
 }
 

@@ -40,6 +40,8 @@ fs::path weights_in(const fs::path& folder) {
 }
 
 std::string kind_of(const Json& config) {
+  if (is_edm_config(config))
+    return config.value("_class_name", Json()) == "DhariwalUNet" ? "dhariwal_unet" : "song_unet";
   return config.contains("block_out_channels") ? "unet2d_condition" : "adm";
 }
 
@@ -76,7 +78,8 @@ ModelFiles find_model(const fs::path& path) {
   if (!fs::is_regular_file(files.config))
     throw Error(path.string() + ": got no config.json " +
                 (fs::is_directory(path) ? "in" : "beside") +
-                " it, expected guided-diffusion's flags or a diffusers UNet's config.");
+                " it, expected guided-diffusion's flags, a diffusers UNet's config or one that "
+                "scripts/convert_edm.py wrote.");
   files.weights = fs::is_directory(path) ? weights_in(path) : path;
   files.kind = kind_of(read_json_object(files.config));
   return files;
@@ -139,6 +142,8 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
   if (files.kind == "adm") {
     const std::string name = files.config.string();
     model = adm_model(counted(adm_config(config, name), weights, name), weights);
+  } else if (is_edm_config(config)) {
+    model = edm_model(edm_config(config), weights);
   } else {
     model.kind = files.kind;
     model.network = unet2d_condition(config, weights);

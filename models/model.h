@@ -6,6 +6,7 @@
 #include "io/tensor_file.h"
 #include "models/adm_config.h"
 #include "models/autoencoder.h"
+#include "models/edm_config.h"
 #include "models/network.h"
 #include "models/prediction.h"
 #include "models/text_model.h"
@@ -18,9 +19,10 @@ namespace tiller {
 struct Model {
   std::unique_ptr<Network> network;
   NamedTensors parameters;  ///< The network's tensors, in the checkpoint's order and naming.
-  std::string kind;         ///< "adm", "unet2d_condition" or "text_to_image".
-  nlohmann::json config;    ///< As read, guided-diffusion's flags or diffusers' keys.
-  std::string file;         ///< The weights' file name, without the folder.
+  /// "adm", "song_unet", "dhariwal_unet", "unet2d_condition" or "text_to_image".
+  std::string kind;
+  nlohmann::json config;  ///< As read, guided-diffusion's flags or diffusers' keys.
+  std::string file;       ///< The weights' file name, without the folder.
   /// SHA-256 of the weights' file, hexadecimal, first 16 digits: reckoned in the background.
   std::shared_future<std::string> hash;
 
@@ -37,13 +39,18 @@ struct Model {
   bool zero_terminal_snr = false;         ///< The schedule ends in pure noise.
   int64_t diffusion_steps = 1000;
   bool rescale_timesteps = false;
-  double flow_shift = 1;  ///< Of a flow's sigmas.
+  double flow_shift = 1;                     ///< Of a flow's sigmas.
+  double sigma_min = 0.002, sigma_max = 80;  ///< Of an EDM network.
+  int64_t augmented = 0;                     ///< PFGM++'s D; 0: the network isn't PFGM++'s.
 
   std::shared_ptr<TextModel> text;   ///< Of a text-to-image model; else null.
   std::shared_ptr<Autoencoder> vae;  ///< Null: the network works on pixels.
   nlohmann::json scheduler;          ///< diffusers' scheduler_config.json; null elsewhere.
   int64_t time_ids = 0;              ///< SDXL's numbers of micro-conditioning, 6 or 5; else 0.
   int64_t guidance_channels = 0;     ///< Width of a distilled network's guidance embedding (LCM).
+
+  /// Whether prompts steer it, and not labels.
+  bool reads_text() const { return kind == "unet2d_condition" || kind == "text_to_image"; }
 };
 
 /// What a path holds, without loading tensors. Throws Error when it isn't a model.
@@ -60,15 +67,18 @@ struct Replacements {
 };
 
 /// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint),
-/// an ADM weights file with config.json beside it, a diffusers UNet folder, a diffusers pipeline's
-/// folder or a Stable Diffusion checkpoint in one file. Weights are cast to
-/// `dtype` (Undefined: left as stored) on `device`. Throws Error naming missing, surplus or
+/// an ADM weights file with config.json beside it, a folder of EDM's networks, a diffusers UNet
+/// folder, a diffusers pipeline's folder or a Stable Diffusion checkpoint in one file. Weights are
+/// cast to `dtype` (Undefined: left as stored) on `device`. Throws Error naming missing, surplus or
 /// misshapen tensors and keys. Replacements are for text_to_image models alone.
 Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU,
                  const Replacements& = {});
 
 /// An ADM model of fresh or loaded weights; without hash, file and config.
 Model adm_model(const AdmConfig&, Weights&);
+
+/// The same of EDM's networks.
+Model edm_model(const EdmConfig&, Weights&);
 
 /// A class as the user names it, an index or a name. Throws UsageError, with a suggestion.
 int64_t class_index(const Model&, const std::string& name);

@@ -85,6 +85,13 @@ Tensor Weights::take(const std::string& name, at::IntArrayRef shape, Init init, 
   return tensor;
 }
 
+Tensor Weights::take_float32(const std::string& name, at::IntArrayRef shape, Init init) {
+  const at::ScalarType dtype = std::exchange(dtype_, at::kFloat);
+  Tensor tensor = take(name, shape, init);
+  dtype_ = dtype;
+  return tensor;
+}
+
 NamedTensors Weights::finish() {
   std::vector<std::string> problems, surplus;
   for (const auto& [name, tensor] : file_)

@@ -34,6 +34,8 @@ class Weights {
   /// shape's tail.
   Tensor take(const std::string& name, at::IntArrayRef shape, Init init = Init::uniform,
               int64_t fan_in = 0);
+  /// The same in float32, whatever the dtype.
+  Tensor take_float32(const std::string& name, at::IntArrayRef shape, Init init = Init::uniform);
   /// Leaves a tensor of the file alone: `finish` won't call it surplus.
   void ignore(const std::string& name) { names_.insert(name); }
   /// Throws Error listing tensors that were missing, of another shape or never taken, and returns

@@ -16,8 +16,17 @@ std::string usual_sampler(const Model& model) {
   return model.prediction == PredictionType::edm ? "heun" : "ddim";
 }
 
+std::vector<Option> usual_options(const Model& model, const Sampler& sampler) {
+  std::vector<Option> options = sampler.options;
+  if (model.augmented > 0)
+    for (Option& option : options)
+      if (option.name == "pfgmpp") option.value = std::to_string(model.augmented);
+  return options;
+}
+
 NoiseSchedule schedule_of(const Model& model) {
-  if (model.prediction == PredictionType::edm) return edm_schedule(model.diffusion_steps);
+  if (model.prediction == PredictionType::edm)
+    return edm_schedule(model.diffusion_steps, model.sigma_min, model.sigma_max);
   if (is_flow(model.prediction))
     return flow_schedule(model.prediction, model.diffusion_steps, model.flow_shift);
   return guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,

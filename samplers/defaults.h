@@ -1,6 +1,6 @@
 #pragma once
 #include "models/model.h"
-#include "samplers/trajectory.h"
+#include "samplers/registry.h"
 
 namespace tiller {
 
@@ -12,7 +12,10 @@ TrajectoryConfig default_trajectory_config(const NoiseSchedule&);
 /// ddim; of an EDM model heun.
 std::string usual_sampler(const Model&);
 
-/// What an ADM model was trained on, by its config.
+/// The sampler's options with the defaults that the model asks for: PFGM++'s D.
+std::vector<Option> usual_options(const Model&, const Sampler&);
+
+/// What an ADM or EDM model was trained on, by its config.
 NoiseSchedule schedule_of(const Model&);
 
 }  // namespace tiller

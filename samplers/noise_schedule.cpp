@@ -76,21 +76,21 @@ void require_timesteps(int64_t timesteps) {
 
 namespace {
 
-constexpr double smallest_edm_sigma = 0.002, largest_edm_sigma = 80;
-
-double edm_sigma(double t, int64_t timesteps) {
+double edm_sigma(const NoiseSchedule& schedule, double t, int64_t timesteps) {
   const double share = t / double(std::max<int64_t>(1, timesteps - 1));
-  return smallest_edm_sigma * std::pow(largest_edm_sigma / smallest_edm_sigma, share);
+  return schedule.sigma_min * std::pow(schedule.sigma_max / schedule.sigma_min, share);
 }
 
 }  // namespace
 
-NoiseSchedule edm_schedule(int64_t timesteps) {
+NoiseSchedule edm_schedule(int64_t timesteps, double sigma_min, double sigma_max) {
   require_timesteps(timesteps);
   NoiseSchedule schedule;
   schedule.edm = true;
+  schedule.sigma_min = sigma_min;
+  schedule.sigma_max = sigma_max;
   for (int64_t t = 0; t < timesteps; ++t) {
-    const double sigma = edm_sigma(double(t), timesteps);
+    const double sigma = edm_sigma(schedule, double(t), timesteps);
     schedule.alphas_cumprod.push_back(1 / (1 + sigma * sigma));
   }
   return schedule;
@@ -105,7 +105,7 @@ double NoiseSchedule::flow_sigma(double t) const {
 }
 
 double NoiseSchedule::network_timestep(double t) const {
-  if (edm) return edm_timestep(edm_sigma(t, size()));
+  if (edm) return edm_timestep(edm_sigma(*this, t, size()));
   if (flow) return flow_timestep(*flow, flow_sigma(t), size());
   return rescale_timesteps ? t * 1000.0 / static_cast<double>(size()) : t;
 }

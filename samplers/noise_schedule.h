@@ -19,6 +19,7 @@ struct NoiseSchedule {
   /// sqrt(abar) = sigma / (1 - sigma). None: the model is no flow.
   std::optional<PredictionType> flow = {};
   bool edm = false;  ///< The network is told ln(sigma) / 4, and the table is uniform in that.
+  double sigma_min = 0.002, sigma_max = 80;  ///< EDM's ends.
   double shift = 1;  ///< Of a flow's sigmas: sigma becomes shift sigma / (1 + (shift - 1) sigma).
 
   int64_t size() const { return static_cast<int64_t>(alphas_cumprod.size()); }
@@ -57,7 +58,8 @@ double shifted_sigma(double sigma, double shift);
 /// A flow's sigmas 1 / T, ..., 1, shifted. Ends in pure noise.
 NoiseSchedule flow_schedule(PredictionType, int64_t timesteps = 1000, double shift = 1);
 
-/// EDM's (arXiv 2206.00364): sigmas from 0.002 to 80, uniform in the logarithm.
-NoiseSchedule edm_schedule(int64_t timesteps = 1000);
+/// EDM's (arXiv 2206.00364): sigmas between these, uniform in the logarithm.
+NoiseSchedule edm_schedule(int64_t timesteps = 1000, double sigma_min = 0.002,
+                           double sigma_max = 80);
 
 }  // namespace tiller

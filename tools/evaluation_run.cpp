@@ -65,7 +65,7 @@ GenerateRequest evaluation_request(const GenerateRequest& asked, const std::stri
   request.text.prompts = {asked.text.prompts.empty() ? "" : asked.text.prompts.front()};
   const ModelFiles files =
       find_model(request.model.empty() ? default_model() : fs::path(request.model));
-  if (files.kind == "adm") {
+  if (files.kind != "text_to_image") {
     if (!asked.text.prompts.empty())
       throw UsageError("--prompt: got one, expected none: the model reads no text.");
     request.text.prompts.clear();

@@ -102,7 +102,7 @@ void choose_sampler(Generation& generation) {
   Options& options = generation.sampler_options;
   options =
       parse_options("sampler " + sampler.name, colon < text.size() ? text.substr(colon + 1) : "",
-                    setup ? configured_options(*setup, sampler) : sampler.options);
+                    setup ? configured_options(*setup, sampler) : usual_options(model, sampler));
   if (request.strict_diffusers) options.values["strict"] = "true";
   generation.schedule = setup ? configured_schedule(*setup, sampler) : schedule_of(model);
   const NoiseSchedule& schedule = generation.schedule;

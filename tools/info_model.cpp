@@ -17,6 +17,20 @@ std::string prediction_of(const Model& model) {
   return model.scheduler.value("prediction_type", flow ? "flow" : "epsilon");
 }
 
+/// What the network's own output was, where it is retold as EDM's.
+std::string retold_text(const Model& model) {
+  const std::string own = model.config.value("preconditioning", "edm");
+  return own == "edm" ? "" : ", retold from " + own;
+}
+
+std::string null_label_text(const Model& model) {
+  if (!model.null_label) return "; no null label";
+  const bool dropped =
+      !model.config.contains("label_dim") || model.config.value("label_dropout", 0.0) > 0;
+  return std::string("; knows \"no label\" (cfg works)") +
+         (dropped ? "" : ", which wasn't trained on");
+}
+
 std::string tokens_of(const Site& site, int64_t size) {
   const Grid grid = token_grid(site, size, size);
   return std::to_string(grid.height) + "x" + std::to_string(grid.width);
@@ -26,7 +40,7 @@ std::string classes_text(const Model& model) {
   if (model.classes == 0) return "none";
   std::string text = std::to_string(model.classes);
   if (!model.class_names.empty()) text += ": " + enumerate(model.class_names, 20);
-  return text + (model.null_label ? "; knows \"no label\" (cfg works)" : "; no null label");
+  return text + null_label_text(model);
 }
 
 std::string towers_text(const TextModel& text) {
@@ -54,7 +68,11 @@ std::string schedule_text(const Model& model) {
   if (is_flow(model.prediction))
     return "straight lines, " + std::to_string(model.diffusion_steps) + " timesteps, shift " +
            Json(model.flow_shift).dump();
-  return model.noise_schedule + (model.zero_terminal_snr ? " to pure noise, " : ", ") + std::to_string(model.diffusion_steps) + " timesteps" +
+  if (model.prediction == PredictionType::edm)
+    return "sigma from " + Json(model.sigma_min).dump() + " to " + Json(model.sigma_max).dump() +
+           (model.augmented ? ", PFGM++ with D = " + std::to_string(model.augmented) : "");
+  return model.noise_schedule + (model.zero_terminal_snr ? " to pure noise, " : ", ") +
+         std::to_string(model.diffusion_steps) + " timesteps" +
          (model.rescale_timesteps ? ", rescaled" : "");
 }
 
@@ -68,7 +86,8 @@ void print_model(const Model& model) {
        {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
        model.text ? std::vector<std::string>{"text", towers_text(*model.text)}
                   : std::vector<std::string>{"classes", classes_text(model)},
-       {"predicts", prediction_of(model) + (model.learned_variance ? " and the variance" : "")},
+       {"predicts", prediction_of(model) + (model.learned_variance ? " and the variance" : "") +
+                        retold_text(model)},
        {"vae", vae_text(model)},
        {"noise schedule", schedule_text(model)},
        {"sites", std::to_string(network.sites().size()) + ", for layers= of a guidance"}});
@@ -100,6 +119,7 @@ Json model_json(const Model& model) {
                {"zero_terminal_snr", model.zero_terminal_snr},
                {"diffusion_steps", model.diffusion_steps},
                {"rescale_timesteps", model.rescale_timesteps},
+               {"pfgmpp", model.augmented},
                {"sites", sites},
                {"config", Json::parse(model.config.dump())}});
   return json;

@@ -1,0 +1,32 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+namespace tiller {
+using at::Tensor;
+
+/// How a network's output F and the noisy sample x become an estimate of x_0, arXiv 2206.00364,
+/// table 1: x_0 = c_skip x + c_out F(c_in x, c_noise).
+struct EdmPreconditioner {
+  enum class Kind { edm, vp, ve };
+  Kind kind = Kind::edm;
+  double sigma_data = 0.5;                      ///< edm: the data's standard deviation.
+  double beta_d = 19.9, beta_min = 0.1;         ///< vp: beta(t) = beta_d t + beta_min.
+  double timesteps = 1000;                      ///< vp: t is told as (timesteps - 1) t.
+  bool operator==(const EdmPreconditioner&) const = default;
+};
+
+/// The kinds' names: "edm", "vp" and "ve", in their order.
+const std::vector<std::string>& edm_preconditioner_names();
+
+/// A preconditioned network as PredictionType::edm has it, where sigma_data is 1/2:
+/// F = skip y + out F'(in y, timestep), y being what such a network sees. (B) each, float32.
+struct EdmRetelling {
+  Tensor in, timestep, skip, out;
+};
+/// t: (B), ln(sigma) / 4.
+EdmRetelling retell(const EdmPreconditioner&, const Tensor& t);
+
+}  // namespace tiller
