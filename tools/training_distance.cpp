@@ -83,7 +83,8 @@ DistanceMeasure distance_measure(const Flags& flags, const TrainOptions& options
   if (by.networks.size() > 1)
     throw UsageError("--features: got " + std::to_string(by.networks.size()) +
                      ", expected one while training.");
-  const fs::path data = flags.has("fd-reference") ? flags.text("fd-reference") : options.data;
+  const fs::path data =
+      flags.has("fd-reference") ? fs::path(flags.text("fd-reference")) : options.data;
   ReferenceSet set = remembered_reference(data, by, options.output / "reference");
   const int64_t samples = flags.integer("fd-samples", 2, RequestLimits::images, usual_samples);
   const std::string name = frechet_figure(by.networks.front(), 0).key;

@@ -21,7 +21,8 @@ Learning learn(const Network& network, const NamedTensors& parameters, const Ten
     tensor.mutable_grad() = Tensor();
     tensor.set_requires_grad(true);
   }
-  at::globalContext().defaultGenerator(at::kCPU).set_current_seed(5);
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  generator.set_current_seed(5);
   at::autocast::set_autocast_enabled(at::kCPU, bf16);
   at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
   const Branch branch{&conditioning};
