@@ -35,8 +35,7 @@ Tensor Filter::down(const Tensor& x, int64_t padding) const {
 Tensor Filter::operator()(const Tensor& x, Resample resample) const {
   if (resample == Resample::none) return x;
   if (resample == Resample::down) return down(x, padding());
-  if (!kernel.defined())
-    return at::upsample_nearest2d(x, {x.size(2) * 2, x.size(3) * 2}, 2.0, 2.0);
+  if (!kernel.defined()) return at::upsample_nearest2d(x, {x.size(2) * 2, x.size(3) * 2}, 2.0, 2.0);
   return at::conv_transpose2d(x, depthwise(4 * kernel, x), {}, 2, padding(), 0, x.size(1));
 }
 
@@ -73,16 +72,14 @@ Tensor Attention::operator()(Rows& rows, const Tensor& x) const {
   const Tensor parts =
       joined.unflatten(2, {site.heads, -1, 3}).permute({4, 0, 2, 1, 3}).contiguous();
   const Tensor attended = merge_heads(rows.attention(site, parts[0], parts[1], parts[2]));
-  const Tensor result =
-      rows.resume(scaled(rows.expand(tokens) + proj(rows, attended), scale));
+  const Tensor result = rows.resume(scaled(rows.expand(tokens) + proj(rows, attended), scale));
   return from_tokens(rows.leave_stack(result), height, width);
 }
 
 Tensor Block::operator()(Rows& rows, const Tensor& x, const Tensor& embedded) const {
   Tensor h = conv0(rows, filter(norm0.silu(x), resample));
   const Tensor projected = rows.expand(affine(rows, embedded));
-  h = adaptive ? norm1.silu(h, projected)
-               : norm1.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
+  h = adaptive ? norm1.silu(h, projected) : norm1.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
   h = rows.features(up_index, conv1(rows, h));
   const Tensor residual = filter(x, resample);
   h = scaled(rows.expand(skip ? (*skip)(rows, residual) : residual) + h, scale);
@@ -119,9 +116,9 @@ Block take_block(Weights& weights, const std::string& name, const EdmConfig& con
   block.scale = sum_scale(config);
   block.norm0 = take_norm(weights, name + ".norm0", config, in);
   block.conv0 = take_conv(weights, name + ".conv0", in, out, 3);
-  block.affine = take_linear(weights, name + ".affine",
-                             config.model_channels * config.channel_mult_emb,
-                             block.adaptive ? 2 * out : out);
+  block.affine =
+      take_linear(weights, name + ".affine", config.model_channels * config.channel_mult_emb,
+                  block.adaptive ? 2 * out : out);
   block.norm1 = take_norm(weights, name + ".norm1", config, out);
   block.conv1 = take_conv(weights, name + ".conv1", out, out, 3, 1, Init::zeros);
   const bool projects = !config.dhariwal && shape.resample != Resample::none;

@@ -71,8 +71,13 @@ void read_preconditioner(ConfigReader& reader, EdmConfig& config) {
   if (by.kind == EdmPreconditioner::Kind::vp) {
     by.beta_d = reader.number("beta_d", by.beta_d, 1e-3, 1e3);
     by.beta_min = reader.number("beta_min", by.beta_min, 0, 1e3);
-    by.timesteps = double(reader.integer("M", int64_t(by.timesteps), 1, 1'000'000));
   }
+  if (by.kind == EdmPreconditioner::Kind::iddpm) {
+    by.c1 = reader.number("C_1", by.c1, 1e-9, 1);
+    by.c2 = reader.number("C_2", by.c2, 0, 1);
+  }
+  if (by.kind == EdmPreconditioner::Kind::vp || by.kind == EdmPreconditioner::Kind::iddpm)
+    by.timesteps = reader.integer("M", by.timesteps, 2, 1'000'000);
   config.sigma_min = std::max(config.sigma_min, reader.number("sigma_min", 0, 0, 1e6));
   config.sigma_max = std::min(config.sigma_max, reader.number("sigma_max", 80, 0, 1e6));
   if (config.sigma_min >= config.sigma_max)

@@ -29,6 +29,10 @@ struct EdmConfig {
   int64_t augmented = 0;                     ///< PFGM++'s D; 0: EDM.
   std::vector<std::string> class_names;
 
+  /// Channels of the network's own output: iddpm's knows a variance, which is dropped.
+  int64_t out_channels() const {
+    return preconditioner.kind == EdmPreconditioner::Kind::iddpm ? 2 * img_channels : img_channels;
+  }
   bool attends(int64_t resolution) const;
 };
 

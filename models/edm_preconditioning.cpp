@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <numbers>
+
 namespace tiller {
 namespace {
 
@@ -11,10 +14,35 @@ Tensor vp_time(const EdmPreconditioner& by, const Tensor& sigma) {
   return ((by.beta_min * by.beta_min + 2 * by.beta_d * integral).sqrt() - by.beta_min) / by.beta_d;
 }
 
+/// What an iddpm network is told: the timestep of the nearest sigma.
+Tensor iddpm_timestep(const EdmPreconditioner& by, const Tensor& sigma) {
+  const Tensor known = at::tensor(iddpm_sigmas(by), at::kDouble).to(sigma.device());
+  const Tensor nearest = (sigma.unsqueeze(1) - known.unsqueeze(0)).abs().argmin(1);
+  return double(by.timesteps - 1) - nearest;
+}
+
+/// abar(j - 1) / abar(j) of the cosine schedule, which runs backwards here.
+double iddpm_ratio(const EdmPreconditioner& by, int64_t j) {
+  const auto alpha_bar = [&](int64_t at) {
+    const double turn = std::numbers::pi / 2 * double(at) / double(by.timesteps) / (by.c2 + 1);
+    return std::pow(std::sin(turn), 2);
+  };
+  return std::max(by.c1, alpha_bar(j - 1) / alpha_bar(j));
+}
+
 }  // namespace
 
+std::vector<double> iddpm_sigmas(const EdmPreconditioner& by) {
+  std::vector<double> sigmas(size_t(by.timesteps) + 1);
+  for (int64_t j = by.timesteps; j > 0; --j) {
+    const double cleaner = sigmas[size_t(j)];
+    sigmas[size_t(j - 1)] = std::sqrt((cleaner * cleaner + 1) / iddpm_ratio(by, j) - 1);
+  }
+  return sigmas;
+}
+
 const std::vector<std::string>& edm_preconditioner_names() {
-  static const std::vector<std::string> names = {"edm", "vp", "ve"};
+  static const std::vector<std::string> names = {"edm", "vp", "ve", "iddpm"};
   return names;
 }
 
@@ -22,12 +50,17 @@ EdmRetelling retell(const EdmPreconditioner& by, const Tensor& t) {
   const auto real = [](const Tensor& x) { return x.to(at::kFloat); };
   const Tensor sigma = (4 * t.to(at::kDouble)).exp();
   const Tensor norm = (sigma.square() + 0.25).sqrt();  // y = x / norm
+  const auto told = [&](const Tensor& in, const Tensor& timestep, double sign) {
+    return EdmRetelling{real(in), real(timestep), real(2 * sigma), real(sign * 2 * norm)};
+  };
+  const Tensor preserving = norm / (sigma.square() + 1).sqrt();
   switch (by.kind) {
     case EdmPreconditioner::Kind::vp:
-      return {real(norm / (sigma.square() + 1).sqrt()),
-              real((by.timesteps - 1) * vp_time(by, sigma)), real(2 * sigma), real(-2 * norm)};
+      return told(preserving, double(by.timesteps - 1) * vp_time(by, sigma), -1);
+    case EdmPreconditioner::Kind::iddpm:
+      return told(preserving, iddpm_timestep(by, sigma), -1);
     case EdmPreconditioner::Kind::ve:
-      return {real(norm), real((sigma / 2).log()), real(2 * sigma), real(2 * norm)};
+      return told(norm, (sigma / 2).log(), 1);
     case EdmPreconditioner::Kind::edm:
       break;
   }

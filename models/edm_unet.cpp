@@ -80,8 +80,8 @@ EdmUNet::EdmUNet(const EdmConfig& config, Weights& weights)
   const bool adm = config.dhariwal;
   const std::string last = name_of("dec", 0) + "aux";
   out_norm_ = edm::take_norm(weights, adm ? "out_norm" : last + "_norm", config, channels_);
-  out_conv_ = take_conv(weights, adm ? "out_conv" : last + "_conv", channels_, config.img_channels,
-                        3, 1, Init::zeros);
+  out_conv_ = take_conv(weights, adm ? "out_conv" : last + "_conv", channels_,
+                        config.out_channels(), 3, 1, Init::zeros);
 }
 
 std::string EdmUNet::name_of(const std::string& part, int level) const {
@@ -134,8 +134,8 @@ void EdmUNet::take_encoder(Weights& weights) {
     for (int64_t i = 0; i < config_.num_blocks; ++i) {
       const std::string name = name_of("enc", level) + "block" + std::to_string(i);
       const int64_t out = channels_of(level);
-      const auto where = config_.attends(resolution(level)) ? site(name, Part::down, level, out)
-                                                            : std::nullopt;
+      const auto where =
+          config_.attends(resolution(level)) ? site(name, Part::down, level, out) : std::nullopt;
       encoder_.push_back({take(weights, name, channels_, out, where), {}});
       skip_channels_.push_back(channels_);
     }
@@ -160,8 +160,8 @@ void EdmUNet::take_decoder(Weights& weights) {
       const std::string name = name_of("dec", level) + "block" + std::to_string(i);
       const int64_t in = channels_ + skip_channels_.back(), out = channels_of(level);
       skip_channels_.pop_back();
-      const bool attends = config_.attends(resolution(level)) &&
-                           (config_.dhariwal || i == config_.num_blocks);
+      const bool attends =
+          config_.attends(resolution(level)) && (config_.dhariwal || i == config_.num_blocks);
       const auto where = attends ? site(name, Part::up, level, out) : std::nullopt;
       decoder_.push_back({take(weights, name, in, out, where), true});
       decoder_.back().block.up_index = up_blocks_++;
@@ -195,7 +195,8 @@ Tensor EdmUNet::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
   const EdmRetelling told = retell(config_.preconditioner, t);
   const auto column = [](const Tensor& values) { return values.reshape({-1, 1, 1, 1}); };
   const Tensor y = x.to(at::kFloat);
-  const Tensor output = run(y * column(told.in), told.timestep, rows);
+  const Tensor output =
+      run(y * column(told.in), told.timestep, rows).narrow(1, 0, config_.img_channels);
   const auto spread = [&](const Tensor& values) { return rows.expand(rows.roots(values)); };
   return spread(column(told.skip) * y) + spread(column(told.out)) * output;
 }

@@ -10,6 +10,7 @@
 #include "models/adm_unet.h"
 #include "models/autoencoder_file.h"
 #include "models/diffusers_folder.h"
+#include "models/edm_config.h"
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
 #include "models/unet2d_config.h"

@@ -6,13 +6,14 @@
 #include "io/tensor_file.h"
 #include "models/adm_config.h"
 #include "models/autoencoder.h"
-#include "models/edm_config.h"
 #include "models/network.h"
 #include "models/prediction.h"
 #include "models/text_model.h"
 #include "models/weights.h"
 
 namespace tiller {
+
+struct EdmConfig;
 
 /// A folder or file as the user names it, loaded: the network and what is known of how it was
 /// trained.
@@ -41,6 +42,7 @@ struct Model {
   bool rescale_timesteps = false;
   double flow_shift = 1;                     ///< Of a flow's sigmas.
   double sigma_min = 0.002, sigma_max = 80;  ///< Of an EDM network.
+  std::vector<double> known_sigmas;          ///< Of an EDM network that was trained on these alone.
   int64_t augmented = 0;                     ///< PFGM++'s D; 0: the network isn't PFGM++'s.
 
   std::shared_ptr<TextModel> text;   ///< Of a text-to-image model; else null.

@@ -25,8 +25,11 @@ std::vector<Option> usual_options(const Model& model, const Sampler& sampler) {
 }
 
 NoiseSchedule schedule_of(const Model& model) {
-  if (model.prediction == PredictionType::edm)
-    return edm_schedule(model.diffusion_steps, model.sigma_min, model.sigma_max);
+  if (model.prediction == PredictionType::edm) {
+    auto schedule = edm_schedule(model.diffusion_steps, model.sigma_min, model.sigma_max);
+    schedule.known_sigmas = model.known_sigmas;
+    return schedule;
+  }
   if (is_flow(model.prediction))
     return flow_schedule(model.prediction, model.diffusion_steps, model.flow_shift);
   return guided_diffusion_schedule(model.noise_schedule, model.diffusion_steps,

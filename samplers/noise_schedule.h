@@ -20,6 +20,7 @@ struct NoiseSchedule {
   std::optional<PredictionType> flow = {};
   bool edm = false;  ///< The network is told ln(sigma) / 4, and the table is uniform in that.
   double sigma_min = 0.002, sigma_max = 80;  ///< EDM's ends.
+  std::vector<double> known_sigmas = {};     ///< Not empty: an EDM network knows these alone.
   double shift = 1;  ///< Of a flow's sigmas: sigma becomes shift sigma / (1 + (shift - 1) sigma).
 
   int64_t size() const { return static_cast<int64_t>(alphas_cumprod.size()); }

@@ -28,13 +28,13 @@ import numpy
 import torch
 from safetensors.torch import save_file
 
-PRECONDITIONERS = {"EDMPrecond": "edm", "VPPrecond": "vp", "VEPrecond": "ve"}
+PRECONDITIONERS = {"EDMPrecond": "edm", "VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm"}
 # Arguments of the networks that config.json has, and attributes of what wraps them.
 NETWORK = ["model_channels", "channel_mult", "channel_mult_emb", "num_blocks", "attn_resolutions", "dropout",
            "label_dropout", "augment_dim", "embedding_type", "channel_mult_noise", "encoder_type", "decoder_type",
            "resample_filter"]
 WRAPPER = {"edm": ["sigma_data", "sigma_min", "sigma_max"], "vp": ["beta_d", "beta_min", "M", "sigma_min", "sigma_max"],
-           "ve": ["sigma_min", "sigma_max"]}
+           "ve": ["sigma_min", "sigma_max"], "iddpm": ["C_1", "C_2", "M", "sigma_min", "sigma_max"]}
 
 
 class Inert:
@@ -122,8 +122,6 @@ def fail(path, text):
 def average_of(data, path):
     network = data.get("ema") if isinstance(data, dict) else data
     name = getattr(network, "class_name", None)
-    if name == "iDDPMPrecond":
-        fail(path, "got iDDPMPrecond, expected EDMPrecond, VPPrecond or VEPrecond. Such networks are guided-diffusion's.")
     if name not in PRECONDITIONERS:
         fail(path, f"got {name or 'no network'}, expected a network of EDM's or PFGM++'s authors under 'ema'.")
     return network

@@ -46,7 +46,7 @@ Tensor noisy(const std::vector<double>& sigmas) {
 /// Names, shapes and estimates of x_0 are the original's, with a class and without, at two sigmas.
 TEST(EdmUNet, EqualsTheOriginal) {
   const Json cases = fixture("song.json").at("cases");
-  ASSERT_EQ(cases.size(), 7u);
+  ASSERT_EQ(cases.size(), 8u);
   for (const Json& test : cases) {
     SCOPED_TRACE(test.at("config").dump());
     const c10::InferenceMode guard;
@@ -154,8 +154,8 @@ std::string message(Json changes, const std::string& name = "SongUNet") {
 }
 
 TEST(EdmConfig, DefaultsAreTheOriginals) {
-  EXPECT_EQ(message({}), "");
-  EXPECT_EQ(message({}, "DhariwalUNet"), "");
+  EXPECT_EQ(message(Json::object()), "");
+  EXPECT_EQ(message(Json::object(), "DhariwalUNet"), "");
   const EdmConfig adm = edm_config({{"_class_name", "DhariwalUNet"}, {"img_resolution", 64}});
   EXPECT_EQ(adm.channel_mult, (std::vector<int64_t>{1, 2, 3, 4}));
   EXPECT_EQ(adm.attn_resolutions, (std::vector<int64_t>{32, 16, 8}));
@@ -178,7 +178,7 @@ TEST(EdmConfig, RefusesByName) {
   says({{"channel_mult", Json::array()}}, "channel_mult: got []");
   says({{"encoder_type", "skip"}}, "encoder_type: got \"skip\"");
   says({{"resample_filter", {1, 2, 1}}}, "resample_filter: got [1,2,1]");
-  says({{"preconditioning", "iddpm"}}, "preconditioning: got \"iddpm\"");
+  says({{"preconditioning", "ddpm"}}, "preconditioning: got \"ddpm\"");
   says({{"sigma_data", 0}}, "sigma_data: got 0");
   says({{"sigma_min", 1}, {"sigma_max", 0.5}}, "sigma_max: got 0.5");
   says({{"preconditioning", "ve"}, {"sigma_data", 0.5}}, "unknown key 'sigma_data'");

@@ -31,9 +31,15 @@ CASES = [
     ("EDMPrecond", {**DDPMPP, "resample_filter": [1, 3, 3, 1], "attn_resolutions": [16, 8]}),
     ("VPPrecond", {**DDPMPP, "label_dim": 7}),
     ("VEPrecond", NCSNPP),
+    ("iDDPMPrecond", {**ADM, "label_dim": 7}),
 ]
-SAMPLING = {**NCSNPP, "label_dim": 3, "channel_mult": [1, 2]}
-KINDS = {"EDMPrecond": "edm", "VPPrecond": "vp", "VEPrecond": "ve"}
+SAMPLING = [  # the first one is written as a pickle
+    ("EDMPrecond", {**NCSNPP, "label_dim": 3, "channel_mult": [1, 2]}),
+    ("VPPrecond", {**DDPMPP, "label_dim": 3}),
+    ("VEPrecond", {**NCSNPP, "label_dim": 3, "channel_mult": [1, 2]}),
+    ("iDDPMPrecond", {**ADM, "label_dim": 3}),
+]
+KINDS = {"EDMPrecond": "edm", "VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm"}
 SIZE = 16
 UNSEEN = ("resample_filter", "map_augment.weight")  # neither of them counts in Tiller
 
@@ -58,6 +64,13 @@ def config_of(kind, arguments):
     config = {"_class_name": arguments["model_type"], "preconditioning": KINDS[kind], "img_resolution": SIZE,
               "img_channels": 3}
     return {**config, **{key: value for key, value in arguments.items() if key != "model_type"}}
+
+
+def bounded(networks, kind, arguments):
+    """The config with the sigmas that the network knows."""
+    network = make(networks, kind, arguments)
+    ends = dict(sigma_min=network.sigma_min, sigma_max=min(network.sigma_max, 1e6))
+    return {**config_of(kind, arguments), **ends}
 
 
 def make(networks, kind, arguments):
@@ -102,11 +115,12 @@ def main(edm, *folder):
     from training import networks
 
     cases = ",\n".join(json.dumps(outputs(networks, *case)) for case in CASES)
-    network = make(networks, "EDMPrecond", SAMPLING)
+    sampler = function_of(pathlib.Path(edm, "generate.py"), "edm_sampler")
+    sampling = ",\n".join(json.dumps(dict(config=bounded(networks, *case), **sampled(sampler, make(networks, *case))))
+                          for case in SAMPLING)
     if folder:
-        write_pickle(network, pathlib.Path(folder[0]))
-    sampling = dict(config=config_of("EDMPrecond", SAMPLING), **sampled(function_of(pathlib.Path(edm, "generate.py"), "edm_sampler"), network))
-    print('{"cases": [\n%s\n],\n"sampling": %s}' % (cases, json.dumps(sampling)))
+        write_pickle(make(networks, *SAMPLING[0]), pathlib.Path(folder[0]))
+    print('{"cases": [\n%s\n],\n"sampling": [\n%s\n]}' % (cases, sampling))
 
 
 if __name__ == "__main__":
