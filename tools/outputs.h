@@ -18,6 +18,11 @@ struct Outputs {
 /// Throws UsageError unless the file is called .safetensors, Error unless it can be written.
 void require_tensor_file(const std::string& flag, const fs::path&);
 
+/// Files by the flags that name them; empty ones don't count.
+using NamedFiles = std::vector<std::pair<std::string, fs::path>>;
+/// Throws UsageError where one file is to be written twice, or is one that is read.
+void require_apart(const NamedFiles& written, const NamedFiles& read);
+
 /// Flags for the above.
 const std::vector<Flag>& output_flags();
 
