@@ -35,8 +35,8 @@ TEST_F(EditFlags, OneValueIsEnough) {
   expect_refused(kEdit + std::string("--image other.png"), "--image: got 'in.png' and 'other.png'");
   expect_refused(kEdit + std::string("--class cat"), "--class: got 'ant' and 'cat'");
   expect_refused("generate --seed 1 --seed 2", "--seed: got '1' and '2'");
-  const Result repeated =
-      tiller("generate --quiet --quiet --model model --class ant --class bee --steps 2 --output d/");
+  const Result repeated = tiller(
+      "generate --quiet --quiet --model model --class ant --class bee --steps 2 --output d/");
   EXPECT_EQ(repeated.code, 0) << repeated.err;
   EXPECT_TRUE(fs::exists(folder / "d" / "00001.png"));
 }

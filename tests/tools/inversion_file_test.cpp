@@ -24,8 +24,10 @@ class InversionFile : public Pipelines {
 
   /// Of the tiny ADM, as i.safetensors.
   void invert(const std::string& more = "") const {
-    must("invert --quiet --model model --class cat --image in.png --steps 4 --output i.safetensors " +
-         more);
+    must(
+        "invert --quiet --model model --class cat --image in.png --steps 4 --output "
+        "i.safetensors " +
+        more);
   }
 
   void invert_pipeline(const std::string& more = "") {
@@ -114,12 +116,14 @@ TEST_F(InversionFile, ChangedLatentsAreTold) {
                   .err.starts_with("The latents aren't those"));
 }
 
-/// What direct inversion keeps leads from noise to the image and not the other way; nor is DDIM exact.
+/// What direct inversion keeps leads from noise to the image and not the other way; nor is DDIM
+/// exact.
 TEST_F(InversionFile, OnlyExactWaysPromiseAnything) {
   for (const std::string sampler : {"ddim", "direct", "bdia:lattice=off"}) {
     SCOPED_TRACE(sampler);
-    const Result made = must("generate --model model --class ant --steps 4 --output x.png --sampler " +
-                             sampler + " --save-inversion i.safetensors");
+    const Result made =
+        must("generate --model model --class ant --steps 4 --output x.png --sampler " + sampler +
+             " --save-inversion i.safetensors");
     EXPECT_NE(made.err.find("isn't exact with " + sampler.substr(0, sampler.find(':'))),
               std::string::npos)
         << made.err;
@@ -151,8 +155,7 @@ TEST_F(InversionFile, WhatDiffersIsNamedByWhatItIs) {
   must(kAgain + std::string("--quiet --class cat"));
   expect_refused(kAgain + std::string("--class bee"),
                  "got --class bee, expected cat as the file was made with. `tiller edit` changes");
-  expect_refused(kAgain + std::string("--batch 7"),
-                 " as the file was made with.\n");
+  expect_refused(kAgain + std::string("--batch 7"), " as the file was made with.\n");
   expect_refused(kAgain + std::string("--count 7"), "got count 7");
   make_pipeline("sd1");
   expect_refused(kAgain + std::string("--model sd1"), "got the model model.safetensors (hash ");
@@ -164,13 +167,16 @@ TEST_F(InversionFile, WhatDiffersIsNamedByWhatItIs) {
 
 TEST_F(InversionFile, InvertSaysWhatItLacks) {
   const std::string run = "invert --model model --steps 4 --image ";
-  expect_refused(run + "in.png", "--class: got none of the model's 3, expected what the image shows");
+  expect_refused(run + "in.png",
+                 "--class: got none of the model's 3, expected what the image shows");
   write_picture("odd.png", 16, 15);
-  expect_refused(run + "odd.png --class cat",
-                 "--image: got 15x16 pixels, expected each side a multiple of 2. --size 16x16 scales");
+  expect_refused(
+      run + "odd.png --class cat",
+      "--image: got 15x16 pixels, expected each side a multiple of 2. --size 16x16 scales");
   expect_refused(run + "odd.png --class cat --size 15", "--size: got 15, expected a multiple of 2");
   invert();
-  expect_refused("invert --inversion i.safetensors --refine-latent 3", "--refine-latent: got --inv");
+  expect_refused("invert --inversion i.safetensors --refine-latent 3",
+                 "--refine-latent: got --inv");
 }
 
 TEST_F(InversionFile, NoFileIsWrittenTwiceOrOverASource) {
