@@ -280,6 +280,8 @@ EditedLatents edit_latents(Editing& editing, const Tensor& latents, Verify verif
     regenerate_beside(editing, noise, advance, result);
   else
     regenerate_alone(editing, std::move(noise), advance, result);
+  if (result.reconstructed.defined())
+    result.reconstructed = as_stored(result.reconstructed, {.latents = result.start});
   return result;
 }
 

@@ -137,7 +137,6 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
         std::pair("--save-inversion", outputs.inversion)})
     if (!file.empty()) require_tensor_file(flag, file);
   require_apart({{"--output", outputs.folder ? fs::path() : outputs.path},
-                 {"--preview", outputs.preview},
                  {"--save-latents", outputs.latents},
                  {"--save-maps", outputs.maps},
                  {"--save-inversion", outputs.inversion}},
