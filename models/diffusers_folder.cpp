@@ -77,6 +77,24 @@ bool names_part(const Json& index, const std::string& part) {
   return entry != index.end() && entry->is_array() && entry->size() == 2 && (*entry)[1].is_string();
 }
 
+/// The config and all files of the weights.
+std::vector<fs::path> component_files(const fs::path& folder, bool half) {
+  const fs::path weights = weights_in(folder, half);
+  std::vector<fs::path> files = {folder / "config.json", weights};
+  if (weights.extension() == ".json")
+    for (const auto& shard : shards_of(weights)) files.push_back(shard);
+  return files;
+}
+
+std::vector<fs::path> texts_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".json" || entry.path().extension() == ".txt")
+      files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 /// tokenizer/ of a pipeline that has one.
 fs::path tokenizer_in(const fs::path& folder, const Json& index, const std::string& part) {
   if (!names_part(index, part)) return {};
@@ -103,6 +121,16 @@ Component component_in(const fs::path& folder, bool half) {
   for (const auto& shard : shards_of(weights))
     for (auto& tensor : load_tensors(shard).tensors) component.tensors.push_back(std::move(tensor));
   return component;
+}
+
+std::map<std::string, std::vector<fs::path>> part_files(const fs::path& folder, bool half) {
+  const Json index = read_json_object(folder / "model_index.json");
+  std::map<std::string, std::vector<fs::path>> files;
+  for (const std::string part : {"text_encoder", "text_encoder_2", "vae"})
+    if (names_part(index, part)) files[part] = component_files(folder / part, half);
+  for (const std::string part : {"tokenizer", "tokenizer_2"})
+    if (names_part(index, part)) files[part] = texts_in(folder / part);
+  return files;
 }
 
 Components diffusers_components(const fs::path& folder, bool half) {

@@ -12,6 +12,10 @@ bool is_diffusers_folder(const fs::path&);
 /// naming the part that is missing.
 Components diffusers_components(const fs::path& folder, bool half = false);
 
+/// The files that diffusers_components reads of a pipeline's text encoders, tokenizers and VAE, by
+/// part. Throws as that does.
+std::map<std::string, std::vector<fs::path>> part_files(const fs::path& folder, bool half = false);
+
 /// The tensors of one part's folder, such as vae/, and where they came from.
 Component component_in(const fs::path& folder, bool half = false);
 

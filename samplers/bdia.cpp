@@ -1,5 +1,7 @@
 #include "samplers/bdia.h"
 
+#include <cmath>
+
 #include "io/error.h"
 #include "samplers/lattice.h"
 #include "samplers/ode.h"
@@ -31,8 +33,8 @@ void require_inverse(const Options& options) {
 /// Numbers as floats, or on a lattice, where products are reversible.
 class Arithmetic {
  public:
-  explicit Arithmetic(const InversionRun& run)
-      : gamma_(run.options.number("gamma", 0, 1)), lattice_(uses_lattice(run.options, gamma_)) {
+  explicit Arithmetic(const Options& options)
+      : gamma_(options.number("gamma", 0, 1)), lattice_(uses_lattice(options, gamma_)) {
     if (lattice_) factor_ = nearest_factor(gamma_);
   }
 
@@ -82,15 +84,24 @@ class Arithmetic {
   }
 
   /// Throws UsageError when the digits that descending leaves won't fit.
-  void require_room(int steps) const {
-    if (lattice_ && steps > side_capacity(factor_))
-      throw UsageError("steps: got " + std::to_string(steps) + ", expected at most " +
-                       std::to_string(side_capacity(factor_)) + " with gamma " +
-                       std::to_string(factor_.n) + "/" + std::to_string(factor_.d) +
-                       " on a lattice. Use gamma=1.");
+  void require_room(int steps) const { require_at_most(side_capacity(factor_), steps); }
+
+  /// Throws UsageError where ascending makes one unit of the lattice, about what a step rounds
+  /// away, larger than all that it holds: gamma^-steps times.
+  void require_growth(int steps) const {
+    if (factor_.n == factor_.d) return;
+    const double growth = std::log2(double(factor_.d) / double(factor_.n));
+    require_at_most(int64_t(std::log2(double(lattice_limit)) / growth), steps);
   }
 
  private:
+  void require_at_most(int64_t most, int steps) const {
+    if (lattice_ && steps > most)
+      throw UsageError("steps: got " + std::to_string(steps) + ", expected at most " +
+                       std::to_string(most) + " with gamma " + std::to_string(factor_.n) + "/" +
+                       std::to_string(factor_.d) + " on a lattice. Use gamma=1.");
+  }
+
   void prepare(Tensor& side, const Tensor& like) const {
     if (!side.defined() && factor_.n != factor_.d) side = at::zeros_like(like);
   }
@@ -162,7 +173,7 @@ BidirectionalStep edm_steps(const InversionRun& run, const Tensor& latents, int 
 InversionState bdia_ascend(BidirectionalSolver solve, const InversionRun& run, InversionState state,
                            int until) {
   require_inverse(run.options);
-  Arithmetic numbers(run);
+  Arithmetic numbers(run.options);
   const int end = run.trajectory.steps();
   Tensor previous = numbers.enter(state.latents), side = state.side, current;
   if (until == end) return numbers.leave(end, previous, {}, side);
@@ -185,7 +196,7 @@ InversionState bdia_ascend(BidirectionalSolver solve, const InversionRun& run, I
 
 InversionState bdia_descend(BidirectionalSolver solve, const InversionRun& run,
                             InversionState state) {
-  Arithmetic numbers(run);
+  Arithmetic numbers(run.options);
   if (!state.side.defined()) numbers.require_room(run.trajectory.steps());
   const int end = run.trajectory.steps();
   int level = state.level;
@@ -225,6 +236,11 @@ template <BidirectionalSolver solver>
 Inverse inverse_of() {
   return {
       .exact = true,
+      .pairs = true,
+      .check_ascent = [](const Options& options,
+                         int steps) { Arithmetic(options).require_growth(steps); },
+      .check_descent = [](const Options& options,
+                          int steps) { Arithmetic(options).require_room(steps); },
       .ascend = [](const InversionRun& run, InversionState state,
                    int until) { return bdia_ascend(solver, run, std::move(state), until); },
       .descend = [](const InversionRun& run,

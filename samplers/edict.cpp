@@ -68,7 +68,7 @@ Sampler edict_sampler() {
       .trajectory = table_trajectory,
       .renoises = true,
       .run = generate_by<descend>,
-      .inverse = {.ascend = ascend, .descend = descend}};
+      .inverse = {.pairs = true, .ascend = ascend, .descend = descend}};
 }
 
 }  // namespace tiller

@@ -40,6 +40,11 @@ struct Inverse {
   bool exact = false;
   /// The record leads back to the very image: what is drawn instead of it goes without.
   bool record_is_the_images = false;
+  bool pairs = false;  ///< After a step every state has a partner.
+  /// Throw UsageError where so many steps leave the range of numbers, up from an image or down from
+  /// noise, by the options alone; null: none do.
+  void (*check_ascent)(const Options&, int steps) = nullptr;
+  void (*check_descent)(const Options&, int steps) = nullptr;
   /// Towards noise, until levels[until].
   InversionState (*ascend)(const InversionRun&, InversionState, int until) = nullptr;
   /// Towards the image, to levels[N].

@@ -105,7 +105,7 @@ Sampler o_belm_sampler() {
           .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .run = generate_by<descend>,
-          .inverse = {.ascend = ascend, .descend = descend}};
+          .inverse = {.pairs = true, .ascend = ascend, .descend = descend}};
 }
 
 }  // namespace tiller

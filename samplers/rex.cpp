@@ -109,7 +109,7 @@ Sampler rex_sampler() {
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .run = generate_by<descend>,
-          .inverse = {.ascend = ascend, .descend = descend}};
+          .inverse = {.pairs = true, .ascend = ascend, .descend = descend}};
 }
 
 }  // namespace tiller

@@ -128,8 +128,10 @@ void require_word(const Generation& generation, const std::string& flag, const s
 
 const std::vector<Flag>& word_flags() {
   static const std::vector<Flag> flags = {
-      {"attention-map", "WORD[,WORD...]", "write where attention put words of the prompt, as PNGs"},
-      {"attention-effect", "WORD[,WORD...]", "write what would change without words, as PNGs"},
+      {"attention-map", "WORD[,WORD...]", "write where attention put words of the prompt, as PNGs",
+       Flag::common, true},
+      {"attention-effect", "WORD[,WORD...]", "write what would change without words, as PNGs",
+       Flag::common, true},
       {"attention-effect-every", "N", "measure that at every N-th step; default 5", Flag::rare}};
   return flags;
 }

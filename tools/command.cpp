@@ -75,6 +75,15 @@ cxxopts::Options declare(const Command& command) {
                    suggestion("--" + name, known));
 }
 
+void refuse_repeats(const Command& command, const Flags& flags) {
+  for (const auto& flag : command.flags) {
+    const auto values = flags.all(flag.name);
+    if (values.size() > 1 && !flag.repeats && !flag.argument.empty())
+      throw UsageError("--" + flag.name + ": got '" + values[0] + "' and '" + values[1] +
+                       "', expected one of them.");
+  }
+}
+
 /// cxxopts quotes with typographic marks.
 std::string plain_quotes(std::string text) {
   for (const char* mark : {"\u2018", "\u2019"})
@@ -128,6 +137,7 @@ Flags Flags::parse(const Command& command, const std::vector<std::string>& argum
       throw UsageError(command.name + ": got '" + word + "', expected only flags.");
     flags.operands_.push_back(word);
   }
+  refuse_repeats(command, flags);
   return flags;
 }
 

@@ -12,6 +12,7 @@ struct Flag {
   std::string argument;                    ///< How help names its value; "": a switch.
   std::string description;                 ///< One line.
   enum Use { common, rare } use = common;  ///< Rare ones stand in --help-all only.
+  bool repeats = false;                    ///< Others with a value may be given once.
 };
 
 class Flags;
@@ -38,13 +39,14 @@ int64_t whole_from(const std::string& flag, const std::string& text, int64_t low
 /// expected.
 class Flags {
  public:
-  /// Throws UsageError, with a suggestion, on an unknown flag or a missing value.
+  /// Throws UsageError on an unknown flag, with a suggestion, on a missing value and on a second
+  /// one of a flag that doesn't repeat.
   static Flags parse(const Command&, const std::vector<std::string>& arguments);
 
   bool has(const std::string& flag) const { return values_.contains(flag); }
   /// Every value of a flag that repeats, in order, commas and all.
   std::vector<std::string> all(const std::string& flag) const;
-  /// The last value given.
+  /// The value given; of a flag that repeats the last.
   std::string text(const std::string& flag, const std::string& fallback = "") const;
   int64_t integer(const std::string& flag, int64_t low, int64_t high, int64_t fallback) const;
   double number(const std::string& flag, double low, double high, double fallback) const;

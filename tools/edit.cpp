@@ -2,8 +2,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include <chrono>
+#include <cmath>
 #include <iostream>
-#include <set>
 
 #include "io/error.h"
 #include "io/image.h"
@@ -11,6 +11,7 @@
 #include "samplers/lattice.h"
 #include "tools/edit_report.h"
 #include "tools/init_image.h"
+#include "tools/notes.h"
 #include "tools/source_image.h"
 
 namespace tiller {
@@ -39,6 +40,8 @@ EditRequest edit_from(const Flags& flags) {
   edit.words = flags.all("edit-word");
   edit.mask = flags.text("blend-mask");
   edit.blend_words = flags.all("blend-word");
+  if (flags.has("blend-threshold") && edit.blend_words.empty())
+    throw UsageError("--blend-threshold: got no --blend-word with it, expected one.");
   edit.blend_threshold = flags.number("blend-threshold", 0, 1, edit.blend_threshold);
   edit.reconstruct = flags.choice("reconstruct", {"on", "off"}, "on") == "on";
   return edit;
@@ -86,11 +89,13 @@ void print_result(const EditPaths& paths, const EditOutcome& outcome, bool words
   if (outcome.blend_share == 0.0)
     std::fprintf(stderr, "Blending left nothing to change: the region is empty.\n");
   if (!outcome.reconstruction.defined()) return;
-  if (outcome.exact)
-    std::fprintf(stderr, "Unchanged it comes back with the latents' very bits, at %.1f dB.\n",
-                 figures_of(outcome).psnr);
+  const double psnr = figures_of(outcome).psnr;
+  std::fprintf(stderr, "Unchanged it comes back%s",
+               outcome.exact ? " with the latents' very bits, " : " ");
+  if (std::isfinite(psnr))
+    std::fprintf(stderr, "at %.1f dB.\n", psnr);
   else
-    std::fprintf(stderr, "Unchanged it comes back at %.1f dB.\n", figures_of(outcome).psnr);
+    std::fprintf(stderr, "with the same pixels.\n");
 }
 
 int edit(const Flags& flags) {
@@ -101,9 +106,13 @@ int edit(const Flags& flags) {
   const Tensor pixels = read_source_image(flags.text("image"), request.size);
   const Tensor mask = read_mask(changes.mask, read_image(flags.text("image")), request.size);
   request.size = {pixels.size(1), pixels.size(2)};
+  request.size_of_image = !flags.has("size");
   const EditPaths paths = edit_paths(choose_outputs(flags, {}, 1));
+  require_apart({{"--output", paths.edited}, {"--output", paths.compare}, {"--output", paths.page}},
+                {{"--image", flags.text("image")}, {"--blend-mask", changes.mask}});
   const auto editing = prepare_editing(std::move(request), changes, mask);
   require_source_size(flags, editing->source);
+  note_unread_negative(flags, {editing->guidances, editing->regenerating_guidances()});
   const EditOutcome outcome = outcome_of(*editing, pixels, verify_from(flags));
   write_edit(paths, *editing, outcome);
   if (flags.has("json"))
@@ -114,31 +123,31 @@ int edit(const Flags& flags) {
 }
 
 std::vector<Flag> edit_flags() {
-  static const std::set<std::string> others = {"count",      "compare", "batch",   "prompt-file",
-                                               "init-image", "mask",    "strength"};
   std::vector<Flag> flags = {
       {"image", "FILE", "the image to change"},
       {"edit-prompt", "TEXT", "what it is to show; --prompt says what it shows"},
       {"edit-class", "NAME", "what it is to show; --class says what it shows"},
       {"edit-model", "DIR|FILE", "another model to draw the edit with"},
       {"edit-guidance", "NAME[:key=value,...]", "to draw the edit with; default: --guidance",
-       Flag::rare},
+       Flag::rare, true},
       {"edit-from", "X", "share of the steps undone; default 0.8, with a control 1"},
       {"edit-control", "NAME[:key=value,...]", "what stays; `tiller list edit-controls`"},
-      {"edit-word", "WORD=WEIGHT", "repeats: how much attention p2p gives a word"},
+      {"edit-word", "WORD=WEIGHT", "repeats: how much attention p2p gives a word", Flag::common,
+       true},
       {"blend-mask", "FILE", "change the image only where this one is white"},
-      {"blend-word", "WORD", "repeats: change it only where this word of either prompt lies"},
+      {"blend-word", "WORD", "repeats: change it only where this word of either prompt lies",
+       Flag::common, true},
       {"blend-threshold", "X", "share of the word's greatest attention; default 0.3", Flag::rare}};
-  static const std::map<std::string, Flag> own_words = {
-      {"class", {"class", "NAME", "what the image shows, by name or index"}},
-      {"prompt", {"prompt", "TEXT", "what the image shows"}},
-      {"seed", {"seed", "N", "of guidances that draw numbers; default 0"}},
-      {"steps", {"steps", "N", "of the whole schedule; default 50"}},
-      {"sampler", {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}}};
-  for (Flag flag : request_flags()) {
-    if (others.contains(flag.name)) continue;
-    if (const auto found = own_words.find(flag.name); found != own_words.end())
-      flag = found->second;
+  const std::vector<Flag> own_words = {
+      {"class", "NAME", "what the image shows, by name or index"},
+      {"prompt", "TEXT", "what the image shows"},
+      {"seed", "N", "of guidances that draw numbers; default 0"},
+      {"size", "N|WxH", "in pixels, scales and crops; default: the image's"},
+      {"steps", "N", "of the whole schedule; default 50"},
+      {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};
+  for (Flag flag : request_flags_but(
+           {"count", "compare", "batch", "prompt-file", "init-image", "mask", "strength"},
+           own_words)) {
     if (flag.name.starts_with("control") || flag.name == "ip-adapter") flag.use = Flag::rare;
     flags.push_back(flag);
   }

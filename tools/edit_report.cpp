@@ -96,11 +96,18 @@ PngText edit_text(const Editing& editing) {
   return text;
 }
 
+/// The folder or file as the user named it, without where it lies.
+std::string model_name(const Generation& generation) {
+  const fs::path named = generation.request.model;
+  const fs::path path = fs::absolute(named.empty() ? default_model() : named).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 std::vector<std::pair<std::string, std::string>> page_entries(const Editing& editing,
                                                               const EditOutcome& outcome) {
   const Generation& source = editing.source;
   std::vector<std::pair<std::string, std::string>> entries = {
-      {"Model", source.model.file},
+      {"Model", model_name(source)},
       {"Sampler", source.request.sampler + ", " +
                       std::to_string(source.trajectory.steps() - editing.until) + " of " +
                       std::to_string(source.trajectory.steps()) + " steps"},
@@ -108,7 +115,7 @@ std::vector<std::pair<std::string, std::string>> page_entries(const Editing& edi
   const auto add = [&](const std::string& name, const std::string& value) {
     entries.emplace_back(name, value);
   };
-  if (editing.target) add("Model of the edit", editing.target->model.file);
+  if (editing.target) add("Model of the edit", model_name(*editing.target));
   if (editing.edit_guidances) add("Guidance of the edit", joined(*editing.edit_guidances));
   if (editing.control) add("Control", editing.control->text);
   if (outcome.reconstruction.defined()) {
@@ -181,8 +188,8 @@ Json edit_json(const EditPaths& paths, const Editing& editing, const EditOutcome
   json["reconstruction"] = {{"exact", outcome.exact},
                             {"latent_error", outcome.latent_error},
                             {"max_error", figures.max_error},
+                            {"psnr", std::isfinite(figures.psnr) ? Json(figures.psnr) : Json()},
                             {"ssim", figures.ssim}};
-  if (std::isfinite(figures.psnr)) json["reconstruction"]["psnr"] = figures.psnr;
   return json;
 }
 

@@ -39,6 +39,14 @@ GenerateRequest target_request(GenerateRequest request, const EditRequest& edit)
   return source_request(std::move(request), {.model = edit.model});
 }
 
+Generation prepare_target(const GenerateRequest& request, const EditRequest& edit) {
+  try {
+    return prepare(target_request(request, edit));
+  } catch (const UsageError& error) {
+    throw UsageError("--edit-model " + edit.model + ": " + error.what());
+  }
+}
+
 ImageSpec edited(const Editing& editing) {
   ImageSpec after = editing.before;
   if (editing.target) {
@@ -104,7 +112,11 @@ Tensor region_of(const Generation& generation, const Tensor& mask) {
 int until_level(const Editing& editing) {
   const int steps = editing.source.trajectory.steps();
   const double share = editing.request.from.value_or(editing.control ? 1 : usual_from);
-  return steps - std::clamp(int(std::floor(steps * share + 1e-9)), 1, steps);
+  const int undone = int(std::floor(steps * share + 1e-9));
+  if (undone < 1)
+    throw UsageError("--edit-from: got less than one of the " + std::to_string(steps) +
+                     " steps, expected a share that undoes one or more.");
+  return steps - undone;
 }
 
 /// All that follows from what the image shows, before and after.
@@ -113,6 +125,7 @@ void arrange(Editing& editing, const Tensor& mask) {
   choose_words(editing);
   editing.region = region_of(editing.source, mask);
   editing.until = until_level(editing);
+  require_ascent(editing.source, editing.source.trajectory.steps() - editing.until);
 }
 
 /// Where the words lie as far as their maps say by now.
@@ -215,7 +228,7 @@ std::unique_ptr<Editing> prepare_editing(GenerateRequest request, EditRequest ed
   editing->request = edit;
   editing->source = prepare_source(source_request(request, edit), edit);
   if (!edit.model.empty()) {
-    editing->target = prepare(target_request(request, edit));
+    editing->target = prepare_target(request, edit);
     require_fitting(editing->source, *editing->target);
   }
   const Generation& source = editing->source;
@@ -275,6 +288,8 @@ EditedLatents edit_latents(Editing& editing, const Tensor& latents, Verify verif
     regenerate_beside(editing, noise, advance, result);
   else
     regenerate_alone(editing, std::move(noise), advance, result);
+  if (result.reconstructed.defined())
+    result.reconstructed = as_stored(result.reconstructed, {.latents = result.start});
   return result;
 }
 

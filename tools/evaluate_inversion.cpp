@@ -85,6 +85,7 @@ void try_method(Evaluation& evaluation, const std::string& method) {
   require_invertible(generation, guidances);
   const Batch batch = batch_at(evaluation, 0);
   const int end = generation.trajectory.steps();
+  require_ascent(generation, end);
   const ImageSize size = latent_size(generation);
   const Tensor latents =
       at::zeros({int64_t(batch.specs.size()), generation.model.network->out_channels(), size.height,

@@ -28,6 +28,8 @@ std::vector<FigureColumn> filled_columns(const EvaluationReport& report) {
   return columns;
 }
 
+size_t measured(const MethodFigures& method) { return method.images.size() - failures(method); }
+
 /// What went wrong with images of a method; "": nothing.
 std::string trouble_of(const MethodFigures& method) {
   for (const auto& image : method.images)
@@ -53,7 +55,7 @@ std::string csv_of(const EvaluationReport& report) {
   for (const auto& column : report.columns) csv += "," + column.key;
   csv += "\n";
   for (const auto& method : report.methods) {
-    csv += csv_field(method.method) + "," + std::to_string(method.images.size()) + "," +
+    csv += csv_field(method.method) + "," + std::to_string(measured(method)) + "," +
            std::to_string(failures(method));
     for (const auto& column : report.columns) {
       const double value = aggregate(method, column);
@@ -150,7 +152,7 @@ Json report_json(const EvaluationReport& report) {
   Json methods = Json::array(), left_out = Json::array();
   for (const auto& method : report.methods) {
     Json entry = {
-        {"method", method.method}, {"images", method.images.size()}, {"failed", failures(method)}};
+        {"method", method.method}, {"images", measured(method)}, {"failed", failures(method)}};
     for (const auto& column : report.columns) {
       const double value = aggregate(method, column);
       entry[column.key] = std::isfinite(value) ? Json(value) : Json(nullptr);

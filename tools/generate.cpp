@@ -8,6 +8,7 @@
 #include "tools/attention_maps.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
+#include "tools/notes.h"
 #include "tools/outputs.h"
 #include "tools/parallel.h"
 #include "tools/preview.h"
@@ -261,12 +262,10 @@ Json files_json(const Run& run) {
   return files;
 }
 
-/// Whether a run that went on from an inversion gave the latents that were inverted; unset: nobody
-/// can say.
+/// Of a run that went on from an inversion; unset: nobody can say.
 std::optional<bool> came_back(const Run& run) {
-  const InversionFile* file = run.generation.inversion.get();
-  if (!file || file->target.empty()) return std::nullopt;
-  return tensor_hash(joined(run.states).latents) == file->target;
+  if (!run.generation.inversion) return std::nullopt;
+  return came_back(run.generation, joined(run.states).latents);
 }
 
 Json rows_json(const Run& run) {
@@ -316,11 +315,18 @@ void print_result(const Run& run) {
   const size_t images = run.made.size() * run.rows.size();
   std::cerr << images << (images == 1 ? " image in " : " images in ") << seconds << ": "
             << run.outputs.path.string() << "\n";
-  if (const auto exact = came_back(run))
-    std::cerr << (*exact
-                      ? "The latents that were inverted came back to the bit.\n"
-                      : "The latents aren't those that were inverted: another machine, device or "
-                        "LibTorch rounds otherwise.\n");
+  if (came_back(run).value_or(false))
+    std::cerr << "The latents that were inverted came back to the bit.\n";
+  if (run.generation.keeps_state && !is_exact_from(run.generation, joined(run.states)))
+    std::cerr << "The way back to noise isn't exact with " << run.generation.sampler->name
+              << ": bdia's is.\n";
+}
+
+/// Said even where nothing else is.
+void warn_of_others(const Run& run) {
+  if (!came_back(run).value_or(true))
+    std::cerr << "The latents aren't those that were inverted: another machine, device or LibTorch "
+                 "rounds otherwise.\n";
 }
 
 /// An inpainting network reads a mask and what it covers beside the latents.
@@ -359,10 +365,14 @@ int generate(const Flags& flags) {
   run.generation.keeps_state = !run.outputs.inversion.empty();
   if (run.generation.keeps_state || run.generation.inversion)
     require_invertible(run.generation, run.rows.front());
+  if (run.generation.keeps_state && !run.generation.parts.valid())
+    run.generation.parts = begin_part_hashes(run.generation.request);
+  if (!run.generation.inversion) require_descent(run.generation, run.generation.trajectory.steps());
   for (const auto& row : run.rows) check_parallel(run.generation, row);
   run.made = images_to_make(run.outputs, run.generation.images.size());
   run.load_seconds = seconds_since(start);
   hint_at_guidance(flags, run.generation);
+  note_unread_negative(flags, {run.rows.begin(), run.rows.end()});
 
   const auto sampling = Clock::now();
   if (recipe && !recipe->batch.images.empty()) {
@@ -377,6 +387,7 @@ int generate(const Flags& flags) {
     std::cout << report(run).dump(2) << "\n";
   else if (!flags.has("quiet"))
     print_result(run);
+  warn_of_others(run);
   return 0;
 }
 

@@ -69,6 +69,26 @@ void check_memory(const Generation& generation) {
                                           : "Lower --batch, --size or the --parallel window.");
 }
 
+void require_multiples(const Generation& generation, int64_t multiple) {
+  const GenerateRequest& request = generation.request;
+  const Model& model = generation.model;
+  const auto below = [&](int64_t pixels) {
+    return std::max<int64_t>(1, pixels / multiple) * multiple;
+  };
+  for (const int64_t pixels : {request.size.width, request.size.height}) {
+    if (pixels % multiple == 0) continue;
+    const std::string expected = " a multiple of " + std::to_string(multiple);
+    if (!request.size_of_image)
+      throw UsageError("--size: got " + std::to_string(pixels) + ", expected" + expected +
+                       ", such as " + std::to_string(below(pixels)) + ".");
+    const ImageSize fits = model.vae
+                               ? ImageSize{below(request.size.height), below(request.size.width)}
+                               : ImageSize{model.image_size, model.image_size};
+    throw UsageError("--image: got " + to_text(request.size) + " pixels, expected each side" +
+                     expected + ". --size " + to_text(fits) + " scales and crops.");
+  }
+}
+
 void choose_size(Generation& generation) {
   GenerateRequest& request = generation.request;
   const Model& model = generation.model;
@@ -76,11 +96,7 @@ void choose_size(Generation& generation) {
   generation.init = read_init_image(request.image, request.size, multiple);
   choose_control_size(request.control, request.size, multiple);
   if (request.size == ImageSize{}) request.size = {model.image_size, model.image_size};
-  for (const int64_t pixels : {request.size.width, request.size.height})
-    if (pixels % multiple != 0)
-      throw UsageError("--size: got " + std::to_string(pixels) + ", expected a multiple of " +
-                       std::to_string(multiple) + ", such as " +
-                       std::to_string(std::max<int64_t>(1, pixels / multiple) * multiple) + ".");
+  require_multiples(generation, multiple);
   if (request.batch == 0)
     request.batch = std::max<int64_t>(
         1, usual_batch(generation.device, latent_size(generation)) / steps_at_once(request));
@@ -182,6 +198,8 @@ Generation prepare(GenerateRequest request) {
     at::set_num_threads(static_cast<int>(generation.request.threads));
   load_requested(generation);
   generation.inputs = input_hashes(generation.request);
+  if (generation.inversion)
+    require_same_model(generation, *generation.inversion, generation.request.inversion);
   check_subject(generation);
   choose_images(generation);
   choose_size(generation);

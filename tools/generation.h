@@ -36,6 +36,8 @@ struct Generation {
   bool keeps_state = false;  ///< Whether DoneImages are to hold what the way back needs.
   /// Short SHA-256 of every file beside the model that the request names, by its name there.
   std::map<std::string, std::string> inputs;
+  /// As begin_part_hashes gives them; not valid: nobody needs them.
+  std::shared_future<std::map<std::string, std::string>> parts;
 
   VaeOptions vae_options() const;
 };

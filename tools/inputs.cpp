@@ -33,14 +33,40 @@ std::vector<fs::path> files_in(const fs::path& folder, bool configs) {
   return files;
 }
 
+/// Of their names below `folder` and what they hold.
+std::string hash_of(const std::vector<fs::path>& files, const fs::path& folder) {
+  std::string all;
+  for (const auto& file : files)
+    all += file.lexically_relative(folder).string() + " " + sha256_hex(file) + "\n";
+  return sha256_of(all).substr(0, shown_digits);
+}
+
+std::map<std::string, std::string> part_hashes(const fs::path& model, bool half, bool own_vae) {
+  std::map<std::string, std::string> hashes;
+  for (const auto& [part, files] : part_files(model, half))
+    if (part != "vae" || own_vae) hashes[part] = hash_of(files, model / part);
+  return hashes;
+}
+
 }  // namespace
 
 std::string input_hash(const fs::path& path, bool configs) {
   if (!fs::is_directory(path)) return sha256_hex(path).substr(0, shown_digits);
-  std::string all;
-  for (const auto& file : files_in(path, configs))
-    all += file.lexically_relative(path).string() + " " + sha256_hex(file) + "\n";
-  return sha256_of(all).substr(0, shown_digits);
+  return hash_of(files_in(path, configs), path);
+}
+
+std::shared_future<std::map<std::string, std::string>> begin_part_hashes(
+    const GenerateRequest& request) {
+  const fs::path model = request.model;
+  const bool half = request.dtype != "float32";
+  const bool own_vae = request.adapters.vae.empty() && request.adapters.taesd.empty();
+  return std::async(std::launch::async,
+                    [=] {
+                      return !model.empty() && is_diffusers_folder(model)
+                                 ? part_hashes(model, half, own_vae)
+                                 : std::map<std::string, std::string>();
+                    })
+      .share();
 }
 
 std::map<std::string, std::string> input_hashes(const GenerateRequest& request) {
@@ -67,12 +93,13 @@ std::map<std::string, std::string> input_hashes(const GenerateRequest& request) 
 }
 
 void require_inputs(const std::map<std::string, std::string>& recorded,
-                    const std::map<std::string, std::string>& found, const std::string& where) {
+                    const std::map<std::string, std::string>& found, const std::string& where,
+                    const std::string& made) {
   for (const auto& [name, hash] : found) {
     const auto before = recorded.find(name);
     if (before == recorded.end() || before->second == hash) continue;
     throw Error(where + ": got another " + name + " (hash " + hash + "), expected the one " +
-                "that the image was made with (hash " + before->second + ").");
+                "that " + made + " was made with (hash " + before->second + ").");
   }
 }
 

@@ -8,6 +8,7 @@
 #include "io/error.h"
 #include "io/hash.h"
 #include "io/safetensors.h"
+#include "tools/inputs.h"
 #include "tools/program.h"
 
 namespace tiller {
@@ -38,6 +39,13 @@ Json images_json(std::span<const ImageSpec> images) {
   return json;
 }
 
+/// Without the file that a run began with: this one takes its place.
+std::map<std::string, std::string> lasting_inputs(std::map<std::string, std::string> inputs,
+                                                  const std::string& inversion) {
+  inputs.erase(inversion);
+  return inputs;
+}
+
 }  // namespace
 
 std::string tensor_hash(const Tensor& tensor) {
@@ -47,15 +55,17 @@ std::string tensor_hash(const Tensor& tensor) {
 
 void write_inversion(const fs::path& path, const Generation& generation,
                      const InversionState& state, const Tensor& target) {
-  const Json json = {
-      {"version", version()},
-      {"model", {{"file", generation.model.file}, {"hash", generation.model.hash.get()}}},
-      {"inputs", generation.inputs},
-      {"request", to_json(generation.request)},
-      {"images", images_json(generation.images)},
-      {"level", state.level},
-      {"threads", at::get_num_threads()},
-      {"target", generation.sampler->inverse.exact ? tensor_hash(target) : ""}};
+  const Json json = {{"version", version()},
+                     {"model",
+                      {{"file", generation.model.file},
+                       {"hash", generation.model.hash.get()},
+                       {"parts", generation.parts.get()}}},
+                     {"inputs", lasting_inputs(generation.inputs, generation.request.inversion)},
+                     {"request", to_json(generation.request)},
+                     {"images", images_json(generation.images)},
+                     {"level", state.level},
+                     {"threads", at::get_num_threads()},
+                     {"target", is_exact_from(generation, state) ? tensor_hash(target) : ""}};
   NamedTensors tensors = {{"latents", state.latents}};
   if (state.partner.defined()) tensors.emplace_back("partner", state.partner);
   if (const Tensor side = narrowed(state.side); side.defined()) tensors.emplace_back("side", side);
@@ -66,22 +76,33 @@ void write_inversion(const fs::path& path, const Generation& generation,
 
 void require_same_request(const GenerateRequest& request, const InversionFile& file,
                           const fs::path& path) {
-  static const std::set<std::string> free = {"model", "inversion", "threads", "columns"};
+  // Classes are compared by their indices, as soon as the model is there.
+  static const std::set<std::string> free = {"model", "inversion", "threads", "columns", "classes"};
   const Json now = to_json(request), then = to_json(file.request);
+  const auto require_same = [&](const std::string& key, const std::string& hint) {
+    if (now.at(key) != then.at(key))
+      throw Error("--inversion " + path.string() + ": got " + key + " " + now.at(key).dump() +
+                  ", expected " + then.at(key).dump() + " as the file was made with." + hint);
+  };
+  require_same("prompts", InversionFile::edit_hint);
   for (const auto& [key, value] : now.items())
-    if (!free.contains(key) && value != then.at(key))
-      throw Error("--inversion " + path.string() + ": got " + key + " " + value.dump() +
-                  ", expected " + then.at(key).dump() +
-                  " as the file was made with. `tiller edit` changes what an image shows.");
+    if (!free.contains(key) && !(key == "count" && request.count == 0)) require_same(key, "");
+}
+
+void require_same_model(Generation& generation, const InversionFile& file, const fs::path& path) {
+  const std::string where = "--inversion " + path.string();
+  if (!file.parts.empty()) generation.parts = begin_part_hashes(generation.request);
+  if (file.model_hash != generation.model.hash.get())
+    throw Error(where + ": got the model " + generation.model.file + " (hash " +
+                generation.model.hash.get() + "), expected " + file.model_file + " (hash " +
+                file.model_hash + "), which the file was made with. Name it with --model.");
+  require_inputs(lasting_inputs(file.inputs, path.string()), generation.inputs, where, "the file");
+  if (!file.parts.empty()) require_inputs(file.parts, generation.parts.get(), where, "the file");
 }
 
 void require_same_run(const Generation& generation, const InversionFile& file,
                       const fs::path& path) {
   const std::string where = "--inversion " + path.string();
-  if (file.model_hash != generation.model.hash.get())
-    throw Error(where + ": got the model " + generation.model.file + " (hash " +
-                generation.model.hash.get() + "), expected " + file.model_file + " (hash " +
-                file.model_hash + "), which the file was made with. Name it with --model.");
   if (!at::equal(file.levels, levels_of(generation.trajectory)))
     throw Error(where +
                 ": got another noise schedule from the model's config, expected the one "
@@ -93,6 +114,22 @@ void require_same_run(const Generation& generation, const InversionFile& file,
     throw Error(where + ": got latents of another shape than the model's, expected " +
                 std::to_string(generation.model.network->out_channels()) + " channels of " +
                 to_text(size) + ".");
+  if (generation.sampler->inverse.pairs && !file.state.partner.defined())
+    throw Error(where + ": got no tensor `partner`, expected it: sampler " +
+                generation.sampler->name + " keeps a pair of states.");
+}
+
+bool is_exact_from(const Generation& generation, const InversionState& state) {
+  const Inverse& inverse = generation.sampler->inverse;
+  const bool from_image = state.level == generation.trajectory.steps();
+  return inverse.exact && at::isIntegralType(state.latents.scalar_type(), false) &&
+         !(from_image && inverse.record_is_the_images);
+}
+
+std::optional<bool> came_back(const Generation& generation, const Tensor& latents) {
+  const InversionFile* file = generation.inversion.get();
+  if (!file || file->target.empty() || !is_exact_from(generation, file->state)) return std::nullopt;
+  return tensor_hash(as_stored(latents, file->state)) == file->target;
 }
 
 }  // namespace tiller

@@ -65,6 +65,7 @@ InversionFile parsed(const TensorFile& file, const fs::path& path) {
   inversion.request = request_from(json.at("request"), path.string());
   inversion.model_file = json.at("model").at("file").get<std::string>();
   inversion.model_hash = json.at("model").at("hash").get<std::string>();
+  inversion.parts = json.at("model").value("parts", std::map<std::string, std::string>());
   inversion.inputs = json.at("inputs").get<std::map<std::string, std::string>>();
   inversion.request.threads = json.at("threads").get<int64_t>();
   if (inversion.request.threads < 1 || inversion.request.threads > RequestLimits::threads)

@@ -2,13 +2,14 @@
 
 #include <chrono>
 #include <iostream>
-#include <set>
 
 #include "io/error.h"
 #include "io/safetensors.h"
 #include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
+#include "tools/inputs.h"
 #include "tools/inversion_file.h"
+#include "tools/notes.h"
 #include "tools/outputs.h"
 #include "tools/source_image.h"
 #include "training/refine_latent.h"
@@ -27,8 +28,9 @@ struct Run {
   Tensor start;          ///< Latents that the run begins with, as they are stored.
   InversionState state;  ///< Where it ends.
   GuidanceCost cost;
-  std::optional<bool> exact;  ///< Whether the way back gave the start's bits; unset: not asked.
-  double largest_error = 0;   ///< Of that way.
+  std::optional<bool> came_back;  ///< Whether from a file the noise that it promises; unset: none.
+  std::optional<bool> exact;      ///< Whether the way back gave the start's bits; unset: not asked.
+  double largest_error = 0;       ///< Of that way.
   std::optional<double> decoded_mse;  ///< Of the VAE alone, on 0 to 1; unset: there is none.
   double seconds = 0;
 };
@@ -56,6 +58,7 @@ GenerateRequest request_of(const Flags& flags, const Tensor& pixels) {
     throw UsageError("--compare: got it with invert, expected --guidance.");
   request.count = pixels.size(0);
   request.size = {pixels.size(2), pixels.size(3)};
+  request.size_of_image = !flags.has("size");
   return request;
 }
 
@@ -66,27 +69,51 @@ GenerateRequest request_from_file(const Flags& flags) {
   return request;
 }
 
-void begin(Run& run, const Flags& flags) {
-  const auto files = flags.all("image");
-  if (files.empty() == !flags.has("inversion"))
-    throw UsageError(std::string("--image: got ") + (files.empty() ? "none" : "--inversion too") +
-                     ", expected the image to invert.");
-  if (files.empty()) {
-    run.generation = prepare(request_from_file(flags));
-    const InversionState& state = run.generation.inversion->state;
-    if (state.level != run.generation.trajectory.steps())
-      throw UsageError(
-          "--inversion: got noise, expected an image that `tiller generate "
-          "--save-inversion` made. `tiller generate --inversion` leads back.");
-    run.state = state;
-    run.start = state.latents;
-    return;
-  }
+/// From what `generate --save-inversion` wrote.
+void begin_with_file(Run& run, const Flags& flags) {
+  if (flags.has("refine-latent"))
+    throw UsageError("--refine-latent: got --inversion too, expected --image, whose latent it is.");
+  run.generation = prepare(request_from_file(flags));
+  const InversionState& state = run.generation.inversion->state;
+  if (state.level != run.generation.trajectory.steps())
+    throw UsageError(
+        "--inversion: got noise, expected an image that `tiller generate "
+        "--save-inversion` made. `tiller generate --inversion` leads back.");
+  run.state = state;
+  run.start = state.latents;
+}
+
+void begin_with_images(Run& run, const Flags& flags) {
   GenerateRequest sizes;
   apply_flags(flags, sizes);
-  run.pixels = read_pixels(files, sizes.size);
+  run.pixels = read_pixels(flags.all("image"), sizes.size);
   run.generation = prepare(request_of(flags, run.pixels));
+  const Model& model = run.generation.model;
+  if (model.classes && !flags.has("class"))
+    throw UsageError("--class: got none of the model's " + std::to_string(model.classes) +
+                     ", expected what the image shows.");
   require_source_size(flags, run.generation);
+  require_ascent(run.generation, run.generation.trajectory.steps());
+}
+
+void require_own_files(const Run& run, const Flags& flags) {
+  NamedFiles read = {{"--inversion", flags.text("inversion")}};
+  for (const auto& image : flags.all("image")) read.emplace_back("--image", image);
+  require_apart({{"--output", run.output}, {"--save-latents", run.latents}}, read);
+}
+
+void begin(Run& run, const Flags& flags) {
+  const bool images = flags.has("image");
+  if (images == flags.has("inversion"))
+    throw UsageError(std::string("--image: got ") + (images ? "--inversion too" : "none") +
+                     ", expected the image to invert.");
+  require_own_files(run, flags);
+  if (images)
+    begin_with_images(run, flags);
+  else
+    begin_with_file(run, flags);
+  if (!run.generation.parts.valid())
+    run.generation.parts = begin_part_hashes(run.generation.request);
 }
 
 void encode(Run& run, const Flags& flags) {
@@ -138,6 +165,7 @@ void ascend(Run& run, const InvertOptions& options) {
   });
   progress.finish();
   run.start = as_stored(run.start, run.state);
+  run.came_back = came_back(generation, run.state.latents);
 }
 
 /// The way back at once.
@@ -152,7 +180,7 @@ void check(Run& run, const InvertOptions& options) {
                               watch);
   });
   progress.finish();
-  run.exact = at::equal(back.latents, run.start);
+  run.exact = at::equal(as_stored(back.latents, run.state), run.start);
   run.largest_error = max_error(float_latents(back.latents), float_latents(run.start));
 }
 
@@ -169,6 +197,7 @@ Json report(const Run& run, const NoiseMoments& noise) {
                {"noise", {{"mean", noise.mean}, {"std", noise.std}, {"kurtosis", noise.kurtosis}}},
                {"evaluations", run.cost.evaluations},
                {"seconds", run.seconds}};
+  if (run.came_back) json["exact"] = *run.came_back;
   if (run.exact) json["latent_error"] = {{"exact", *run.exact}, {"largest", run.largest_error}};
   if (run.decoded_mse) json["decoder_psnr"] = -10 * std::log10(*run.decoded_mse);
   return json;
@@ -181,6 +210,8 @@ void print_result(const Run& run, const NoiseMoments& noise) {
   std::fprintf(stderr,
                "The noise has mean %.3f, std %.3f and kurtosis %.2f (a normal's: 0, 1, 3).\n",
                noise.mean, noise.std, noise.kurtosis);
+  if (run.came_back.value_or(false))
+    std::fprintf(stderr, "The noise that the image was made from came back to the bit.\n");
   if (run.exact && *run.exact)
     std::fprintf(stderr, "The way back gives the latents to the bit.\n");
   else if (run.exact)
@@ -195,6 +226,14 @@ void print_result(const Run& run, const NoiseMoments& noise) {
                  run.generation.sampler->name.starts_with("bdia") ? ", or gamma nearer to 1" : "");
 }
 
+/// Said even where nothing else is.
+void warn_of_others(const Run& run) {
+  if (!run.came_back.value_or(true))
+    std::fprintf(stderr,
+                 "The noise isn't the one that the image was made from: the file was changed, or "
+                 "another machine, device or LibTorch rounds otherwise.\n");
+}
+
 int invert(const Flags& flags) {
   Progress::set_quiet(flags.has("quiet") || flags.has("json"));
   const auto start = Clock::now();
@@ -207,6 +246,7 @@ int invert(const Flags& flags) {
   begin(run, flags);
   run.guidances = choose_guidances(run.generation.request.guidances, run.generation.model);
   require_invertible(run.generation, run.guidances);
+  note_unread_negative(flags, {run.guidances});
   encode(run, flags);
   ascend(run, options);
   if (flags.has("check")) check(run, {.verify = Verify::off});
@@ -222,17 +262,25 @@ int invert(const Flags& flags) {
     std::cout << report(run, noise).dump(2) << "\n";
   else if (!flags.has("quiet"))
     print_result(run, noise);
+  warn_of_others(run);
   return 0;
 }
 
 std::vector<Flag> invert_flags() {
-  static const std::set<std::string> others = {"count", "compare", "init-image", "mask",
-                                               "strength"};
   std::vector<Flag> flags = {
-      {"image", "FILE", "the image to turn into noise; repeats"},
+      {"image", "FILE", "the image to turn into noise; repeats", Flag::common, true},
       {"inversion", "FILE", "instead: what `tiller generate --save-inversion` wrote", Flag::rare}};
-  for (const auto& flag : request_flags())
-    if (!others.contains(flag.name)) flags.push_back(flag);
+  const std::vector<Flag> own_words = {
+      {"class", "NAME[,NAME...]", "what the images show, by name or index, in turn", Flag::common,
+       true},
+      {"prompt", "TEXT", "what the image shows; repeats, in turn", Flag::common, true},
+      {"seed", "N", "of guidances that draw numbers; default 0"},
+      {"size", "N|WxH", "in pixels, scales and crops; default: the image's"},
+      {"steps", "N", "default 50"},
+      {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};
+  for (const auto& flag :
+       request_flags_but({"count", "compare", "init-image", "mask", "strength"}, own_words))
+    flags.push_back(flag);
   const std::vector<Flag> own = {
       {"output", "FILE", "the inversion; default inversion.safetensors"},
       {"save-latents", "FILE", "the image's latents (with --inversion: the noise), as `latents`"},

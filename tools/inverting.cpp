@@ -75,7 +75,23 @@ void check_inverse_options(const Generation& generation) {
   }
 }
 
+void check_steps(const Generation& generation, void (*check)(const Options&, int), int steps) {
+  if (check) try {
+      check(generation.sampler_options, steps);
+    } catch (const UsageError& error) {
+      throw UsageError("sampler " + generation.sampler->name + ": " + error.what());
+    }
+}
+
 }  // namespace
+
+void require_ascent(const Generation& generation, int steps) {
+  check_steps(generation, generation.sampler->inverse.check_ascent, steps);
+}
+
+void require_descent(const Generation& generation, int steps) {
+  check_steps(generation, generation.sampler->inverse.check_descent, steps);
+}
 
 void require_invertible(const Generation& generation, std::span<const ChosenGuidance> guidances) {
   const Sampler& sampler = *generation.sampler;

@@ -15,6 +15,11 @@ struct InvertOptions {
 /// leaves none.
 void require_invertible(const Generation&, std::span<const ChosenGuidance>);
 
+/// Throw UsageError where so many steps leave the sampler's range of numbers, up from an image or
+/// down from noise.
+void require_ascent(const Generation&, int steps);
+void require_descent(const Generation&, int steps);
+
 /// Latents of (B, 3, H, W) uint8 pixels, float32 on the device: the VAE's mean, or the pixels
 /// themselves in [-1, 1], for one channel their mean over RGB.
 Tensor latents_of(const Generation&, const Tensor& pixels);

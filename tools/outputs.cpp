@@ -136,7 +136,28 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
        {std::pair("--save-latents", outputs.latents), std::pair("--save-maps", outputs.maps),
         std::pair("--save-inversion", outputs.inversion)})
     if (!file.empty()) require_tensor_file(flag, file);
+  require_apart({{"--output", outputs.folder ? fs::path() : outputs.path},
+                 {"--save-latents", outputs.latents},
+                 {"--save-maps", outputs.maps},
+                 {"--save-inversion", outputs.inversion}},
+                {{"--inversion", request.inversion}});
   return outputs;
+}
+
+void require_apart(const NamedFiles& written, const NamedFiles& read) {
+  NamedFiles seen = read;
+  const auto place = [](const fs::path& file) {
+    std::error_code error;
+    return fs::weakly_canonical(fs::absolute(file), error);
+  };
+  for (const auto& [flag, file] : written) {
+    if (file.empty()) continue;
+    for (const auto& [other, known] : seen)
+      if (!known.empty() && place(known) == place(file))
+        throw UsageError(flag + ": got " + file.string() + " to write, which is " + other +
+                         "'s file, expected another.");
+    seen.emplace_back(flag, file);
+  }
 }
 
 void require_tensor_file(const std::string& flag, const fs::path& path) {

@@ -20,6 +20,11 @@ void require_tensor_file(const std::string& flag, const fs::path&);
 /// Throws Error unless a file can be written there, before any work is done for it.
 void require_writable_file(const std::string& flag, const fs::path&);
 
+/// Files by the flags that name them; empty ones don't count.
+using NamedFiles = std::vector<std::pair<std::string, fs::path>>;
+/// Throws UsageError where one file is to be written twice, or is one that is read.
+void require_apart(const NamedFiles& written, const NamedFiles& read);
+
 /// Flags for the above.
 const std::vector<Flag>& output_flags();
 

@@ -1,6 +1,8 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include <set>
+
 #include "samplers/noise.h"
 #include "tools/control_request.h"
 
@@ -62,11 +64,12 @@ struct RequestLimits {
 struct GenerateRequest {
   std::string model;  ///< As written; "": the model that comes with Tiller.
   std::vector<std::string>
-      classes;        ///< Names or indices, each also a comma list, in turn; empty: all.
-  uint64_t seed = 0;  ///< Image k has seed + k.
-  int64_t count = 0;  ///< 0: one for each class named.
-  int64_t batch = 0;  ///< 0: by size and device.
-  ImageSize size;     ///< Not given: the model's.
+      classes;                 ///< Names or indices, each also a comma list, in turn; empty: all.
+  uint64_t seed = 0;           ///< Image k has seed + k.
+  int64_t count = 0;           ///< 0: one for each class named.
+  int64_t batch = 0;           ///< 0: by size and device.
+  ImageSize size;              ///< Not given: the model's.
+  bool size_of_image = false;  ///< Nobody asked for the size: --image has it.
   int64_t steps = 30;
   std::string respacing;  ///< guided-diffusion's; replaces steps when not empty.
   std::string sampler;    ///< Empty: the model's own, or ddim.
@@ -93,6 +96,9 @@ struct GenerateRequest {
 
 /// Flags that change a request, for the help of every subcommand that makes images.
 const std::vector<Flag>& request_flags();
+/// The same without some, and with `own` in the place of their namesakes.
+std::vector<Flag> request_flags_but(const std::set<std::string>& left_out,
+                                    const std::vector<Flag>& own);
 
 /// Writes the flags given over `request`. Throws UsageError.
 void apply_flags(const Flags&, GenerateRequest& request);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <sstream>
 
 #include "io/error.h"
@@ -92,11 +93,13 @@ void apply_adapters(const Flags& flags, AdapterRequest& adapters) {
 const std::vector<Flag>& request_flags() {
   static const std::vector<Flag> flags = {
       {"model", "DIR|FILE", "the model; default: the one in weights/"},
-      {"class", "NAME[,NAME...]", "classes by name or index, in turn; default: every class"},
+      {"class", "NAME[,NAME...]", "classes by name or index, in turn; default: every class",
+       Flag::common, true},
       {"seed", "N", "image k has seed N + k; default 0"},
       {"count", "N", "images; default 1, or one for each class named"},
       {"batch", "N", "images at a time; default: by size and device"},
-      {"prompt", "TEXT", "what to draw; repeats, in turn; weights as (a:1.2), [b], BREAK"},
+      {"prompt", "TEXT", "what to draw; repeats, in turn; weights as (a:1.2), [b], BREAK",
+       Flag::common, true},
       {"negative-prompt", "TEXT", "what cfg steers away from; default empty"},
       {"size", "N|WxH", "in pixels; default: the model's"},
       {"steps", "N", "sampling steps; default 30"},
@@ -104,23 +107,28 @@ const std::vector<Flag>& request_flags() {
        Flag::rare},
       {"sampler", "NAME[:key=value,...]", "default: the model's, or ddim; `tiller list samplers`"},
       {"guidance", "NAME[:key=value,...]",
-       "repeats; several joined by ' + '; `tiller list guidances`"},
-      {"compare", "GUIDANCE", "repeats: a grid, a row for each ('none' too), a column a seed"},
+       "repeats; several joined by ' + '; `tiller list guidances`", Flag::common, true},
+      {"compare", "GUIDANCE", "repeats: a grid, a row for each ('none' too), a column a seed",
+       Flag::common, true},
       {"clip-denoised", "", "clamp each step's x_0 to [-1, 1], as guided-diffusion does",
        Flag::rare},
       {"init-image", "FILE", "begin with this image, and change it by --strength"},
       {"mask", "FILE", "change the init image only where this one is white"},
       {"strength", "X", "share of the steps taken on an init image; default 0.8"},
-      {"control", "DIR[:scale=1,...]", "a ControlNet; repeats; also from=0,to=1 (shares of steps)"},
-      {"control-image", "[canny:]FILE", "what it reads, one each; canny: draws a photo's edges"},
-      {"ip-adapter", "FILE[:scale=X]", "an IP-Adapter, which reads --ip-image; repeats"},
+      {"control", "DIR[:scale=1,...]", "a ControlNet; repeats; also from=0,to=1 (shares of steps)",
+       Flag::common, true},
+      {"control-image", "[canny:]FILE", "what it reads, one each; canny: draws a photo's edges",
+       Flag::common, true},
+      {"ip-adapter", "FILE[:scale=X]", "an IP-Adapter, which reads --ip-image; repeats",
+       Flag::common, true},
       {"ip-image", "FILE[,FILE...]", "what it reads; repeats: of several adapters one each",
-       Flag::rare},
+       Flag::rare, true},
       {"ip-scale", "X", "strength of those that name none; default 0.6", Flag::rare},
       {"image-encoder", "DIR", "CLIP's, for it; default: image_encoder/ near its file", Flag::rare},
-      {"lora", "FILE[:WEIGHT]", "repeats: low-rank changes, merged; default weight 1", Flag::rare},
+      {"lora", "FILE[:WEIGHT]", "repeats: low-rank changes, merged; default weight 1", Flag::rare,
+       true},
       {"textual-inversion", "FILE[:TOKEN]",
-       "repeats: a word for prompts; default: the file's token, else its name", Flag::rare},
+       "repeats: a word for prompts; default: the file's token, else its name", Flag::rare, true},
       {"vae", "DIR|FILE", "another VAE, of diffusers, in a single file or a TAESD", Flag::rare},
       {"taesd", "DIR|FILE", "decode by a TAESD, fast and rough; with --vae: previews only",
        Flag::rare},
@@ -146,6 +154,17 @@ const std::vector<Flag>& request_flags() {
       {"device", "auto|cpu|cuda[:N]", "default auto"},
       {"dtype", "TYPE", "float32, float16 or bfloat16; default float32, on CUDA float16"},
       {"threads", "N", "CPU threads; default: one a core", Flag::rare}};
+  return flags;
+}
+
+std::vector<Flag> request_flags_but(const std::set<std::string>& left_out,
+                                    const std::vector<Flag>& own) {
+  std::vector<Flag> flags;
+  for (const auto& flag : request_flags()) {
+    if (left_out.contains(flag.name)) continue;
+    const auto other = std::ranges::find(own, flag.name, &Flag::name);
+    flags.push_back(other == own.end() ? flag : *other);
+  }
   return flags;
 }
 

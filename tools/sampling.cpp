@@ -67,7 +67,8 @@ DoneImages run_reversibly(const Generation& generation, std::span<ChosenGuidance
   if (generation.inversion)
     state = rows_of(generation.inversion->state, int64_t(first), int64_t(images.size()));
   else
-    state.latents = done.start = start_noise(generation, images);
+    state.latents = start_noise(generation, images);
+  done.start = state.latents;
   InvertOptions options{.verify = Verify::off};
   options.arrange = [&](GuidedBatch& batch) { words.attach(batch); };
   done.state =

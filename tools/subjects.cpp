@@ -25,20 +25,38 @@ void add_classes(const Model& model, const std::string& text, std::vector<int64_
 }
 
 /// Labels in turn: those named, else every class of the model.
-std::vector<int64_t> chosen_labels(const Generation& generation) {
-  const GenerateRequest& request = generation.request;
-  const Model& model = generation.model;
+std::vector<int64_t> chosen_labels(const Model& model, const std::vector<std::string>& classes) {
   std::vector<int64_t> labels;
-  for (const auto& text : request.classes) add_classes(model, text, labels);
+  for (const auto& text : classes) add_classes(model, text, labels);
   if (labels.empty())
     for (int64_t label = 0; label < model.classes; ++label) labels.push_back(label);
   return labels;
+}
+
+std::string class_labels(const Model& model, const std::vector<int64_t>& labels) {
+  std::vector<std::string> names;
+  for (const int64_t label : labels) names.push_back(class_label(model, label));
+  return enumerate(names);
+}
+
+void require_same_classes(const Generation& generation) {
+  const GenerateRequest& request = generation.request;
+  const Model& model = generation.model;
+  const auto now = chosen_labels(model, request.classes),
+             then = chosen_labels(model, generation.inversion->request.classes);
+  if (now != then)
+    throw UsageError("--inversion " + request.inversion + ": got --class " +
+                     class_labels(model, now) + ", expected " + class_labels(model, then) +
+                     " as the file was made with." + InversionFile::edit_hint);
 }
 
 /// The images of an inversion's file, whose recipe isn't to be trusted.
 void take_images(Generation& generation) {
   const Model& model = generation.model;
   const auto& prompts = generation.request.text.prompts;
+  require_same_classes(generation);
+  generation.request.classes = generation.inversion->request.classes;
+  generation.request.count = generation.inversion->request.count;
   generation.images = generation.inversion->images;
   for (const auto& image : generation.images) {
     const bool label_fits =
@@ -66,6 +84,9 @@ void check_subject(const Generation& generation) {
                      (model.classes ? "--class: the model knows " + std::to_string(model.classes) +
                                           " classes and reads no text."
                                     : "none: the model reads no text."));
+  if (!model.text && request.text.negative_given)
+    throw UsageError("--negative-prompt: got '" + request.text.negative +
+                     "', expected none: the model reads no text.");
   if (model.text && request.text.prompts.empty())
     throw UsageError("--prompt: got none, expected what to draw: the model reads text.");
 }
@@ -77,7 +98,7 @@ void choose_images(Generation& generation) {
   }
   GenerateRequest& request = generation.request;
   const auto& prompts = request.text.prompts;
-  std::vector<int64_t> labels = chosen_labels(generation);
+  std::vector<int64_t> labels = chosen_labels(generation.model, request.classes);
   const int64_t named =
       int64_t(std::max(prompts.size(), request.classes.size() ? labels.size() : 0));
   if (request.count == 0) request.count = std::max<int64_t>(1, named);

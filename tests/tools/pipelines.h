@@ -9,6 +9,16 @@
 
 namespace tiller::test {
 
+/// `given` and, of the defaults ("--steps 3"), those whose flag isn't in it.
+inline std::string with_defaults(const std::string& given,
+                                 std::initializer_list<std::string> defaults) {
+  std::string arguments = given;
+  for (const auto& flag : defaults)
+    if ((" " + given).find(" " + flag.substr(0, flag.find(' ') + 1)) == std::string::npos)
+      arguments += " " + flag;
+  return arguments;
+}
+
 /// Tiny pipelines of formula weights, as tests/reference/make_pipelines.py makes them.
 class Pipelines : public ProgramTest {
  protected:
@@ -77,12 +87,11 @@ class Pipelines : public ProgramTest {
   }
 
   std::string command(const std::string& family, const std::string& more) const {
-    return "generate --quiet --model " + family + " --plain-prompt --prompt '" +
-           fixture().at("prompt").get<std::string>() + "' --negative-prompt '" +
-           fixture().at("negative").get<std::string>() +
-           "' --seed 5 --steps 10 --size 64 --dtype float32 --device cpu --save-latents "
-           "x.safetensors --output y.png " +
-           more;
+    const std::string prompt = fixture().at("prompt"), negative = fixture().at("negative");
+    return "generate --quiet --plain-prompt --device cpu --output y.png " +
+           with_defaults(more, {"--model " + family, "--prompt '" + prompt + "'",
+                                "--negative-prompt '" + negative + "'", "--seed 5", "--steps 10",
+                                "--size 64", "--dtype float32", "--save-latents x.safetensors"});
   }
 
   /// The tensors of a part as its folder has them.

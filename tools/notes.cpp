@@ -1,0 +1,17 @@
+#include "tools/notes.h"
+
+#include <algorithm>
+#include <iostream>
+
+namespace tiller {
+
+void note_unread_negative(const Flags& flags,
+                          const std::vector<std::span<const ChosenGuidance>>& rows) {
+  if (!flags.has("negative-prompt") || flags.has("quiet") || flags.has("json")) return;
+  for (const auto& row : rows)
+    if (std::ranges::any_of(row, [](const auto& chosen) { return chosen.entry->needs_negative; }))
+      return;
+  std::cerr << "No guidance reads the negative prompt: cfg does.\n";
+}
+
+}  // namespace tiller
