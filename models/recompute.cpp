@@ -81,7 +81,9 @@ struct Recompute : torch::autograd::Function<Recompute> {
     evaluation->surroundings = Surroundings::now(x.device());
     context->saved_data["evaluation"] = c10::IValue::make_capsule(evaluation);
     context->save_for_backward({x, more});
-    return block(*rows, x, more);
+    // As the backward pass will: some kernels round otherwise where nothing is differentiated.
+    const c10::AutoGradMode with_grad(true);
+    return block(*rows, leaf_of(x), leaf_of(more)).detach();
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
