@@ -36,6 +36,7 @@ struct Run {
   std::vector<DoneImages> maps;        ///< Of words, without images; only where asked for.
   std::vector<InversionState> states;  ///< At the image, and
   std::vector<Tensor> starts;          ///< the noise that they began with; only where asked for.
+  std::vector<Tensor> noises;          ///< Of pairs; only where these are written.
   double load_seconds = 0, seconds = 0;
 };
 
@@ -101,7 +102,9 @@ bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.g
 /// Keeps what is written at the end.
 void keep(Run& run, const DoneImages& done) {
   if (done.straightness.defined()) run.straightness.push_back(done.straightness);
-  if (!run.outputs.latents.empty()) run.samples.push_back(done.samples);
+  if (!run.outputs.latents.empty() || !run.outputs.pairs.empty())
+    run.samples.push_back(done.samples);
+  if (!run.outputs.pairs.empty()) run.noises.push_back(done.start.to(at::kCPU));
   if (run.outputs.grid) run.pixels.push_back(done.pixels);
   if (run.generation.keeps_state || run.generation.inversion) {
     run.states.push_back(done.state);
@@ -193,6 +196,16 @@ DoneImages collected_maps(const Run& run) {
           .effects = all(&DoneImages::effects)};
 }
 
+/// What train reads as pairs (training/pairs.cpp).
+void write_pairs(const Run& run) {
+  NamedTensors pairs = {{"noise", at::cat(run.noises)}, {"samples", at::cat(run.samples)}};
+  std::vector<int64_t> labels;
+  for (const size_t i : run.made) labels.push_back(run.generation.images[i].label);
+  if (run.generation.model.classes) pairs.emplace_back("labels", at::tensor(labels, at::kLong));
+  save_safetensors(run.outputs.pairs, pairs,
+                   {{"format", "pt"}, {"model_hash", run.generation.model.hash.get()}});
+}
+
 void write_collected(const Run& run) {
   if (!run.pixels.empty()) write_grid(run.outputs, run.generation, at::cat(run.pixels), run.rows);
   const DoneImages maps = collected_maps(run);
@@ -201,7 +214,8 @@ void write_collected(const Run& run) {
   if (!writes_images(run))
     write_overlay_grid(run.outputs.path, request, maps,
                        grid_columns(request, int64_t(run.generation.images.size())));
-  if (!run.samples.empty())
+  if (!run.outputs.pairs.empty()) write_pairs(run);
+  if (!run.outputs.latents.empty())
     save_safetensors(run.outputs.latents, {{"latents", at::cat(run.samples)}}, {{"format", "pt"}});
   if (run.generation.keeps_state) {
     const InversionState state = joined(run.states);
@@ -259,6 +273,7 @@ Json files_json(const Run& run) {
   if (!run.outputs.latents.empty()) add(run.outputs.latents);
   if (!run.outputs.maps.empty()) add(run.outputs.maps);
   if (!run.outputs.inversion.empty()) add(run.outputs.inversion);
+  if (!run.outputs.pairs.empty()) add(run.outputs.pairs);
   return files;
 }
 

@@ -51,10 +51,16 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
                      " with --compare, expected a .png file for the grid.");
   if (outputs.skip_existing &&
       (!outputs.folder || outputs.grid || !outputs.latents.empty() || !outputs.maps.empty() ||
-       !outputs.inversion.empty() || !request.inversion.empty()))
+       !outputs.inversion.empty() || !outputs.pairs.empty() || !request.inversion.empty()))
     throw UsageError(
         "--skip-existing: got --inversion or an output that needs every image, expected a folder "
-        "for --output without --grid, --save-latents, --save-inversion and --save-maps.");
+        "for --output without --grid, --save-latents, --save-inversion, --save-pairs and "
+        "--save-maps.");
+  if (!outputs.pairs.empty() && (!request.compare.empty() || !outputs.inversion.empty() ||
+                                 !request.inversion.empty() || !request.init_image.empty()))
+    throw UsageError(
+        "--save-pairs: got it with --compare, --inversion, --save-inversion or --init-image, "
+        "expected a run from noise to images.");
   if (!request.compare.empty() && flags.has("grid"))
     throw UsageError("--grid: got --compare too, expected one of them.");
   if (!outputs.preview.empty() && lower_extension(outputs.preview) != ".png")
@@ -113,6 +119,8 @@ const std::vector<Flag>& output_flags() {
       {"save-latents", "FILE", "final samples as a .safetensors file, tensor `latents`"},
       {"save-inversion", "FILE", "what `tiller invert --inversion` needs to find the noise again",
        Flag::rare},
+      {"save-pairs", "FILE", "each sample with the noise that it came from, for train to reflow",
+       Flag::rare},
       {"save-maps", "FILE", "words' maps as a .safetensors file, a tensor (B, H, W) a word",
        Flag::rare}};
   return flags;
@@ -128,13 +136,14 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
   outputs.preview = flags.text("preview");
   outputs.maps = flags.text("save-maps");
   outputs.inversion = flags.text("save-inversion");
+  outputs.pairs = flags.text("save-pairs");
   outputs.skip_existing = flags.has("skip-existing");
   check_fit(flags, outputs, request);
   require_writable("--output", outputs.path, outputs.folder);
   if (!outputs.preview.empty()) require_writable("--preview", outputs.preview, false);
   for (const auto& [flag, file] :
        {std::pair("--save-latents", outputs.latents), std::pair("--save-maps", outputs.maps),
-        std::pair("--save-inversion", outputs.inversion)})
+        std::pair("--save-inversion", outputs.inversion), std::pair("--save-pairs", outputs.pairs)})
     if (!file.empty()) require_tensor_file(flag, file);
   require_apart({{"--output", outputs.folder ? fs::path() : outputs.path},
                  {"--save-latents", outputs.latents},

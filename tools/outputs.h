@@ -11,6 +11,7 @@ struct Outputs {
   fs::path latents;     ///< Empty: none.
   fs::path preview;     ///< Empty: none.
   fs::path inversion;   ///< What the way back to noise needs; empty: none.
+  fs::path pairs;       ///< Noise and what came of it; empty: none.
   fs::path maps;        ///< Raw maps of words; empty: none.
   bool skip_existing = false;
 };

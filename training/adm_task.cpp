@@ -22,6 +22,15 @@ Model build(const AdmConfig& config, const TrainOptions& options) {
   return adm_model(config, weights);
 }
 
+Dataset load_data(const TrainOptions& options) {
+  const AdmConfig config = adm_config(options.config, options.config_file);
+  Dataset data = load_training_data(options, config.image_size, is_flow(config.prediction));
+  if (data.images.size(1) != config.in_channels)
+    throw UsageError("in_channels: got " + std::to_string(config.in_channels) + ", expected the " +
+                     std::to_string(data.images.size(1)) + " of " + options.data.string() + ".");
+  return data;
+}
+
 /// The config with what the data says of classes.
 AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
   AdmConfig config = adm_config(options.config, options.config_file);
@@ -106,8 +115,7 @@ class AdmTask final : public TrainTask {
 
 AdmTask::AdmTask(const TrainOptions& options)
     : options_(options),
-      data_(
-          load_training_data(options, adm_config(options.config, options.config_file).image_size)),
+      data_(load_data(options)),
       config_(complete_config(options, data_)),
       batches_(data_, options),
       model_(build(config_, options)),
@@ -125,7 +133,7 @@ Tensor AdmTask::labels_of(int64_t step, const BatchPart& part, const TrainBatch&
 Tensor AdmTask::losses(int64_t step, const BatchPart& part) {
   const TrainBatch batch = batches_.at(step, part);
   const Conditioning conditioning{.label = labels_of(step, part, batch)};
-  const TrainExample example = noising_.example(step, part, batch.images);
+  const TrainExample example = noising_.example(step, part, batch.images, batch.noise);
   seed_dropout(options_.seed, step, part.first);
   const Branch branch{&conditioning, nullptr};
   Rows rows({&branch, 1}, part.count, 

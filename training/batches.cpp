@@ -9,7 +9,7 @@
 namespace tiller {
 
 Batches::Batches(const Dataset& data, int64_t batch, uint64_t seed, bool flip, double balance)
-    : data_(data), batch_(batch), seed_(seed), flip_(flip) {
+    : data_(data), batch_(batch), seed_(seed), flip_(flip && !data.noise.defined()) {
   if (balance > 0) weights_ = group_weights(data, balance);
 }
 
@@ -33,7 +33,9 @@ Tensor Batches::indices(int64_t step) {
 
 TrainBatch Batches::at(int64_t step, const BatchPart& part) {
   const Tensor chosen = indices(step).narrow(0, part.first, part.count).to(data_.images.device());
-  TrainBatch batch{from_bytes(data_.images.index_select(0, chosen)), {}};
+  TrainBatch batch{.images = data_.images.index_select(0, chosen)};
+  if (batch.images.scalar_type() == at::kByte) batch.images = from_bytes(batch.images);
+  if (data_.noise.defined()) batch.noise = data_.noise.index_select(0, chosen);
   if (data_.labels.defined()) batch.labels = data_.labels.index_select(0, chosen);
   if (flip_) {
     const Tensor flips = mirrored(step)

@@ -10,6 +10,7 @@ namespace tiller {
 /// Images of one training step, or of a part of it.
 struct TrainBatch {
   Tensor images;  ///< (B, 3, S, S) float32 in [-1, 1].
+  Tensor noise;   ///< Of pairs, as the images; undefined: to be drawn.
   Tensor labels;  ///< (B) int64; undefined without.
 };
 
@@ -17,7 +18,8 @@ struct TrainBatch {
 /// where small groups are to catch up. Step k's batch depends on the seed and k alone.
 class Batches {
  public:
-  /// The data set must outlive it. flip: mirror half of the images. balance: see group_weights.
+  /// The data set must outlive it. flip: mirror half of the images, but for
+  /// pairs: the mirrored noise leads elsewhere. balance: see group_weights.
   Batches(const Dataset&, int64_t batch, uint64_t seed, bool flip, double balance = 0);
   Batches(const Dataset& data, const TrainOptions& options)
       : Batches(data, options.whole_batch(), options.seed, options.flip, options.balance) {}

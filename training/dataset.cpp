@@ -23,6 +23,7 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
     if (is_cifar(path)) return load_cifar(path, size);
     if (is_idx(path)) return load_idx(path, size);
     if (is_npz(path)) return load_npz_images(path, size);
+    if (is_pairs(path)) return load_pairs(path, size);
     if (is_archive(path)) return load_archive_images(path, size);
     if (has_metadata(path)) return load_captioned_folder(path, size);
     if (has_shards(path)) return load_shards(path, size);
@@ -32,11 +33,12 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
   }
   throw Error(path.string() +
               ": got an unknown kind of file, expected a folder of images, a tar or zip of "
-              "one, webdataset's shards, CIFAR-10's or MNIST's files or guided-diffusion's .npz.");
+              "one, webdataset's shards, CIFAR-10's or MNIST's files, guided-diffusion's .npz or pairs.");
 }
 
 void move_to(Dataset& data, at::Device device) {
   data.images = data.images.to(device);
+  if (data.noise.defined()) data.noise = data.noise.to(device);
   if (data.labels.defined()) data.labels = data.labels.to(device);
 }
 

@@ -8,7 +8,8 @@ using at::Tensor;
 
 /// Images to train on, decoded and held in memory.
 struct Dataset {
-  Tensor images;                         ///< (N, 3, size, size) uint8 RGB.
+  Tensor images;  ///< (N, 3, size, size) uint8 RGB; of pairs (N, C, size, size) float32.
+  Tensor noise;   ///< As the images: what each of a pair came from; undefined: drawn anew.
   Tensor labels;                         ///< (N) int64; undefined when there are none.
   std::vector<std::string> class_names;  ///< One a label value; may be empty.
   std::vector<std::string> names;        ///< The files', in folders and archives; else empty.
@@ -22,7 +23,8 @@ struct Dataset {
 /// compressed), a zip, a folder of webdataset's shards (KEY.jpg with KEY.txt, KEY.cls or KEY.json
 /// beside it, as in any archive), guided-diffusion's .npz, CIFAR-10's binary files (a folder of
 /// data_batch_*.bin or one such file) or MNIST's IDX files (*-images-idx3-ubyte and its labels,
-/// plain or gzipped; their folder or the file of images). An image's class is the folder that it
+/// plain or gzipped; their folder or the file of images), or pairs (.safetensors with `noise`,
+/// `samples` and, of classes, `labels`) as `tiller generate --save-pairs` writes them. An image's class is the folder that it
 /// lies in, classes sorted by name; images that lie directly at the top have none. Other sizes are
 /// scaled and cropped to `size`; grey becomes RGB. The order is the files' order by name. A folder
 /// may have captions: metadata.jsonl, a line {"file_name", "text", "group", "split"} an image as

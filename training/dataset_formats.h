@@ -26,6 +26,10 @@ Dataset load_shards(const fs::path&, int64_t size);
 bool is_npz(const fs::path&);
 Dataset load_npz_images(const fs::path&, int64_t size);
 
+/// Noise and samples as `tiller generate --save-pairs` writes them, of this size.
+bool is_pairs(const fs::path&);
+Dataset load_pairs(const fs::path&, int64_t size);
+
 Dataset load_image_folder(const fs::path&, int64_t size);
 
 /// A folder with metadata.jsonl.

@@ -26,9 +26,12 @@ void Noising::draw(int64_t step, at::IntArrayRef image) {
   drawn_ = step;
 }
 
-TrainExample Noising::example(int64_t step, const BatchPart& part, const Tensor& x0) {
+TrainExample Noising::example(int64_t step, const BatchPart& part, const Tensor& x0,
+                              const Tensor& noise) {
   draw(step, x0.sizes().slice(1));
-  return train_example(objective_, x0, noise_.rows(part.first, part.count));
+  TrainNoise drawn = noise_.rows(part.first, part.count);
+  if (noise.defined()) drawn.epsilon = noise;
+  return train_example(objective_, x0, drawn);
 }
 
 Tensor Noising::losses(const Tensor& output, const TrainExample& example) const {

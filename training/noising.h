@@ -11,8 +11,9 @@ class Noising {
   Noising() = default;
   Noising(const TrainOptions&, Objective);
 
-  /// The part's examples of a step; x0: its images or latents, (count, C, H, W).
-  TrainExample example(int64_t step, const BatchPart&, const Tensor& x0);
+  /// The part's examples of a step; x0: its images or latents, (count, C, H, W). noise: what they
+  /// came from; undefined: drawn.
+  TrainExample example(int64_t step, const BatchPart&, const Tensor& x0, const Tensor& noise = {});
   /// Each image's loss, weighted by its timestep's. output: the network's.
   Tensor losses(const Tensor& output, const TrainExample&) const;
   /// losses: of the last examples' whole batch.

@@ -32,8 +32,11 @@ std::vector<std::string> complaints_of(const Dataset& data) {
   return lines;
 }
 
-Dataset load_training_data(const TrainOptions& options, int64_t size) {
+Dataset load_training_data(const TrainOptions& options, int64_t size, bool pairs) {
   Dataset data = load_dataset(options.data, size);
+  if (data.noise.defined() && !pairs)
+    throw UsageError("--data: got pairs of noise and samples, expected images: pairs teach flows "
+                     "of pixels (prediction_type flow or rectified_flow).");
   if (options.launch.rank == 0)
     for (const auto& line : complaints_of(data)) std::cerr << "train: " << line << "\n";
   move_to(data, options.device);
