@@ -81,11 +81,9 @@ Tensor run_block(const Block& block, Rows& rows, const Tensor& x, const Tensor& 
 
 Tensor run(const Sequence& blocks, Rows& rows, Tensor x, const Tensor& embedded) {
   for (const auto& block : blocks)
-    x = recomputed(
-        [&block](Rows& own, const Tensor& input, const Tensor& time) {
-          return run_block(block, own, input, time);
-        },
-        rows, x, embedded);
+    x = recomputed([&block](Rows& own, const Tensor& input,
+                            const Tensor& time) { return run_block(block, own, input, time); },
+                   rows, x, embedded);
   return x;
 }
 

@@ -57,7 +57,7 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
         "for --output without --grid, --save-latents, --save-inversion, --save-pairs and "
         "--save-maps.");
   if (!outputs.pairs.empty() && (!request.compare.empty() || !outputs.inversion.empty() ||
-                                 !request.inversion.empty() || !request.init_image.empty()))
+                                 !request.inversion.empty() || !request.image.init_image.empty()))
     throw UsageError(
         "--save-pairs: got it with --compare, --inversion, --save-inversion or --init-image, "
         "expected a run from noise to images.");

@@ -136,8 +136,7 @@ Tensor AdmTask::losses(int64_t step, const BatchPart& part) {
   const TrainExample example = noising_.example(step, part, batch.images, batch.noise);
   seed_dropout(options_.seed, step, part.first);
   const Branch branch{&conditioning, nullptr};
-  Rows rows({&branch, 1}, part.count, 
-            {.training = true, .recompute = options_.recompute});
+  Rows rows({&branch, 1}, part.count, {.training = true, .recompute = options_.recompute});
   return noising_.losses(model_.network->forward(example.x, example.timesteps, rows), example);
 }
 

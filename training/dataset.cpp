@@ -31,9 +31,10 @@ Dataset load_dataset(const fs::path& path, int64_t size) {
   } catch (const fs::filesystem_error& error) {
     throw Error(error.path1().string() + ": can't be read: " + error.code().message() + ".");
   }
-  throw Error(path.string() +
-              ": got an unknown kind of file, expected a folder of images, a tar or zip of "
-              "one, webdataset's shards, CIFAR-10's or MNIST's files, guided-diffusion's .npz or pairs.");
+  throw Error(
+      path.string() +
+      ": got an unknown kind of file, expected a folder of images, a tar or zip of "
+      "one, webdataset's shards, CIFAR-10's or MNIST's files, guided-diffusion's .npz or pairs.");
 }
 
 void move_to(Dataset& data, at::Device device) {

@@ -10,7 +10,7 @@ using at::Tensor;
 struct Dataset {
   Tensor images;  ///< (N, 3, size, size) uint8 RGB; of pairs (N, C, size, size) float32.
   Tensor noise;   ///< As the images: what each of a pair came from; undefined: drawn anew.
-  Tensor labels;                         ///< (N) int64; undefined when there are none.
+  Tensor labels;  ///< (N) int64; undefined when there are none.
   std::vector<std::string> class_names;  ///< One a label value; may be empty.
   std::vector<std::string> names;        ///< The files', in folders and archives; else empty.
   std::vector<std::string> captions;     ///< One an image; empty when there are none.
@@ -24,13 +24,13 @@ struct Dataset {
 /// beside it, as in any archive), guided-diffusion's .npz, CIFAR-10's binary files (a folder of
 /// data_batch_*.bin or one such file) or MNIST's IDX files (*-images-idx3-ubyte and its labels,
 /// plain or gzipped; their folder or the file of images), or pairs (.safetensors with `noise`,
-/// `samples` and, of classes, `labels`) as `tiller generate --save-pairs` writes them. An image's class is the folder that it
-/// lies in, classes sorted by name; images that lie directly at the top have none. Other sizes are
-/// scaled and cropped to `size`; grey becomes RGB. The order is the files' order by name. A folder
-/// may have captions: metadata.jsonl, a line {"file_name", "text", "group", "split"} an image as
-/// Hugging Face's image folders have it (the last two are optional; images of another split than
-/// "train" are left out), or NAME.txt beside each NAME.png. Throws Error when nothing usable is
-/// there.
+/// `samples` and, of classes, `labels`) as `tiller generate --save-pairs` writes them. An image's
+/// class is the folder that it lies in, classes sorted by name; images that lie directly at the top
+/// have none. Other sizes are scaled and cropped to `size`; grey becomes RGB. The order is the
+/// files' order by name. A folder may have captions: metadata.jsonl, a line {"file_name", "text",
+/// "group", "split"} an image as Hugging Face's image folders have it (the last two are optional;
+/// images of another split than "train" are left out), or NAME.txt beside each NAME.png. Throws
+/// Error when nothing usable is there.
 Dataset load_dataset(const fs::path& path, int64_t size);
 
 /// Images and labels to where they are trained on.

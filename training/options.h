@@ -51,7 +51,7 @@ struct TrainOptions {
   int64_t sample_every = 5000;  ///< 0: never.
   std::string sample_guidance;  ///< Of the sample grids, "cfg:scale=2"; empty: none.
   DistanceMeasure distance;
-  int64_t keep = 0;             ///< The last checkpoints that are kept as models of their own.
+  int64_t keep = 0;  ///< The last checkpoints that are kept as models of their own.
 
   Launch launch;  ///< This process's place among those that train together.
 

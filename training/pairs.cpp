@@ -18,8 +18,8 @@ void check_images(const fs::path& path, const std::string& name, const Tensor& i
                   int64_t size) {
   const bool fits = images.dim() == 4 && images.size(0) > 0 && images.size(2) == size &&
                     images.size(3) == size && images.scalar_type() == at::kFloat;
-  const std::string expected = "float32 (images, channels, " + std::to_string(size) + ", " +
-                               std::to_string(size) + ")";
+  const std::string expected =
+      "float32 (images, channels, " + std::to_string(size) + ", " + std::to_string(size) + ")";
   if (!fits)
     throw Error(path.string() + ": " + name + ": got " + c10::toString(images.scalar_type()) + " " +
                 c10::str(images.sizes()) + ", expected " + expected + ".");

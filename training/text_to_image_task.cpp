@@ -185,8 +185,7 @@ Tensor TextToImageTask::losses(int64_t step, const BatchPart& part) {
   Conditioning conditioning;
   conditioning.context = networks_.text->encode(tokens_.index_select(0, captions)).context;
   const Branch branch{&conditioning, nullptr};
-  Rows rows({&branch, 1}, part.count, 
-            {.training = true, .recompute = options_.recompute});
+  Rows rows({&branch, 1}, part.count, {.training = true, .recompute = options_.recompute});
   return noising_.losses(networks_.unet->forward(example.x, example.timesteps, rows), example);
 }
 

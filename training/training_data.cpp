@@ -35,8 +35,9 @@ std::vector<std::string> complaints_of(const Dataset& data) {
 Dataset load_training_data(const TrainOptions& options, int64_t size, bool pairs) {
   Dataset data = load_dataset(options.data, size);
   if (data.noise.defined() && !pairs)
-    throw UsageError("--data: got pairs of noise and samples, expected images: pairs teach flows "
-                     "of pixels (prediction_type flow or rectified_flow).");
+    throw UsageError(
+        "--data: got pairs of noise and samples, expected images: pairs teach flows "
+        "of pixels (prediction_type flow or rectified_flow).");
   if (options.launch.rank == 0)
     for (const auto& line : complaints_of(data)) std::cerr << "train: " << line << "\n";
   move_to(data, options.device);

@@ -55,7 +55,8 @@ void expect_the_same(const Network& network, const NamedTensors& parameters, con
     for (const Tensor& gradient : kept.gradients)
       largest = std::max(largest, gradient.abs().max().item<double>());
     for (size_t i = 0; i < parameters.size(); ++i)
-      EXPECT_LE((kept.gradients[i] - again.gradients[i]).abs().max().item<double>(), tolerance * largest)
+      EXPECT_LE((kept.gradients[i] - again.gradients[i]).abs().max().item<double>(),
+                tolerance * largest)
           << parameters[i].first;
   }
 }

@@ -37,7 +37,8 @@ TEST(LatticeCuda, ReadsAnyLayout) {
   auto generator = at::detail::createCPUGenerator(4);
   const Tensor x = at::randn({2, 3, 5, 7}, generator, at::TensorOptions(at::kFloat));
   const Tensor last = x.contiguous(at::MemoryFormat::ChannelsLast);
-  EXPECT_TRUE(at::equal(lattice_sum(last.cuda(), 2, x.cuda(), 0.3).cpu(), lattice_sum(x, 2, x, 0.3)));
+  EXPECT_TRUE(
+      at::equal(lattice_sum(last.cuda(), 2, x.cuda(), 0.3).cpu(), lattice_sum(x, 2, x, 0.3)));
 }
 
 }  // namespace

@@ -57,8 +57,9 @@ TEST(NoiseSchedule, Sigmoids) {
   const auto own = guided_diffusion_schedule("sigmoid", 1000).alphas_cumprod;
   EXPECT_NEAR(own[499], 0.5, 1e-12);
   EXPECT_NEAR(own[249] + own[749], 1, 1e-12);
-  EXPECT_NEAR(own[749], (1 / (1 + std::exp(-3.0)) - 1 / (1 + std::exp(-1.5))) /
-                            (1 / (1 + std::exp(-3.0)) - 1 / (1 + std::exp(3.0))),
+  EXPECT_NEAR(own[749],
+              (1 / (1 + std::exp(-3.0)) - 1 / (1 + std::exp(-1.5))) /
+                  (1 / (1 + std::exp(-3.0)) - 1 / (1 + std::exp(3.0))),
               1e-12);
   const auto diffusers = diffusers_schedule({"sigmoid"}).alphas_cumprod;
   EXPECT_NEAR(diffusers.back() / 3.9681821363046765e-05, 1, 1e-5);

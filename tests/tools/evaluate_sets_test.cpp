@@ -212,7 +212,8 @@ TEST_F(EvaluateSets, AFullDiskEndsTheRunAndLosesNothing) {
   EXPECT_EQ(full.code, 1);
   EXPECT_NE(full.err.find("can't be written"), std::string::npos) << full.err;
   EXPECT_EQ(std::count(full.err.begin(), full.err.end(), '\n'), 1) << full.err;
-  EXPECT_EQ(lasting(evaluated(run + "--output report")), lasting(evaluated(run + "--output whole")));
+  EXPECT_EQ(lasting(evaluated(run + "--output report")),
+            lasting(evaluated(run + "--output whole")));
 }
 
 TEST_F(EvaluateSets, APlaceThatCantBeWrittenEndsTheRun) {

@@ -61,11 +61,11 @@ class Exactness : public ProgramTest {
     auto generator = at::detail::createCPUGenerator(uint64_t(c.steps));
     const Tensor image =
         at::randint(0, 256, {c.images, 3, 16, 16}, generator, at::kFloat) / 127.5 - 1;
-    const auto returned =
-        back(there({.level = g.trajectory.steps(), .latents = image}));
+    const auto returned = back(there({.level = g.trajectory.steps(), .latents = image}));
     EXPECT_TRUE(at::equal(returned.latents, as_stored(image, returned)));
     EXPECT_FALSE(returned.side.defined() && returned.side.any().item<bool>());
-    const Tensor noise = g.trajectory.levels[0].sigma * at::randn(image.sizes(), generator, at::kFloat);
+    const Tensor noise =
+        g.trajectory.levels[0].sigma * at::randn(image.sizes(), generator, at::kFloat);
     const auto made = back({.level = 0, .latents = noise});
     const auto again = there(made);
     EXPECT_TRUE(at::equal(again.latents, as_stored(noise, again)));
@@ -88,7 +88,8 @@ TEST_F(Exactness, HoldsForEveryGammaStepsAndPrecision) {
 
 TEST_F(Exactness, HoldsForTwoHundredSteps) {
   for (const std::string gamma : {"1", "0.9375"})
-    expect_exact({.sampler = "bdia:gamma=" + gamma, .steps = 200, .guidances = all_three, .images = 1});
+    expect_exact(
+        {.sampler = "bdia:gamma=" + gamma, .steps = 200, .guidances = all_three, .images = 1});
 }
 
 /// Random networks, schedules, predictions, steps, gammas, guidances and numbers of images.
@@ -100,9 +101,13 @@ TEST_F(Exactness, HoldsForRandomRuns) {
   const auto one_of = [&](const std::vector<std::string>& all) {
     return all[size_t(draw(std::ssize(all)))];
   };
-  const std::vector<std::vector<std::string>> guidances = {
-      {}, {"cfg:scale=3"}, {"tpg:scale=2"}, {"asag:scale=1.5"}, {"pag:scale=1", "cfg:scale=1.5"},
-      {"seg:scale=1"}, {"cfg:scale=2,from=0.2,to=0.8"}};
+  const std::vector<std::vector<std::string>> guidances = {{},
+                                                           {"cfg:scale=3"},
+                                                           {"tpg:scale=2"},
+                                                           {"asag:scale=1.5"},
+                                                           {"pag:scale=1", "cfg:scale=1.5"},
+                                                           {"seg:scale=1"},
+                                                           {"cfg:scale=2,from=0.2,to=0.8"}};
   for (int run = 0; run < 16; ++run) {
     Json config = tiny_config();
     const bool v = draw(2) == 1;
@@ -139,8 +144,8 @@ TEST_F(Exactness, AsksANetworkTwiceWhetherItAnswersAlike) {
     ++asked;
     return Prediction{.sample = x, .epsilon = x};
   };
-  for (const auto& [verify, expected] : std::map<Verify, int>{
-           {Verify::off, 3}, {Verify::first, 4}, {Verify::all, 6}}) {
+  for (const auto& [verify, expected] :
+       std::map<Verify, int>{{Verify::off, 3}, {Verify::first, 4}, {Verify::all, 6}}) {
     asked = 0;
     const Denoiser denoise = verified(steady, verify);
     for (int step = 0; step < 3; ++step) denoise(x, {});

@@ -14,7 +14,7 @@ class Reflow : public ProgramTest {
     config.update({{"prediction_type", type}, {"learn_sigma", false}});
     return config;
   }
-  void make_pairs() const {
+  void make_pairs() {
     make_model("flow", config("flow"));
     const Result result = tiller(
         "generate --quiet --model flow --count 6 --batch 4 --steps 4 --sampler heun --seed 3 "
@@ -26,7 +26,8 @@ class Reflow : public ProgramTest {
 TEST_F(Reflow, PairsAreTheNoiseOfEachSeedAndWhatCameOfIt) {
   make_pairs();
   const Dataset pairs = load_dataset(folder / "pairs.safetensors", 16);
-  EXPECT_TRUE(at::equal(pairs.images, load_safetensors(folder / "z.safetensors").tensors[0].second));
+  EXPECT_TRUE(
+      at::equal(pairs.images, load_safetensors(folder / "z.safetensors").tensors[0].second));
   EXPECT_TRUE(at::equal(pairs.labels, at::tensor({0, 1, 2, 0, 1, 2}, at::kLong)));
   for (int64_t image = 0; image < 6; ++image) {
     auto generator = at::detail::createCPUGenerator(uint64_t(3 + image));
@@ -51,7 +52,8 @@ TEST_F(Reflow, ExamplesLieBetweenTheTwo) {
   const TrainExample example = noising.example(0, {0, 6}, batch.images, batch.noise);
   EXPECT_TRUE(at::allclose(example.target, batch.noise - batch.images, 1e-5, 1e-6));
   const Tensor share = (example.timesteps / 1000).view({-1, 1, 1, 1});
-  EXPECT_TRUE(at::allclose(example.x, (1 - share) * batch.images + share * batch.noise, 1e-4, 1e-4));
+  EXPECT_TRUE(
+      at::allclose(example.x, (1 - share) * batch.images + share * batch.noise, 1e-4, 1e-4));
 }
 
 TEST_F(Reflow, TrainingOnPairsStraightensPaths) {
@@ -65,7 +67,8 @@ TEST_F(Reflow, TrainingOnPairsStraightensPaths) {
   };
   const Result trained = tiller(
       "train --quiet --data pairs.safetensors --model-config flow.json --initial "
-      "flow/model.safetensors --output straight --batch 6 --steps 60 --warmup 0 --lr 0.002 --ema 0.9 "
+      "flow/model.safetensors --output straight --batch 6 --steps 60 --warmup 0 --lr 0.002 --ema "
+      "0.9 "
       "--input-perturbation 0 --sample-every 0");
   ASSERT_EQ(trained.code, 0) << trained.err;
   EXPECT_LT(straightness("straight"), 0.9 * straightness("flow"));

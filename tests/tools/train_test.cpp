@@ -71,7 +71,8 @@ TEST_F(Train, DistancesAreMeasuredWhileItGoesOn) {
   const std::string features = " --features cifar-resnet:weights=resnet.safetensors";
   const std::string command =
       "train --quiet --data data --model-config config.json --output run --batch 2 --lr 0.01 "
-      "--warmup 0 --ema 0.5 --sample-every 0 --log-every 4 --fd-every 2 --fd-samples 4 --fd-steps 2" +
+      "--warmup 0 --ema 0.5 --sample-every 0 --log-every 4 --fd-every 2 --fd-samples 4 --fd-steps "
+      "2" +
       features;
   Result result = tiller(command + " --steps 5");
   ASSERT_EQ(result.code, 0) << result.err;
@@ -84,11 +85,12 @@ TEST_F(Train, DistancesAreMeasuredWhileItGoesOn) {
   };
   read();
   ASSERT_EQ(distances.size(), 3u) << bytes("run/log.jsonl");
-  result = tiller("evaluate --quiet --model run --reference data --scheme none --samples 4 --steps 2 "
-                  "--batch 4 --metrics fid --output report --json -" + features);
+  result = tiller(
+      "evaluate --quiet --model run --reference data --scheme none --samples 4 --steps 2 "
+      "--batch 4 --metrics fid --output report --json -" +
+      features);
   ASSERT_EQ(result.code, 0) << result.err;
-  const double evaluated =
-      Json::parse(result.out).at("schemes").at(0).at("fd_r14").get<double>();
+  const double evaluated = Json::parse(result.out).at("schemes").at(0).at("fd_r14").get<double>();
   EXPECT_NEAR(distances.at(5), evaluated, 1e-5 * evaluated);
   EXPECT_EQ(bytes("run/best/model.safetensors") == bytes("run/model.safetensors"),
             distances.at(5) < std::min(distances.at(2), distances.at(4)));
