@@ -73,7 +73,7 @@ TEST(AdmConfig, RefusesByName) {
   EXPECT_NE(message({{"image_size", 48}}).find("channel_mult"), std::string::npos);
   EXPECT_NE(message({{"channel_mult", "1,x"}}), "");
   EXPECT_NE(message({{"num_channels", 40}}), "");
-  EXPECT_NE(message({{"noise_schedule", "sigmoid"}}), "");
+  EXPECT_NE(message({{"noise_schedule", "sigmoids"}}), "");
   EXPECT_NE(message(Json::array()), "");
   EXPECT_EQ(message({{"learn_sigma", "True"}, {"use_fp16", true}}), "");
   EXPECT_EQ(message({{"image_size", "64"}, {"dropout", "0.3"}, {"channel_mult", ""}}), "");
