@@ -3,7 +3,7 @@
 
 namespace tiller {
 
-/// A UNet that guidance can act in. Implementations: AdmUNet, UNet2DCondition.
+/// A UNet that guidance can act in. Implementations: AdmUNet, EdmUNet, UNet2DCondition.
 class Network {
  public:
   virtual ~Network() = default;
