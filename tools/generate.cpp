@@ -36,7 +36,7 @@ struct Run {
   std::vector<DoneImages> maps;        ///< Of words, without images; only where asked for.
   std::vector<InversionState> states;  ///< At the image, and
   std::vector<Tensor> starts;          ///< the noise that they began with; only where asked for.
-  std::vector<Tensor> noises;          ///< Of pairs; only where these are written.
+  std::optional<bool> came_back;       ///< Of a run from an inversion; unset: nobody can say.
   double load_seconds = 0, seconds = 0;
 };
 
@@ -104,7 +104,7 @@ void keep(Run& run, const DoneImages& done) {
   if (done.straightness.defined()) run.straightness.push_back(done.straightness);
   if (!run.outputs.latents.empty() || !run.outputs.pairs.empty())
     run.samples.push_back(done.samples);
-  if (!run.outputs.pairs.empty()) run.noises.push_back(done.start.to(at::kCPU));
+  if (!run.outputs.pairs.empty()) run.starts.push_back(done.start.to(at::kCPU));
   if (run.outputs.grid) run.pixels.push_back(done.pixels);
   if (run.generation.keeps_state || run.generation.inversion) {
     run.states.push_back(done.state);
@@ -198,7 +198,8 @@ DoneImages collected_maps(const Run& run) {
 
 /// What train reads as pairs (training/pairs.cpp).
 void write_pairs(const Run& run) {
-  NamedTensors pairs = {{"noise", at::cat(run.noises)}, {"samples", at::cat(run.samples)}};
+  const double scale = run.generation.trajectory.initial_scale;
+  NamedTensors pairs = {{"noise", at::cat(run.starts) / scale}, {"samples", at::cat(run.samples)}};
   std::vector<int64_t> labels;
   for (const size_t i : run.made) labels.push_back(run.generation.images[i].label);
   if (run.generation.model.classes) pairs.emplace_back("labels", at::tensor(labels, at::kLong));
@@ -277,12 +278,6 @@ Json files_json(const Run& run) {
   return files;
 }
 
-/// Of a run that went on from an inversion; unset: nobody can say.
-std::optional<bool> came_back(const Run& run) {
-  if (!run.generation.inversion) return std::nullopt;
-  return came_back(run.generation, joined(run.states).latents);
-}
-
 Json rows_json(const Run& run) {
   Json rows = Json::array();
   for (size_t i = 0; i < run.costs.size(); ++i) {
@@ -315,7 +310,7 @@ Json report(const Run& run) {
                {"seconds", {{"load", run.load_seconds}, {"images", run.seconds}}}};
   if (!run.straightness.empty())
     json["straightness"] = at::cat(run.straightness).mean().item<double>();
-  if (const auto exact = came_back(run)) json["exact"] = *exact;
+  if (run.came_back) json["exact"] = *run.came_back;
   const Json rows = rows_json(run);
   if (request.compare.empty() && !rows.empty())
     json.update(rows.front());
@@ -330,16 +325,16 @@ void print_result(const Run& run) {
   const size_t images = run.made.size() * run.rows.size();
   std::cerr << images << (images == 1 ? " image in " : " images in ") << seconds << ": "
             << run.outputs.path.string() << "\n";
-  if (came_back(run).value_or(false))
+  if (run.came_back.value_or(false))
     std::cerr << "The latents that were inverted came back to the bit.\n";
-  if (run.generation.keeps_state && !is_exact_from(run.generation, joined(run.states)))
+  if (run.generation.keeps_state && !is_exact_from(run.generation, run.states.front()))
     std::cerr << "The way back to noise isn't exact with " << run.generation.sampler->name
               << ": bdia's is.\n";
 }
 
 /// Said even where nothing else is.
 void warn_of_others(const Run& run) {
-  if (!came_back(run).value_or(true))
+  if (!run.came_back.value_or(true))
     std::cerr << "The latents aren't those that were inverted: another machine, device or LibTorch "
                  "rounds otherwise.\n";
 }
@@ -397,6 +392,8 @@ int generate(const Flags& flags) {
     make_images(run);
   }
   write_collected(run);
+  if (run.generation.inversion)
+    run.came_back = came_back(run.generation, joined(run.states).latents);
   run.seconds = seconds_since(sampling);
   if (flags.has("json"))
     std::cout << report(run).dump(2) << "\n";

@@ -71,10 +71,9 @@ struct DoneImages {
   /// Maps of words, (B, words, H, W) float32 of the samples' size; undefined: not asked for.
   Tensor attention, effects;
   Tensor straightness;  ///< (B) of a flow's paths (samplers/straightness.h); undefined elsewhere.
-  /// At the image, from which the run can be inverted, with the noise that it began with;
-  /// undefined: not kept.
+  /// At the image, from which the run can be inverted; undefined: not kept.
   InversionState state;
-  Tensor start;
+  Tensor start;  ///< What the run began with: noise as the first level has it, or a file's latents.
 };
 /// What samples look like, decoded where the model has a VAE: (B, 3, H, W) uint8 on the CPU.
 Tensor to_pixels(const Generation&, const Tensor& samples);

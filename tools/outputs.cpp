@@ -141,15 +141,14 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
   check_fit(flags, outputs, request);
   require_writable("--output", outputs.path, outputs.folder);
   if (!outputs.preview.empty()) require_writable("--preview", outputs.preview, false);
-  for (const auto& [flag, file] :
-       {std::pair("--save-latents", outputs.latents), std::pair("--save-maps", outputs.maps),
-        std::pair("--save-inversion", outputs.inversion), std::pair("--save-pairs", outputs.pairs)})
+  NamedFiles written = {{"--save-latents", outputs.latents},
+                        {"--save-maps", outputs.maps},
+                        {"--save-inversion", outputs.inversion},
+                        {"--save-pairs", outputs.pairs}};
+  for (const auto& [flag, file] : written)
     if (!file.empty()) require_tensor_file(flag, file);
-  require_apart({{"--output", outputs.folder ? fs::path() : outputs.path},
-                 {"--save-latents", outputs.latents},
-                 {"--save-maps", outputs.maps},
-                 {"--save-inversion", outputs.inversion}},
-                {{"--inversion", request.inversion}});
+  if (!outputs.folder) written.emplace(written.begin(), "--output", outputs.path);
+  require_apart(written, {{"--inversion", request.inversion}});
   return outputs;
 }
 

@@ -44,7 +44,7 @@ DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> gui
         run_parallel(generation, guidances, std::move(batch), start.x, noise, cost, watching);
   }
   done.samples = done.samples.to(at::kFloat);
-  done.start = start.x / generation.trajectory.initial_scale;
+  done.start = start.x;
   if (flow) done.straightness = straightness.measure().to(at::kCPU);
   return done;
 }

@@ -126,7 +126,7 @@ void SchemeMaking::make_missing(ReadyScheme& scheme) {
   const bool pictured = has_pictures(run_, files);
   std::vector<Tensor> shown;
   const auto see_to = [&](int64_t first) {
-    if (is_missing(run_, files, first, pictured)) make(scheme, first, shown);
+    if (missing.contains(first)) make(scheme, first, shown);
     pass(missing, first, scheme.scheme.name());
   };
   const int64_t unshown = (run_.pictures + run_.batch() - 1) / run_.batch() * run_.batch();

@@ -13,15 +13,22 @@ using Json = nlohmann::ordered_json;
 
 std::string kept_lines(const fs::path& path, int64_t steps_done) {
   std::string kept;
-  std::istringstream lines(fs::exists(path) ? read_file(path) : "");
-  for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, false);
-    if (json.is_object() && json.value("step", int64_t{0}) <= steps_done) kept += line + "\n";
-  }
+  for_each_line(path, [&](const std::string& line, const Json& json) {
+    if (json.value("step", int64_t{0}) <= steps_done) kept += line + "\n";
+  });
   return kept;
 }
 
 }  // namespace
+
+void for_each_line(const fs::path& log,
+                   const std::function<void(const std::string& line, const Json&)>& use) {
+  std::istringstream lines(fs::exists(log) ? read_file(log) : "");
+  for (std::string line; std::getline(lines, line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (json.is_object()) use(line, json);
+  }
+}
 
 TrainLog::TrainLog(const fs::path& path, int64_t steps_done) {
   write_file(path, kept_lines(path, steps_done));
@@ -47,12 +54,10 @@ void TrainLog::write(int64_t step, const std::vector<std::pair<std::string, doub
 
 double least_in(const fs::path& log, const std::string& name) {
   double least = std::numeric_limits<double>::infinity();
-  std::istringstream lines(fs::exists(log) ? read_file(log) : "");
-  for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, false);
-    if (json.is_object() && json.contains(name) && json[name].is_number())
-      least = std::min(least, json[name].get<double>());
-  }
+  for_each_line(log, [&](const std::string&, const Json& json) {
+    const auto found = json.find(name);
+    if (found != json.end() && found->is_number()) least = std::min(least, found->get<double>());
+  });
   return least;
 }
 

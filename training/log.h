@@ -1,5 +1,7 @@
 #pragma once
 #include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "io/file.h"
@@ -26,6 +28,11 @@ class TrainLog {
  private:
   std::ofstream file_;
 };
+
+/// Calls `use` with every line of a log and what it says; lines that are cut off count for nothing.
+void for_each_line(
+    const fs::path& log,
+    const std::function<void(const std::string& line, const nlohmann::ordered_json&)>& use);
 
 /// The least number of that name in a log; infinite: none is there.
 double least_in(const fs::path& log, const std::string& name);

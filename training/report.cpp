@@ -3,11 +3,11 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "io/error.h"
 #include "io/html.h"
 #include "io/image.h"
+#include "training/log.h"
 
 namespace tiller {
 namespace {
@@ -24,17 +24,15 @@ struct Curve {
 /// Every number of the log by its name. Lines that are cut off count for nothing.
 std::map<std::string, Curve> curves_of(const fs::path& log) {
   std::map<std::string, Curve> curves;
-  std::istringstream lines(fs::exists(log) ? read_file(log) : "");
-  for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("step") || !json["step"].is_number()) continue;
+  for_each_line(log, [&](const std::string&, const Json& json) {
+    if (!json.contains("step") || !json["step"].is_number()) return;
     for (const auto& [name, value] : json.items()) {
       if (name == "step" || !value.is_number()) continue;
       Curve& curve = curves[name];
       curve.steps.push_back(json["step"].get<double>());
       curve.values.push_back(value.get<double>());
     }
-  }
+  });
   return curves;
 }
 

@@ -11,10 +11,9 @@ class Edit : public Pipelines {
     write_picture("in.png", 16);
   }
 
+  /// A square.
   void write_picture(const std::string& name, int64_t side) const {
-    auto generator = at::detail::createCPUGenerator(uint64_t(side));
-    write_png(folder / name,
-              at::randint(0, 256, {3, side, side}, generator, at::TensorOptions(at::kByte)));
+    Pipelines::write_picture(name, side, side, uint64_t(side));
   }
 
   /// Left half white.

@@ -11,17 +11,6 @@ class InversionFile : public Pipelines {
     write_picture("in.png", 16, 16);
   }
 
-  void write_picture(const std::string& name, int64_t height, int64_t width) const {
-    auto generator = at::detail::createCPUGenerator(3);
-    write_png(folder / name, at::randint(0, 256, {3, height, width}, generator, at::kByte));
-  }
-
-  Result must(const std::string& arguments) const {
-    const Result result = tiller(arguments);
-    EXPECT_EQ(result.code, 0) << arguments << ": " << result.err;
-    return result;
-  }
-
   /// Of the tiny ADM, as i.safetensors.
   void invert(const std::string& more = "") const {
     must(

@@ -7,21 +7,7 @@ class Invert : public ProgramTest {
  protected:
   /// An image of the tiny model's size.
   void make_image(const std::string& name, int64_t size = 16) const {
-    auto generator = at::detail::createCPUGenerator(7);
-    write_png(folder / name, at::randint(0, 256, {3, size, size}, generator, at::kByte));
-  }
-
-  Result must(const std::string& arguments) const {
-    const Result result = tiller(arguments);
-    EXPECT_EQ(result.code, 0) << arguments << ": " << result.err;
-    return result;
-  }
-
-  void refused(const std::string& arguments, const std::string& expected) const {
-    const Result result = tiller(arguments);
-    EXPECT_NE(result.code, 0) << arguments;
-    EXPECT_NE(result.err.find(expected), std::string::npos) << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    write_picture(name, size, size, 7);
   }
 };
 
@@ -63,9 +49,9 @@ TEST_F(Invert, EdictAndDirectInversionGiveTheImageToo) {
 TEST_F(Invert, MethodsOfPromptsNeedThem) {
   make_image("in.png");
   for (const std::string sampler : {"npi", "null-text"})
-    refused("invert --model model --class bee --image in.png --sampler " + sampler +
-                " --output i.safetensors",
-            "sampler " + sampler + ": model: got one that reads no text");
+    expect_refused("invert --model model --class bee --image in.png --sampler " + sampler +
+                       " --output i.safetensors",
+                   "sampler " + sampler + ": model: got one that reads no text");
 }
 
 TEST_F(Invert, NoiseComesBackBitForBit) {
@@ -110,9 +96,9 @@ TEST_F(Invert, RefusesWhatDiffersFromTheFile) {
   make_image("in.png");
   must("invert --quiet --model model --class cat --image in.png --steps 5 --output i.safetensors");
   const std::string again = "generate --inversion i.safetensors --output y.png ";
-  refused(again + "--guidance cfg:scale=3", "got guidance");
-  refused(again + "--steps 6", "got steps 6, expected 5");
-  refused(again + "--sampler ddim", "got sampler");
+  expect_refused(again + "--guidance cfg:scale=3", "got guidance");
+  expect_refused(again + "--steps 6", "got steps 6, expected 5");
+  expect_refused(again + "--sampler ddim", "got sampler");
   make_model("other", [] {
     Json config = tiny_config();
     config["num_heads"] = 4;
@@ -121,11 +107,11 @@ TEST_F(Invert, RefusesWhatDiffersFromTheFile) {
   NamedTensors weights = tiny_weights(tiny_config());
   weights.front().second = weights.front().second + 1;
   save_safetensors(folder / "other" / "model.safetensors", weights);
-  refused(again + "--model other", "which the file was made with");
+  expect_refused(again + "--model other", "which the file was made with");
   Json config = tiny_config();
   config["noise_schedule"] = "cosine";
   write_file(folder / "model" / "config.json", config.dump());
-  refused(again, "another noise schedule");
+  expect_refused(again, "another noise schedule");
   EXPECT_FALSE(fs::exists(folder / "y.png"));
 }
 
@@ -133,18 +119,19 @@ TEST_F(Invert, RefusesBadInput) {
   make_image("in.png");
   make_image("large.png", 24);
   const std::string invert = "invert --model model --class cat --steps 4 ";
-  refused(invert, "--image: got none");
-  refused(invert + "--image large.png", "expected 16x16");
-  refused(invert + "--image in.png --sampler euler", "which has no inverse");
-  refused(invert + "--image in.png --sampler bdia:gamma=0.5", "gamma");
-  refused(invert + "--image in.png --guidance apg:scale=3", "remembers");
-  refused(invert + "--image in.png --output x.png", "expected a .safetensors file");
+  expect_refused(invert, "--image: got none");
+  expect_refused(invert + "--image large.png", "expected 16x16");
+  expect_refused(invert + "--image in.png --sampler euler", "which has no inverse");
+  expect_refused(invert + "--image in.png --sampler bdia:gamma=0.5", "gamma");
+  expect_refused(invert + "--image in.png --guidance apg:scale=3", "remembers");
+  expect_refused(invert + "--image in.png --output x.png", "expected a .safetensors file");
   must(invert + "--quiet --image large.png --size 16 --output i.safetensors");
 
   const std::string whole = bytes("i.safetensors");
   write_file(folder / "i.safetensors", whole.substr(0, whole.size() - 9));
-  refused("generate --inversion i.safetensors", "i.safetensors");
-  refused("generate --inversion model/model.safetensors", "tensors without an inversion's recipe");
+  expect_refused("generate --inversion i.safetensors", "i.safetensors");
+  expect_refused("generate --inversion model/model.safetensors",
+                 "tensors without an inversion's recipe");
   TensorFile file = [&] {
     write_file(folder / "i.safetensors", whole);
     return load_safetensors(folder / "i.safetensors");
@@ -153,7 +140,7 @@ TEST_F(Invert, RefusesBadInput) {
   for (auto& [name, tensor] : file.tensors)
     if (name == "latents") tensor = at::full(tensor.sizes(), NAN, at::kFloat);
   save_safetensors(folder / "nan.safetensors", file.tensors, file.metadata);
-  refused("generate --inversion nan.safetensors", "aren't numbers");
+  expect_refused("generate --inversion nan.safetensors", "aren't numbers");
 }
 
 /// A PNG of one grey pixel with alpha, and one of 16 bits a channel.
@@ -176,8 +163,8 @@ TEST_F(Invert, RefusesImagesThatEightBitsDoNotHold) {
             "00000001000000011002000000c0e78f9d0000000c49444154789c63103201410002b300d3fab702"
             "450000000049454e44ae426082"));
   const std::string invert = "invert --model model --class cat --size 16 --image ";
-  refused(invert + "alpha.png", "transparent");
-  refused(invert + "wide.png", "16 bits a channel");
+  expect_refused(invert + "alpha.png", "transparent");
+  expect_refused(invert + "wide.png", "16 bits a channel");
 }
 
 }  // namespace

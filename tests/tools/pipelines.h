@@ -116,14 +116,6 @@ class Pipelines : public ProgramTest {
     EXPECT_EQ(result.code, 0) << result.err;
     return latents("x.safetensors");
   }
-
-  /// A run that must fail with one line which holds `expected`.
-  void expect_refused(const std::string& arguments, const std::string& expected) const {
-    const Result result = tiller(arguments);
-    EXPECT_NE(result.code, 0) << arguments;
-    EXPECT_NE(result.err.find(expected), std::string::npos) << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  }
 };
 
 }  // namespace tiller::test

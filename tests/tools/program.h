@@ -79,6 +79,28 @@ class ProgramTest : public testing::Test {
     return result;
   }
 
+  /// As above, and succeeds.
+  Result must(const std::string& arguments) const {
+    const Result result = tiller(arguments);
+    EXPECT_EQ(result.code, 0) << arguments << ": " << result.err;
+    return result;
+  }
+
+  /// A run that must fail with one line which holds `expected`.
+  void expect_refused(const std::string& arguments, const std::string& expected) const {
+    const Result result = tiller(arguments);
+    EXPECT_NE(result.code, 0) << arguments;
+    EXPECT_NE(result.err.find(expected), std::string::npos) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+
+  /// Of random pixels, 8 bits.
+  void write_picture(const std::string& name, int64_t height, int64_t width,
+                     uint64_t seed = 3) const {
+    auto generator = at::detail::createCPUGenerator(seed);
+    write_png(folder / name, at::randint(0, 256, {3, height, width}, generator, at::kByte));
+  }
+
   /// `tiller generate` with the tiny model and 3 steps; must succeed.
   Result generate(const std::string& arguments) const {
     const Result result = tiller("generate --model model --steps 3 --quiet " + arguments);

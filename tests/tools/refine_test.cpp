@@ -8,8 +8,7 @@ class Refine : public Pipelines {};
 /// Gradient steps on the latents bring what the VAE makes of them nearer to the image.
 TEST_F(Refine, LatentsMeetTheImage) {
   make_pipeline("sd1");
-  auto generator = at::detail::createCPUGenerator(3);
-  write_png(folder / "in.png", at::randint(0, 256, {3, 64, 64}, generator, at::kByte));
+  write_picture("in.png", 64, 64);
   const auto decoded = [&](const std::string& more) {
     const Result result = tiller(
         "invert --json --model sd1 --dtype float32 --prompt 'a red fox' --image in.png --steps 3 "

@@ -77,22 +77,18 @@ TEST_F(Reflow, TrainingOnPairsStraightensPaths) {
 TEST_F(Reflow, MistakesAreOneLine) {
   make_pairs();
   write_file(folder / "epsilon.json", config("epsilon").dump());
-  const auto refused = [&](const std::string& arguments, const std::string& expected) {
-    const Result result = tiller(arguments);
-    EXPECT_NE(result.code, 0) << arguments;
-    EXPECT_NE(result.err.find(expected), std::string::npos) << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  };
   const std::string train = "train --quiet --output run --steps 1 --model-config ";
-  refused(train + "epsilon.json --data pairs.safetensors", "pairs teach flows");
+  expect_refused(train + "epsilon.json --data pairs.safetensors", "pairs teach flows");
   Json config = this->config("flow");
   write_file(folder / "flow.json", config.dump());
-  refused(train + "flow.json --data z.safetensors", "no tensor 'samples'");
+  expect_refused(train + "flow.json --data z.safetensors", "no tensor 'samples'");
   config["image_size"] = 32;
   write_file(folder / "large.json", config.dump());
-  refused(train + "large.json --data pairs.safetensors", "expected float32");
-  refused("generate --model flow --save-pairs p.safetensors --compare none --output a.png",
-          "--save-pairs: got it with --compare");
+  expect_refused(train + "large.json --data pairs.safetensors", "expected float32");
+  expect_refused("generate --model flow --save-pairs p.safetensors --compare none --output a.png",
+                 "--save-pairs: got it with --compare");
+  expect_refused("generate --model flow --save-latents p.safetensors --save-pairs p.safetensors",
+                 "which is --save-latents's file");
 }
 
 }  // namespace
