@@ -11,11 +11,6 @@ class EditFlags : public Pipelines {
     write_picture("in.png", 16);
   }
 
-  /// A square.
-  void write_picture(const std::string& name, int64_t side) const {
-    Pipelines::write_picture(name, side, side, uint64_t(side));
-  }
-
   static constexpr const char* kEdit =
       "edit --model model --class ant --edit-class bee --steps 3 --image in.png ";
 };

@@ -11,11 +11,6 @@ class Edit : public Pipelines {
     write_picture("in.png", 16);
   }
 
-  /// A square.
-  void write_picture(const std::string& name, int64_t side) const {
-    Pipelines::write_picture(name, side, side, uint64_t(side));
-  }
-
   /// Left half white.
   void write_mask(const std::string& name, int64_t side) const {
     Tensor mask = at::zeros({3, side, side}, at::kByte);

@@ -100,6 +100,9 @@ class ProgramTest : public testing::Test {
     auto generator = at::detail::createCPUGenerator(seed);
     write_png(folder / name, at::randint(0, 256, {3, height, width}, generator, at::kByte));
   }
+  void write_picture(const std::string& name, int64_t side) const {
+    write_picture(name, side, side, uint64_t(side));
+  }
 
   /// `tiller generate` with the tiny model and 3 steps; must succeed.
   Result generate(const std::string& arguments) const {

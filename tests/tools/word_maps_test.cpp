@@ -17,12 +17,6 @@ class WordMaps : public Pipelines {
     return at::zeros({1});
   }
 
-  Result succeed(const std::string& arguments) const {
-    const Result result = tiller(arguments);
-    EXPECT_EQ(result.code, 0) << result.err;
-    return result;
-  }
-
   void expect_usage_error(const std::string& arguments, const std::string& expected) const {
     const Result result = tiller(arguments);
     EXPECT_EQ(result.code, 2) << arguments;
@@ -34,10 +28,10 @@ class WordMaps : public Pipelines {
     make_pipeline(family);
     const Json entry = test::fixture("word_maps.json").at(family);
     const std::string size = entry.at("width").dump() + "x" + entry.at("height").dump();
-    succeed(command(family,
-                    "--sampler ddim --guidance cfg:scale=5 --attention-map fox "
-                    "--attention-effect fox --save-maps m.safetensors --size " +
-                        size));
+    must(command(family,
+                 "--sampler ddim --guidance cfg:scale=5 --attention-map fox "
+                 "--attention-effect fox --save-maps m.safetensors --size " +
+                     size));
     const Tensor attention = map_of("m.safetensors", "fox");
     const int64_t height = entry.at("height"), width = entry.at("width");
     EXPECT_EQ(attention.sizes(), at::IntArrayRef({1, height / 8, width / 8}));
@@ -59,16 +53,16 @@ TEST_F(WordMaps, EqualTheReferenceOnSdxl) { expect_reference("sdxl"); }
 TEST_F(WordMaps, LeaveTheImageAsItIs) {
   make_pipeline("sd1");
   const std::string run = std::string(kFox) + "--size 64 --guidance cfg:scale=3 ";
-  succeed(run + "--output plain.png");
-  succeed(run + "--attention-map 'red fox,a' --output y.png");
+  must(run + "--output plain.png");
+  must(run + "--attention-map 'red fox,a' --output y.png");
   EXPECT_EQ(bytes("plain.png"), bytes("y.png"));
   EXPECT_EQ(read_image(folder / "y-red-fox.png").sizes(), at::IntArrayRef({3, 256, 256}));
   EXPECT_TRUE(fs::exists(folder / "y-a.png"));
   // What is measured besides costs rounding at most, and a recipe repeats it.
-  succeed(run + "--attention-effect fox --output e.png --save-latents e.safetensors");
-  succeed(run + "--output p.png --save-latents p.safetensors");
+  must(run + "--attention-effect fox --output e.png --save-latents e.safetensors");
+  must(run + "--output p.png --save-latents p.safetensors");
   EXPECT_LT(relative_error(latents("e.safetensors"), latents("p.safetensors")), 1e-4);
-  succeed("generate --quiet --from e.png --attention-map fox --output again.png");
+  must("generate --quiet --from e.png --attention-map fox --output again.png");
   EXPECT_EQ(bytes("e.png"), bytes("again.png"));
   EXPECT_EQ(bytes("e-fox-effect.png"), bytes("again-fox-effect.png"));
   EXPECT_TRUE(fs::exists(folder / "again-fox.png"));
@@ -80,15 +74,14 @@ TEST_F(WordMaps, OfEachImageAreItsOwn) {
       "generate --json --model sd1 --steps 3 --size 64x48 --attention-map fox "
       "--attention-effect fox --save-maps ";
   const Json both = Json::parse(
-      succeed(run + "both.safetensors --prompt 'a fox' --prompt 'the snow' --prompt 'red foxes, "
-                    "one fox and a fox' --seed 4 --output both/")
+      must(run + "both.safetensors --prompt 'a fox' --prompt 'the snow' --prompt 'red foxes, "
+                 "one fox and a fox' --seed 4 --output both/")
           .out);
   const Tensor maps = map_of("both.safetensors", "fox"),
                effects = map_of("both.safetensors", "fox-effect");
   ASSERT_EQ(maps.sizes(), at::IntArrayRef({3, 6, 8}));
-  succeed(run + "one.safetensors --prompt 'a fox' --seed 4 --output one.png");
-  succeed(run +
-          "two.safetensors --prompt 'red foxes, one fox and a fox' --seed 6 --output two.png");
+  must(run + "one.safetensors --prompt 'a fox' --seed 4 --output one.png");
+  must(run + "two.safetensors --prompt 'red foxes, one fox and a fox' --seed 6 --output two.png");
   EXPECT_LT(relative_error(maps[0], map_of("one.safetensors", "fox")), 1e-4);
   EXPECT_LT(relative_error(maps[2], map_of("two.safetensors", "fox")), 1e-4);
   EXPECT_LT(relative_error(effects[0], map_of("one.safetensors", "fox-effect")), 1e-3);
@@ -111,8 +104,8 @@ TEST_F(WordMaps, SharedBranchesGiveTheSame) {
       "generate --quiet --model sdxl --prompt 'a red fox' --size 64 --steps 2 --guidance "
       "'cfg:scale=3 + tpg:scale=2,layers=d0 + nag' --attention-map fox --attention-effect fox,red "
       "--attention-effect-every 1 --output y.png --save-maps ";
-  succeed(run + "on.safetensors");
-  succeed(run + "off.safetensors --share off");
+  must(run + "on.safetensors");
+  must(run + "off.safetensors --share off");
   for (const std::string name : {"fox", "fox-effect", "red-effect"})
     EXPECT_LT(relative_error(map_of("on.safetensors", name), map_of("off.safetensors", name)), 1e-3)
         << name;
@@ -123,9 +116,9 @@ TEST_F(WordMaps, ReachBeyondTheFirstChunk) {
   const std::string filler =
       "abcdefghij abcdefghij abcdefghij abcdefghij abcdefghij abcdefghij "
       "abcdefghij abcdefghij ";
-  succeed("generate --quiet --model sd1 --prompt '" + filler +
-          "a fox' --size 64 --steps 2 --attention-map fox --attention-effect fox --save-maps "
-          "m.safetensors --output y.png");
+  must("generate --quiet --model sd1 --prompt '" + filler +
+       "a fox' --size 64 --steps 2 --attention-map fox --attention-effect fox --save-maps "
+       "m.safetensors --output y.png");
   EXPECT_GT(map_of("m.safetensors", "fox").min().item<double>(), 0);
   EXPECT_GT(map_of("m.safetensors", "fox-effect").max().item<double>(), 0);
   const Result cut = tiller("generate --quiet --model sd1 --plain-prompt --prompt '" + filler +
@@ -137,7 +130,7 @@ TEST_F(WordMaps, ReachBeyondTheFirstChunk) {
 
 TEST_F(WordMaps, AGridOfImagesGetsAGridOfMaps) {
   make_pipeline("sd1");
-  succeed(std::string(kFox) + "--size 64 --count 2 --attention-map fox --output y.png");
+  must(std::string(kFox) + "--size 64 --count 2 --attention-map fox --output y.png");
   const Tensor grid = read_image(folder / "y-fox.png");
   EXPECT_GT(grid.size(2), 2 * grid.size(1) * 9 / 10);
 }
