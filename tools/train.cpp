@@ -99,6 +99,7 @@ int run_train(const Flags& flags) {
   options.output = required(flags, "output", "a folder for the model");
   options.config_file = required(flags, "model-config", "a config of what to train");
   options.config = read_config(options.config_file);
+  options.data_cache = flags.text("data-cache");
   options.initial = flags.text("initial");
   read_optimiser(flags, options);
   read_objective(flags, options);
@@ -115,6 +116,9 @@ std::vector<Flag> train_flags() {
       {"data", "PATH",
        "images: folder, tar, zip, webdataset shards, .npz, CIFAR-10 or MNIST files"},
       {"model-config", "FILE", "ADM flags, or an autoencoder's or a text-to-image model's config"},
+      {"data-cache", "DIR",
+       "decode once into DIR and map it: data beyond memory, shared by a machine's processes",
+       Flag::rare},
       {"output", "DIR", "model, state, log.jsonl and samples; resumes what it holds"},
       {"initial", "PATH", "weights (a text-to-image model: its folder) to begin with"},
       {"steps", "N", "default 100000"},

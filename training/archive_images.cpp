@@ -98,10 +98,12 @@ void decode_batch(ImageSet& images, std::vector<Encoded>& batch) {
 
 // Reads the archives twice: the first time tells how much memory the images take and how their
 // names sort, so that the second can decode each to its place.
-Dataset load_archives(const fs::path& path, const std::vector<fs::path>& archives, int64_t size) {
+Dataset load_archives(const fs::path& path, const std::vector<fs::path>& archives, int64_t size,
+                      const fs::path& file) {
   ArchiveText text;
   std::vector<std::string> names = list_images(path, archives, text);
-  ImageSet images(path, std::move(names), size, !text.has_classes() && archives.size() == 1);
+  ImageSet images(path, std::move(names), size, file, !text.has_classes() && archives.size() == 1);
+  Progress progress = decoding_progress(images.count());
   Entries entries(archives);
   std::vector<Encoded> batch;
   size_t bytes = 0;
@@ -111,6 +113,7 @@ Dataset load_archives(const fs::path& path, const std::vector<fs::path>& archive
     read_image(entries.reader(), images, index, batch);
     if (batch.size() > had) bytes += batch.back().bytes.size();
     if (batch.size() < kBatchImages && bytes < kBatchBytes) continue;
+    progress.advance(std::ssize(batch));
     decode_batch(images, batch);
     bytes = 0;
   }
@@ -148,14 +151,14 @@ bool is_archive(const fs::path& path) {
   }
 }
 
-Dataset load_archive_images(const fs::path& path, int64_t size) {
-  return load_archives(path, {path}, size);
+Dataset load_archive_images(const fs::path& path, int64_t size, const fs::path& file) {
+  return load_archives(path, {path}, size, file);
 }
 
 bool has_shards(const fs::path& path) { return !shards_in(path).empty(); }
 
-Dataset load_shards(const fs::path& path, int64_t size) {
-  return load_archives(path, shards_in(path), size);
+Dataset load_shards(const fs::path& path, int64_t size, const fs::path& file) {
+  return load_archives(path, shards_in(path), size, file);
 }
 
 }  // namespace tiller

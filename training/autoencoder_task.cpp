@@ -42,10 +42,11 @@ TrainedAutoencoder build(const TrainOptions& options) {
 }
 
 /// Evenly over the data set.
-Tensor some_images(const Dataset& data, int64_t count) {
+Tensor some_images(const Dataset& data, int64_t count, at::Device device) {
   const int64_t images = data.images.size(0), chosen = std::min(count, images);
   const Tensor rows = at::arange(chosen, at::kLong) * images / chosen;
-  return from_bytes(data.images.index_select(0, rows.to(data.images.device(), at::kLong)));
+  const Tensor some = data.images.index_select(0, rows.to(data.images.device(), at::kLong));
+  return from_bytes(some.to(device));
 }
 
 class AutoencoderTask final : public TrainTask {
@@ -78,7 +79,7 @@ class AutoencoderTask final : public TrainTask {
     const c10::InferenceMode guard;
     NamedTensors tensors = average_.parameters;
     std::vector<Tensor> means;
-    for (const Tensor& part : some_images(data_, kMeasured).split(64))
+    for (const Tensor& part : some_images(data_, kMeasured, options_.device).split(64))
       means.push_back(average_.network.encode(part).mean);
     normalise_latents(tensors, at::cat(means));
     Json config = options_.config;
@@ -90,7 +91,7 @@ class AutoencoderTask final : public TrainTask {
   /// Images above what comes of them.
   void preview(const fs::path& path) const override {
     const c10::InferenceMode guard;
-    const Tensor images = some_images(data_, kPreviewed);
+    const Tensor images = some_images(data_, kPreviewed, options_.device);
     const Tensor decoded = average_.network.decode(average_.network.encode(images).mean);
     write_png(path, image_grid(to_bytes(at::cat({images, decoded})).cpu(), images.size(0)));
   }

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "io/error.h"
 #include "io/image.h"
 #include "training/random.h"
@@ -11,6 +13,13 @@ namespace tiller {
 Batches::Batches(const Dataset& data, int64_t batch, uint64_t seed, bool flip, double balance)
     : data_(data), batch_(batch), seed_(seed), flip_(flip && !data.noise.defined()) {
   if (balance > 0) weights_ = group_weights(data, balance);
+  parts_ = {{0, batch}};
+}
+
+Batches::Batches(const Dataset& data, const TrainOptions& options)
+    : Batches(data, options.whole_batch(), options.seed, options.flip, options.balance) {
+  device_ = options.device;
+  parts_ = parts_of(options);
 }
 
 Tensor Batches::indices(int64_t step) {
@@ -31,9 +40,22 @@ Tensor Batches::indices(int64_t step) {
   return at::cat(parts);
 }
 
+Tensor Batches::images_of(int64_t step, const BatchPart& part) {
+  const auto rows = [&](int64_t of, const BatchPart& p) {
+    return indices(of).narrow(0, p.first, p.count);
+  };
+  if (!data_.mapped)
+    return data_.images.index_select(0, rows(step, part).to(data_.images.device()));
+  const Tensor images = ahead_.take(data_.images, rows(step, part));
+  const auto same = [&](const BatchPart& p) { return p.first == part.first; };
+  const auto next = std::find_if(parts_.begin(), parts_.end(), same) + 1;
+  ahead_.read(data_.images, next < parts_.end() ? rows(step, *next) : rows(step + 1, parts_[0]));
+  return images.to(device_);
+}
+
 TrainBatch Batches::at(int64_t step, const BatchPart& part) {
-  const Tensor chosen = indices(step).narrow(0, part.first, part.count).to(data_.images.device());
-  TrainBatch batch{.images = data_.images.index_select(0, chosen)};
+  TrainBatch batch{.images = images_of(step, part)};
+  const Tensor chosen = indices(step).narrow(0, part.first, part.count).to(batch.images.device());
   if (batch.images.scalar_type() == at::kByte) batch.images = from_bytes(batch.images);
   if (data_.noise.defined()) batch.noise = data_.noise.index_select(0, chosen);
   if (data_.labels.defined()) batch.labels = data_.labels.index_select(0, chosen);

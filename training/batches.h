@@ -3,6 +3,7 @@
 
 #include "training/dataset.h"
 #include "training/options.h"
+#include "training/rows_ahead.h"
 #include "training/task.h"
 
 namespace tiller {
@@ -21,8 +22,8 @@ class Batches {
   /// The data set must outlive it. flip: mirror half of the images, but for
   /// pairs: the mirrored noise leads elsewhere. balance: see group_weights.
   Batches(const Dataset&, int64_t batch, uint64_t seed, bool flip, double balance = 0);
-  Batches(const Dataset& data, const TrainOptions& options)
-      : Batches(data, options.whole_batch(), options.seed, options.flip, options.balance) {}
+  Batches(const Dataset& data, const TrainOptions& options);
+  /// Of mapped images the part that will be asked for next is read meanwhile.
   TrainBatch at(int64_t step, const BatchPart&);
   TrainBatch at(int64_t step) { return at(step, {0, batch_}); }
   /// An image's file name, or its place in the data set where it has none.
@@ -40,6 +41,10 @@ class Batches {
   Tensor weights_;  // of the images; undefined: all equal
   int64_t epoch_ = -1;
   Tensor order_;
+  at::Device device_ = at::kCPU;
+  std::vector<BatchPart> parts_;  // of a step, in the order they are asked for
+  RowsAhead ahead_;
+  Tensor images_of(int64_t step, const BatchPart&);
 };
 
 /// An image's weight is its group's size to the power -balance: with 1 every group is drawn as

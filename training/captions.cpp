@@ -98,11 +98,11 @@ std::optional<std::string> caption_beside(const fs::path& image) {
 
 bool has_metadata(const fs::path& path) { return fs::is_regular_file(path / kMetadata); }
 
-Dataset load_captioned_folder(const fs::path& path, int64_t size) {
+Dataset load_captioned_folder(const fs::path& path, int64_t size, const fs::path& file) {
   const Metadata rows = read_rows(path / kMetadata);
   std::vector<std::string> names, groups;
   for (const auto& [name, row] : rows) names.push_back(name);
-  Dataset data = decode_files(ImageSet(path, std::move(names), size, false), path);
+  Dataset data = decode_files(ImageSet(path, std::move(names), size, file, false), path);
   for (const auto& name : data.names) {
     const Row& row = rows.at(name);
     data.captions.push_back(row.caption);

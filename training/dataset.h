@@ -6,7 +6,7 @@
 namespace tiller {
 using at::Tensor;
 
-/// Images to train on, decoded and held in memory.
+/// Images to train on, decoded.
 struct Dataset {
   Tensor images;  ///< (N, 3, size, size) uint8 RGB; of pairs (N, C, size, size) float32.
   Tensor noise;   ///< As the images: what each of a pair came from; undefined: drawn anew.
@@ -17,6 +17,7 @@ struct Dataset {
   Tensor groups;                         ///< (N) int64 of metadata.jsonl; undefined without.
   std::vector<std::string> skipped;      ///< Files that could not be decoded, with the reason.
   std::vector<std::string> empty;        ///< Folders at the top without an image: no classes.
+  bool mapped = false;                   ///< The images lie in a file, not in memory.
 };
 
 /// Loads what lies at `path`, told apart by content: a folder of images, a tar file of one (also
@@ -29,11 +30,12 @@ struct Dataset {
 /// have none. Other sizes are scaled and cropped to `size`; grey becomes RGB. The order is the
 /// files' order by name. A folder may have captions: metadata.jsonl, a line {"file_name", "text",
 /// "group", "split"} an image as Hugging Face's image folders have it (the last two are optional;
-/// images of another split than "train" are left out), or NAME.txt beside each NAME.png. Throws
-/// Error when nothing usable is there.
-Dataset load_dataset(const fs::path& path, int64_t size);
+/// images of another split than "train" are left out), or NAME.txt beside each NAME.png. file:
+/// where the images are decoded to and then mapped from; empty: memory, half of which they may
+/// take. Pairs are always held in memory. Throws Error when nothing usable is there.
+Dataset load_dataset(const fs::path& path, int64_t size, const fs::path& file = {});
 
-/// Images and labels to where they are trained on.
+/// Images and labels to where they are trained on. Mapped images stay.
 void move_to(Dataset&, at::Device);
 
 }  // namespace tiller

@@ -1,10 +1,13 @@
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <thread>
 
+#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 
 #include "io/error.h"
@@ -20,17 +23,49 @@ std::string gibibytes(double bytes) {
   return text;
 }
 
+std::string described(at::IntArrayRef shape, double bytes) {
+  return std::to_string(shape[0]) + " images of " + std::to_string(shape[2]) + "x" +
+         std::to_string(shape[3]) + " take " + gibibytes(bytes);
+}
+
+/// With its blocks on the disk: a mapping of less would end the process where the disk is full.
+void reserve_file(const fs::path& file, off_t bytes, const std::string& what) {
+  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor < 0)
+    throw Error(file.string() + ": can't be written: " + std::strerror(errno) + ".");
+  const int failure = ::posix_fallocate(descriptor, 0, bytes);
+  ::close(descriptor);
+  if (!failure) return;
+  fs::remove(file);
+  throw Error(file.string() + ": can't be written: " + std::strerror(failure) + ". " + what + ".");
+}
+
 }  // namespace
 
-Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape) {
+Tensor map_bytes(const fs::path& file, at::IntArrayRef shape) {
+  const int64_t bytes = c10::multiply_integers(shape);
+  std::error_code failure;
+  const auto size = fs::file_size(file, failure);
+  if (failure || size != uintmax_t(bytes))
+    throw Error(file.string() + ": got " + (failure ? "nothing" : std::to_string(size) + " bytes") +
+                ", expected " + std::to_string(bytes) + " bytes.");
+  return at::from_file(file.string(), /*shared=*/true, bytes, at::kByte).view(shape);
+}
+
+Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape, const fs::path& file) {
   double needed = 1;
   for (const auto length : shape) needed *= static_cast<double>(length);
+  if (!file.empty()) {
+    reserve_file(file, off_t(std::min(needed, 0x1p62)),
+                 path.string() + "'s " + described(shape, needed));
+    return map_bytes(file, shape);
+  }
   const double limit = 0.5 * sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
   if (needed > limit)
-    throw Error(path.string() + ": " + std::to_string(shape[0]) + " images of " +
-                std::to_string(shape[2]) + "x" + std::to_string(shape[3]) + " take " +
-                gibibytes(needed) + ", expected at most " + gibibytes(limit) +
-                ", half of this machine's memory. Choose a smaller size or fewer images.");
+    throw Error(path.string() + ": " + described(shape, needed) + ", expected at most " +
+                gibibytes(limit) +
+                ", half of this machine's memory. Choose a smaller size or fewer images, or train "
+                "with --data-cache.");
   return at::empty(shape, at::kByte);
 }
 

@@ -34,15 +34,6 @@ class Autocast {
   bool on_;
 };
 
-/// This process's images of the whole batch, as many at a time as are to be computed together.
-std::vector<BatchPart> parts_of(const TrainOptions& options) {
-  const int64_t first = options.launch.rank * options.batch, end = first + options.batch;
-  const int64_t most = options.microbatch ? options.microbatch : options.batch;
-  std::vector<BatchPart> parts;
-  for (int64_t at = first; at < end; at += most) parts.push_back({at, std::min(most, end - at)});
-  return parts;
-}
-
 [[noreturn]] void refuse_loss(const TrainOptions& options, TrainTask& task, int64_t step,
                               const Tensor& losses) {
   const int64_t row = losses.isfinite().logical_not().to(at::kInt).argmax().item<int64_t>();

@@ -60,7 +60,7 @@ std::vector<std::string> list_image_files(const fs::path& folder) {
   return names;
 }
 
-Dataset load_image_folder(const fs::path& path, int64_t size) {
+Dataset load_image_folder(const fs::path& path, int64_t size, const fs::path& file) {
   std::vector<std::string> names = list_image_files(path);
   if (names.empty())
     throw Error(path.string() +
@@ -68,7 +68,7 @@ Dataset load_image_folder(const fs::path& path, int64_t size) {
                 "data_batch_*.bin or *-images-idx3-ubyte." +
                 nearby(path));
   std::vector<std::string> empty = empty_folders(path, names);
-  ImageSet images(path, std::move(names), size);
+  ImageSet images(path, std::move(names), size, file);
   Dataset data = decode_files(std::move(images), path);
   data.empty = std::move(empty);
   read_caption_files(path, data);

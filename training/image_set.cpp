@@ -13,6 +13,9 @@ namespace tiller {
 namespace {
 
 constexpr int64_t kPixelLimit = int64_t{1} << 26;
+constexpr int64_t kDecodedTogether = 1024;
+/// Fewer are there before anybody wonders.
+constexpr int64_t kShown = 4096;
 
 /// rows[i]: where names[i] comes when they are sorted.
 std::vector<int64_t> rank(const std::vector<std::string>& names) {
@@ -69,10 +72,11 @@ std::string class_of(const std::string& name) {
   return folder == "." || folder == ".." ? "" : folder;
 }
 
-ImageSet::ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size, bool classes)
+ImageSet::ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size,
+                   const fs::path& file, bool classes)
     : path_(path), names_(std::move(names)), rows_(rank(names_)), failures_(names_.size()) {
   if (classes) check_all_or_none(path_, names_);
-  data_.images = allocate_bytes(path_, {count(), 3, size, size});
+  data_.images = allocate_bytes(path_, {count(), 3, size, size}, file);
   data_.names.resize(names_.size());
   for (size_t i = 0; i < names_.size(); ++i) data_.names[rows_[i]] = names_[i];
   if (!classes || names_.empty() || class_of(names_[0]).empty()) return;
@@ -112,14 +116,24 @@ Dataset ImageSet::finish() && {
   return std::move(data_);
 }
 
+Progress decoding_progress(int64_t images) {
+  return images < kShown ? Progress::silent() : Progress("decoding", images, "images");
+}
+
 Dataset decode_files(ImageSet images, const fs::path& path) {
-  for_each_in_parallel(images.count(), [&](int64_t i) {
+  const auto read = [&](int64_t i) {
     try {
       images.decode(i, read_file(path / images.name(i), kImageFileLimit));
     } catch (const Error& error) {
       images.skip(i, error.what());
     }
-  });
+  };
+  Progress progress = decoding_progress(images.count());
+  for (int64_t first = 0; first < images.count(); first += kDecodedTogether) {
+    const int64_t count = std::min(kDecodedTogether, images.count() - first);
+    for_each_in_parallel(count, [&](int64_t i) { read(first + i); });
+    progress.advance(count);
+  }
   return std::move(images).finish();
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include "io/progress.h"
 #include "training/dataset.h"
 
 namespace tiller {
@@ -8,9 +9,10 @@ namespace tiller {
 class ImageSet {
  public:
   /// path: where they come from, for messages. names: relative to it; one that has no folder has no
-  /// class. classes = false: folders mean nothing. Throws Error when some have a class and some
-  /// don't, or the images don't fit in memory.
-  ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size, bool classes = true);
+  /// class. file: where the images go, as load_dataset has it. classes = false: folders mean
+  /// nothing. Throws Error when some have a class and some don't, or the images don't fit.
+  ImageSet(const fs::path& path, std::vector<std::string> names, int64_t size, const fs::path& file,
+           bool classes = true);
 
   int64_t count() const { return static_cast<int64_t>(names_.size()); }
   const std::string& name(int64_t i) const { return names_[i]; }
@@ -27,6 +29,9 @@ class ImageSet {
   Dataset data_;
   std::vector<std::string> failures_;  ///< One a row; empty where all is well.
 };
+
+/// Silent where that is soon done.
+Progress decoding_progress(int64_t images);
 
 /// Decodes all of the set's files, which lie under `path`.
 Dataset decode_files(ImageSet, const fs::path& path);

@@ -21,6 +21,7 @@ struct DistanceMeasure {
 /// A training run. What is trained follows from `config`; see training/task.h.
 struct TrainOptions {
   fs::path data, output;
+  fs::path data_cache;  ///< Where decoded images lie, mapped; empty: in memory.
   nlohmann::json config;
   std::string config_file;  ///< Where `config` came from, for messages.
   fs::path initial;         ///< Weights to begin with instead of fresh ones; may be empty.

@@ -11,6 +11,9 @@ struct BatchPart {
   int64_t first = 0, count = 0;
 };
 
+/// This process's images of the whole batch, as many at a time as are to be computed together.
+std::vector<BatchPart> parts_of(const TrainOptions&);
+
 /// What a run learns. The trainer knows nothing else of networks and data.
 class TrainTask {
  public:

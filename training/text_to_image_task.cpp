@@ -146,7 +146,7 @@ void TextToImageTask::encode_images() {
   for (const bool mirror : {false, true}) {
     if (mirror && !options_.flip) break;
     for (const Tensor& part : data_.images.split(kEncodedTogether)) {
-      const Tensor images = from_bytes(mirror ? part.flip(3) : part);
+      const Tensor images = from_bytes((mirror ? part.flip(3) : part).to(options_.device));
       latents.push_back(scale_latents(vae.encode(images).mean, vae.config()));
     }
   }

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "io/error.h"
+#include "training/data_cache.h"
 
 namespace tiller {
 namespace {
@@ -33,7 +34,9 @@ std::vector<std::string> complaints_of(const Dataset& data) {
 }
 
 Dataset load_training_data(const TrainOptions& options, int64_t size, bool pairs) {
-  Dataset data = load_dataset(options.data, size);
+  Dataset data = options.data_cache.empty()
+                     ? load_dataset(options.data, size)
+                     : cached_dataset(options.data, size, options.data_cache);
   if (data.noise.defined() && !pairs)
     throw UsageError(
         "--data: got pairs of noise and samples, expected images: pairs teach flows "
