@@ -33,7 +33,8 @@ const std::vector<std::string> kIgnored = {"batch_size",
                                            "use_fp16",
                                            "use_kl",
                                            "rescale_learned_sigmas",
-                                           "weight_decay"};
+                                           "weight_decay",
+                                           "vae"};
 
 /// Reads keys out of an object, and knows which it was never asked for.
 class Reader {

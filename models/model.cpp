@@ -11,6 +11,7 @@
 #include "models/autoencoder_file.h"
 #include "models/diffusers_folder.h"
 #include "models/edm_config.h"
+#include "models/latent_adm.h"
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
 #include "models/unet2d_config.h"
@@ -143,6 +144,8 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
   if (files.kind == "adm") {
     const std::string name = files.config.string();
     model = adm_model(counted(adm_config(config, name), weights, name), weights);
+    if (const fs::path vae = vae_of_model(path); !vae.empty())
+      use_vae(model, load_vae(vae, dtype, device));
   } else if (is_edm_config(config)) {
     model = edm_model(edm_config(config), weights);
   } else {

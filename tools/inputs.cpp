@@ -5,6 +5,7 @@
 #include "io/error.h"
 #include "io/hash.h"
 #include "models/diffusers_folder.h"
+#include "models/latent_adm.h"
 #include "tools/adapters.h"
 
 namespace tiller {
@@ -48,6 +49,14 @@ std::map<std::string, std::string> part_hashes(const fs::path& model, bool half,
   return hashes;
 }
 
+std::map<std::string, std::string> hashes_of_parts(const fs::path& model, bool half, bool own_vae) {
+  if (model.empty()) return {};
+  if (is_diffusers_folder(model)) return part_hashes(model, half, own_vae);
+  const fs::path vae = vae_of_model(model);
+  return vae.empty() ? std::map<std::string, std::string>()
+                     : std::map<std::string, std::string>{{"vae", input_hash(vae)}};
+}
+
 }  // namespace
 
 std::string input_hash(const fs::path& path, bool configs) {
@@ -60,12 +69,7 @@ std::shared_future<std::map<std::string, std::string>> begin_part_hashes(
   const fs::path model = request.model;
   const bool half = request.dtype != "float32";
   const bool own_vae = request.adapters.vae.empty() && request.adapters.taesd.empty();
-  return std::async(std::launch::async,
-                    [=] {
-                      return !model.empty() && is_diffusers_folder(model)
-                                 ? part_hashes(model, half, own_vae)
-                                 : std::map<std::string, std::string>();
-                    })
+  return std::async(std::launch::async, [=] { return hashes_of_parts(model, half, own_vae); })
       .share();
 }
 

@@ -20,8 +20,8 @@ Tensor estimate_of(const Generation& generation, const Tensor& sample) {
   if (!generation.model.vae) return sample;
   if (generation.taesd) return decode_latents(*generation.taesd, sample);
   if (sample.size(1) != 4) return sample.narrow(1, 0, std::min<int64_t>(3, sample.size(1)));
-  const Tensor rgb =
-      latent_rgb(sample, generation.model.text->xl ? LatentFamily::sdxl : LatentFamily::sd);
+  const bool xl = generation.model.text && generation.model.text->xl;
+  const Tensor rgb = latent_rgb(sample, xl ? LatentFamily::sdxl : LatentFamily::sd);
   return at::upsample_nearest2d(rgb, {latent_scale * rgb.size(2), latent_scale * rgb.size(3)});
 }
 

@@ -2,9 +2,9 @@
 
 #include "io/error.h"
 #include "io/safetensors.h"
-#include "models/model.h"
+#include "models/latent_adm.h"
 #include "samplers/defaults.h"
-#include "training/batches.h"
+#include "training/latents.h"
 #include "training/noising.h"
 #include "training/preview.h"
 #include "training/random.h"
@@ -14,16 +14,28 @@
 namespace tiller {
 namespace {
 
-Model build(const AdmConfig& config, const TrainOptions& options) {
+Model build(const AdmConfig& config, const TrainOptions& options,
+            const std::shared_ptr<Autoencoder>& vae) {
   Weights weights = options.initial.empty()
                         ? Weights(options.seed, options.device)
                         : Weights(load_tensors(options.initial), options.initial.string(),
                                   at::kFloat, options.device);
-  return adm_model(config, weights);
+  Model model = adm_model(config, weights);
+  if (vae) use_vae(model, vae);
+  return model;
 }
 
-Dataset load_data(const TrainOptions& options) {
+std::shared_ptr<Autoencoder> vae_of(const TrainOptions& options) {
+  const fs::path folder = vae_of_config(options.config, options.config_file);
+  if (folder.empty()) return nullptr;
+  if (fs::is_directory(folder)) return training_vae(folder, options.device);
+  throw UsageError(options.config_file + ": vae: got '" + printable(folder.string()) +
+                   "', which isn't there, expected a folder. `tiller train` an autoencoder first.");
+}
+
+Dataset load_data(const TrainOptions& options, const std::shared_ptr<Autoencoder>& vae) {
   const AdmConfig config = adm_config(options.config, options.config_file);
+  if (vae) return load_training_data(options, config.image_size * vae->downscale());
   Dataset data = load_training_data(options, config.image_size, is_flow(config.prediction));
   if (data.images.size(1) != config.in_channels)
     throw UsageError("in_channels: got " + std::to_string(config.in_channels) + ", expected the " +
@@ -59,6 +71,7 @@ nlohmann::json written_config(const TrainOptions& options, const AdmConfig& conf
   nlohmann::json json = options.config;
   if (config.class_cond) json["num_classes"] = config.num_classes;
   if (!config.class_names.empty()) json["class_names"] = config.class_names;
+  if (json.contains("vae")) json["vae"] = "vae";
   return json;
 }
 
@@ -103,24 +116,39 @@ class AdmTask final : public TrainTask {
   }
 
  private:
+  TrainBatch batch_of(int64_t step, const BatchPart&);
   Tensor labels_of(int64_t step, const BatchPart&, const TrainBatch&) const;
 
   const TrainOptions& options_;
+  std::shared_ptr<Autoencoder> vae_;  ///< Null: the network works on pixels.
   Dataset data_;
   AdmConfig config_;
   Batches batches_;
+  Latents latents_;
   Model model_, average_;
   Noising noising_;
 };
 
 AdmTask::AdmTask(const TrainOptions& options)
     : options_(options),
-      data_(load_data(options)),
+      vae_(vae_of(options)),
+      data_(load_data(options, vae_)),
       config_(complete_config(options, data_)),
       batches_(data_, options),
-      model_(build(config_, options)),
-      average_(build(config_, options)),
+      latents_(vae_ ? Latents(*vae_, data_, options) : Latents()),
+      model_(build(config_, options, vae_)),
+      average_(build(config_, options, vae_)),
       noising_(options, objective_of(options, config_, model_)) {}
+
+/// Latents where there is a VAE.
+TrainBatch AdmTask::batch_of(int64_t step, const BatchPart& part) {
+  if (!vae_) return batches_.at(step, part);
+  TrainBatch batch{.images = latents_.at(batches_, step, part)};
+  const Tensor chosen = batches_.indices(step).narrow(0, part.first, part.count);
+  if (data_.labels.defined())
+    batch.labels = data_.labels.index_select(0, chosen.to(data_.labels.device()));
+  return batch;
+}
 
 /// Some dropped; undefined without classes.
 Tensor AdmTask::labels_of(int64_t step, const BatchPart& part, const TrainBatch& batch) const {
@@ -131,7 +159,7 @@ Tensor AdmTask::labels_of(int64_t step, const BatchPart& part, const TrainBatch&
 }
 
 Tensor AdmTask::losses(int64_t step, const BatchPart& part) {
-  const TrainBatch batch = batches_.at(step, part);
+  const TrainBatch batch = batch_of(step, part);
   const Conditioning conditioning{.label = labels_of(step, part, batch)};
   const TrainExample example = noising_.example(step, part, batch.images, batch.noise);
   seed_dropout(options_.seed, step, part.first);
@@ -142,6 +170,7 @@ Tensor AdmTask::losses(int64_t step, const BatchPart& part) {
 
 void AdmTask::save(const fs::path& folder) const {
   save_safetensors(folder / "model.safetensors", average_.parameters);
+  if (vae_) copy_vae(vae_of_config(options_.config, options_.config_file), folder / "vae");
   write_file(folder / "config.json", written_config(options_, config_).dump(2) + "\n");
 }
 

@@ -103,7 +103,7 @@ Dataset load_archives(const fs::path& path, const std::vector<fs::path>& archive
   ArchiveText text;
   std::vector<std::string> names = list_images(path, archives, text);
   ImageSet images(path, std::move(names), size, file, !text.has_classes() && archives.size() == 1);
-  Progress progress = decoding_progress(images.count());
+  Progress progress = long_progress("decoding", images.count());
   Entries entries(archives);
   std::vector<Encoded> batch;
   size_t bytes = 0;

@@ -65,14 +65,10 @@ Json described(const Dataset& data) {
     for (const auto& string : strings) list.push_back(Json::binary({string.begin(), string.end()}));
     return list;
   };
-  return {{"shape", data.images.sizes().vec()},
-          {"labels", numbers(data.labels)},
-          {"groups", numbers(data.groups)},
-          {"class_names", text(data.class_names)},
-          {"names", text(data.names)},
-          {"captions", text(data.captions)},
-          {"skipped", text(data.skipped)},
-          {"empty", text(data.empty)}};
+  return {{"shape", data.images.sizes().vec()}, {"labels", numbers(data.labels)},
+          {"groups", numbers(data.groups)},     {"class_names", text(data.class_names)},
+          {"names", text(data.names)},          {"captions", text(data.captions)},
+          {"skipped", text(data.skipped)},      {"empty", text(data.empty)}};
 }
 
 Tensor tensor_at(const Json& json, const char* key) {

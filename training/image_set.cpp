@@ -116,8 +116,8 @@ Dataset ImageSet::finish() && {
   return std::move(data_);
 }
 
-Progress decoding_progress(int64_t images) {
-  return images < kShown ? Progress::silent() : Progress("decoding", images, "images");
+Progress long_progress(const std::string& label, int64_t images) {
+  return images < kShown ? Progress::silent() : Progress(label, images, "images");
 }
 
 Dataset decode_files(ImageSet images, const fs::path& path) {
@@ -128,7 +128,7 @@ Dataset decode_files(ImageSet images, const fs::path& path) {
       images.skip(i, error.what());
     }
   };
-  Progress progress = decoding_progress(images.count());
+  Progress progress = long_progress("decoding", images.count());
   for (int64_t first = 0; first < images.count(); first += kDecodedTogether) {
     const int64_t count = std::min(kDecodedTogether, images.count() - first);
     for_each_in_parallel(count, [&](int64_t i) { read(first + i); });

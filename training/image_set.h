@@ -30,8 +30,8 @@ class ImageSet {
   std::vector<std::string> failures_;  ///< One a row; empty where all is well.
 };
 
-/// Silent where that is soon done.
-Progress decoding_progress(int64_t images);
+/// Silent where so few images are soon done.
+Progress long_progress(const std::string& label, int64_t images);
 
 /// Decodes all of the set's files, which lie under `path`.
 Dataset decode_files(ImageSet, const fs::path& path);

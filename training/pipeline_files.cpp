@@ -7,6 +7,7 @@
 
 #include "io/error.h"
 #include "io/safetensors.h"
+#include "training/latents.h"
 
 namespace tiller {
 namespace {
@@ -43,17 +44,18 @@ fs::path folder_at(const Json& config, const std::string& key, const std::string
 
 void write_json(const fs::path& path, const Json& json) { write_file(path, json.dump(2) + "\n"); }
 
-Json model_index(const Json& scheduler) {
+Json model_index(const PipelineConfig& config) {
   Json index = {{"_class_name", "StableDiffusionPipeline"},
                 {"_diffusers_version", "0.31.0"},
                 {"requires_safety_checker", false},
-                {"scheduler", {"diffusers", scheduler.at("_class_name")}},
+                {"scheduler", {"diffusers", config.scheduler.at("_class_name")}},
                 {"text_encoder", {"transformers", "CLIPTextModel"}},
                 {"tokenizer", {"transformers", "CLIPTokenizer"}},
                 {"unet", {"diffusers", "UNet2DConditionModel"}},
                 {"vae", {"diffusers", "AutoencoderKL"}}};
   for (const char* none : {"feature_extractor", "image_encoder", "safety_checker"})
     index[none] = Json::array({nullptr, nullptr});
+  if (config.vae.empty()) index["vae"] = Json::array({nullptr, nullptr});
   return index;
 }
 
@@ -88,7 +90,8 @@ PipelineConfig read_pipeline_config(const Json& config, const std::string& file)
   if (!size.is_number_integer() || size < 1 || size > 1024)
     throw UsageError(file + ": unet.sample_size: got " + printable(size.dump()) +
                      ", expected the latents' size, 1 to 1024.");
-  result.vae = folder_at(config, "vae", file, "`tiller train` an autoencoder first.");
+  if (config.contains("vae"))
+    result.vae = folder_at(config, "vae", file, "`tiller train` an autoencoder first.");
   result.tokenizer =
       folder_at(config, "tokenizer", file, "scripts/caption_vocabulary.py makes one.");
   for (const auto& prompt : config.value("prompts", Json::array())) {
@@ -97,16 +100,6 @@ PipelineConfig read_pipeline_config(const Json& config, const std::string& file)
     result.prompts.push_back(prompt.get<std::string>());
   }
   return result;
-}
-
-std::shared_ptr<Autoencoder> load_vae(const PipelineConfig& config, at::Device device) {
-  Component component = component_in(config.vae);
-  Weights weights({std::move(component.tensors), {}}, component.file, at::kFloat, device);
-  auto vae = std::make_shared<Autoencoder>(autoencoder(component.config, weights, device));
-  weights.finish();
-  if (!std::holds_alternative<AutoencoderKL>(vae->network))
-    throw UsageError(config.vae.string() + ": got an AutoencoderTiny, expected an AutoencoderKL.");
-  return vae;
 }
 
 void complete_text_encoder(PipelineConfig& config, const ClipTokenizer& tokenizer) {
@@ -141,14 +134,11 @@ void save_pipeline(const fs::path& folder, const PipelineConfig& config,
   save_safetensors(folder / "text_encoder/model.safetensors", part_of(parameters, "text_encoder."),
                    {{"format", "pt"}});
   write_json(folder / "scheduler/scheduler_config.json", config.scheduler);
-  const Component vae = component_in(config.vae);
-  write_json(folder / "vae/config.json", vae.config);
-  save_safetensors(folder / "vae/diffusion_pytorch_model.safetensors", vae.tensors,
-                   {{"format", "pt"}});
+  if (!config.vae.empty()) copy_vae(config.vae, folder / "vae");
   for (const auto& name : kTokenizerFiles)
     if (fs::is_regular_file(config.tokenizer / name))
       write_file(folder / "tokenizer" / name, read_file(config.tokenizer / name));
-  write_json(folder / "model_index.json", model_index(config.scheduler));
+  write_json(folder / "model_index.json", model_index(config));
 }
 
 }  // namespace tiller

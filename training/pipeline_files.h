@@ -1,5 +1,4 @@
 #pragma once
-#include "models/autoencoder.h"
 #include "models/clip_tokenizer.h"
 #include "models/diffusers_folder.h"
 
@@ -8,15 +7,13 @@ namespace tiller {
 /// The config of a text-to-image model that is to be trained.
 struct PipelineConfig {
   nlohmann::json unet, text_encoder, scheduler;  ///< diffusers' and transformers' configs.
-  fs::path vae, tokenizer;                       ///< Folders that are there already.
+  fs::path tokenizer;                            ///< A folder that is there already.
+  fs::path vae;                                  ///< Likewise; empty: it works on pixels.
   std::vector<std::string> prompts;              ///< Of the sample grids; may be empty.
 };
 
 /// `file` is for messages. Throws UsageError naming what is missing or unknown.
 PipelineConfig read_pipeline_config(const nlohmann::json&, const std::string& file);
-
-/// The VAE of the config, which must be an AutoencoderKL.
-std::shared_ptr<Autoencoder> load_vae(const PipelineConfig&, at::Device);
 
 /// Fills in what a text encoder's config takes from its tokenizer: sizes and special ids.
 void complete_text_encoder(PipelineConfig&, const ClipTokenizer&);
@@ -26,7 +23,8 @@ void complete_text_encoder(PipelineConfig&, const ClipTokenizer&);
 void settle(NamedTensors& parameters);
 
 /// Writes a folder for diffusers' StableDiffusionPipeline: model_index.json, unet, text_encoder,
-/// scheduler, and copies of VAE and tokenizer. parameters: "unet.NAME" and "text_encoder.NAME".
+/// scheduler, and copies of VAE (where there is one) and tokenizer. parameters: "unet.NAME" and
+/// "text_encoder.NAME".
 void save_pipeline(const fs::path& folder, const PipelineConfig&, const NamedTensors& parameters);
 
 }  // namespace tiller

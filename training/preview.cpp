@@ -36,6 +36,16 @@ GuidedBatch row_batch(const Model& model, int64_t row, uint64_t seed, int steps)
   return batch;
 }
 
+Tensor pure_noise(const Model& model, SeededNoise& noise) {
+  const int64_t size = model.image_size / model.pixel_scale;
+  return initial_noise(noise, {kColumns, model.network->in_channels(), size, size},
+                       device_of(model).device());
+}
+
+Tensor pixels_of(const Model& model, const Tensor& samples) {
+  return model.vae ? decode_latents(*model.vae, samples) : samples;
+}
+
 Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64_t row,
                   uint64_t seed) {
   const Sampler& sampler = find_sampler("ddpm");
@@ -43,14 +53,12 @@ Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64
   const auto schedule = schedule_of(model);
   const TrajectoryConfig config = default_trajectory_config(schedule);
   const auto trajectory = sampler.trajectory(schedule, with_options(config, options));
-  const Denoiser denoise =
-      clipped(guided_denoiser(model, guidances, row_batch(model, row, seed, config.steps), true),
-              ClipMode::recompute_epsilon);
+  Denoiser denoise =
+      guided_denoiser(model, guidances, row_batch(model, row, seed, config.steps), true);
+  if (!model.vae) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
   SeededNoise noise(image_seeds(seed, kColumns));
-  const int64_t size = model.image_size;
-  const Tensor x = initial_noise(noise, {kColumns, model.network->in_channels(), size, size},
-                                 device_of(model).device());
-  return sampler.run(denoise, x * trajectory.initial_scale, trajectory, options, noise, {});
+  return pixels_of(model, sampler.run(denoise, pure_noise(model, noise) * trajectory.initial_scale,
+                                      trajectory, options, noise, {}));
 }
 
 Conditioning text_conditioning(const Model& model, const std::string& prompt) {
@@ -79,11 +87,8 @@ Tensor sample_prompt(const Model& model, std::span<ChosenGuidance> guidances,
   SeededNoise noise(batch.seeds);
   const Denoiser denoise =
       limited(guided_denoiser(model, guidances, std::move(batch), true), options);
-  const int64_t size = model.image_size / model.pixel_scale;
-  const Tensor x = initial_noise(noise, {kColumns, model.network->in_channels(), size, size},
-                                 device_of(model).device());
-  return decode_latents(*model.vae, sampler.run(denoise, x * trajectory.initial_scale, trajectory,
-                                                options, noise, {}));
+  return pixels_of(model, sampler.run(denoise, pure_noise(model, noise) * trajectory.initial_scale,
+                                      trajectory, options, noise, {}));
 }
 
 }  // namespace

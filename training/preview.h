@@ -3,8 +3,8 @@
 
 namespace tiller {
 
-/// Writes a grid of samples by DDPM in 30 steps, clipped: one row a class (at most 10), 8 seeds a
-/// row. guidance: as --guidance takes it; empty: none.
+/// Writes a grid of samples by DDPM in 30 steps, pixels clipped: one row a class (at most 10), 8
+/// seeds a row. guidance: as --guidance takes it; empty: none.
 void write_preview(const fs::path&, const Model&, const std::string& guidance, uint64_t seed);
 
 /// The same for a model that reads text, by its own scheduler in 30 steps: one row a prompt, 8

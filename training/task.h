@@ -41,8 +41,9 @@ class TrainTask {
 /// the config or the data doesn't fit.
 std::unique_ptr<TrainTask> train_task(const TrainOptions&);
 
-/// An ADM model, class-conditional or not, from guided-diffusion's flags. Saves model.safetensors
-/// and config.json.
+/// An ADM model, class-conditional or not, from guided-diffusion's flags; of the latents of the
+/// autoencoder in the folder "vae" where the config names one. Saves model.safetensors, config.json
+/// and vae/.
 std::unique_ptr<TrainTask> adm_task(const TrainOptions&);
 
 /// An AutoencoderKL, from diffusers' config ("_class_name": "AutoencoderKL"): L1 of pixels and of
@@ -51,10 +52,10 @@ std::unique_ptr<TrainTask> adm_task(const TrainOptions&);
 /// deviation 1 in each channel.
 std::unique_ptr<TrainTask> autoencoder_task(const TrainOptions&);
 
-/// A latent diffusion model of images and captions: UNet2DConditionModel and CLIP text encoder
+/// A diffusion model of images and captions: UNet2DConditionModel and CLIP text encoder
 /// together. The config holds diffusers' configs "unet", "text_encoder" and "scheduler" and the
-/// folders "vae" and "tokenizer"; "prompts" (optional) are those of the sample grids. Saves a
-/// folder that diffusers' StableDiffusionPipeline loads.
+/// folders "tokenizer" and, unless the network works on pixels, "vae"; "prompts" (optional) are
+/// those of the sample grids. Saves a folder that diffusers' StableDiffusionPipeline loads.
 std::unique_ptr<TrainTask> text_to_image_task(const TrainOptions&);
 
 }  // namespace tiller

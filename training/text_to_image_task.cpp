@@ -2,10 +2,9 @@
 #include <ATen/core/grad_mode.h>
 
 #include "io/error.h"
-#include "io/image.h"
 #include "models/unet2d_condition.h"
 #include "samplers/scheduler_config.h"
-#include "training/batches.h"
+#include "training/latents.h"
 #include "training/noising.h"
 #include "training/pipeline_files.h"
 #include "training/preview.h"
@@ -19,7 +18,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int64_t kPreviewPrompts = 6;
-constexpr int64_t kEncodedTogether = 64;
 
 /// UNet and text encoder as one set of parameters, "unet...." and "text_encoder....".
 struct Networks {
@@ -66,14 +64,13 @@ class TextToImageTask final : public TrainTask {
 
  private:
   void make_average();
-  void encode_images();
   void tokenize();
   void choose_prompts();
 
   const TrainOptions& options_;
   PipelineConfig config_;
   ClipTokenizer tokenizer_;
-  std::shared_ptr<Autoencoder> vae_;
+  std::shared_ptr<Autoencoder> vae_;  ///< Null: the network works on pixels.
   Dataset data_;
   Batches batches_;
   PredictionType prediction_;
@@ -81,8 +78,8 @@ class TextToImageTask final : public TrainTask {
   Networks networks_;
   Model average_;  ///< The average's networks as a model that draws.
   NamedTensors average_parameters_;
-  Tensor latents_;  ///< (N, 4, h, w), then the same of mirrored images.
-  Tensor tokens_;   ///< (N + 1, L) of the captions, and of the empty prompt.
+  Latents latents_;
+  Tensor tokens_;  ///< (N + 1, L) of the captions, and of the empty prompt.
   std::vector<std::string> prompts_;
 };
 
@@ -95,16 +92,16 @@ Dataset captioned_data(const TrainOptions& options, int64_t size) {
   return data;
 }
 
-int64_t image_size(const PipelineConfig& config, const Autoencoder& vae) {
-  return config.unet.at("sample_size").get<int64_t>() * vae.downscale();
+int64_t image_size(const PipelineConfig& config, const std::shared_ptr<Autoencoder>& vae) {
+  return config.unet.at("sample_size").get<int64_t>() * (vae ? vae->downscale() : 1);
 }
 
 TextToImageTask::TextToImageTask(const TrainOptions& options)
     : options_(options),
       config_(read_pipeline_config(options.config, options.config_file)),
       tokenizer_(read_clip_vocabulary(config_.tokenizer)),
-      vae_(load_vae(config_, options.device)),
-      data_(captioned_data(options, image_size(config_, *vae_))),
+      vae_(config_.vae.empty() ? nullptr : training_vae(config_.vae, options.device)),
+      data_(captioned_data(options, image_size(config_, vae_))),
       batches_(data_, options) {
   complete_text_encoder(config_, tokenizer_);
   const auto setup = read_scheduler_config(config_.scheduler);
@@ -117,7 +114,7 @@ TextToImageTask::TextToImageTask(const TrainOptions& options)
   networks_ = build(options, config_);
   make_average();
   tokenize();
-  encode_images();
+  if (vae_) latents_ = Latents(*vae_, data_, options);
   choose_prompts();
 }
 
@@ -131,26 +128,11 @@ void TextToImageTask::make_average() {
   average_.prediction = prediction_;
   average_.scheduler = config_.scheduler;
   average_.vae = vae_;
-  average_.pixel_scale = vae_->downscale();
-  average_.image_size = image_size(config_, *vae_);
+  average_.pixel_scale = vae_ ? vae_->downscale() : 1;
+  average_.image_size = image_size(config_, vae_);
   average_.text = std::make_shared<TextModel>();
   average_.text->device = options_.device;
   average_.text->towers.push_back({"text_encoder", tokenizer_, *networks.text, {}, {}});
-}
-
-/// The mean of each image's distribution: with a weak KL divergence there is little else.
-void TextToImageTask::encode_images() {
-  const auto& vae = std::get<AutoencoderKL>(vae_->network);
-  const at::NoGradGuard guard;
-  std::vector<Tensor> latents;
-  for (const bool mirror : {false, true}) {
-    if (mirror && !options_.flip) break;
-    for (const Tensor& part : data_.images.split(kEncodedTogether)) {
-      const Tensor images = from_bytes((mirror ? part.flip(3) : part).to(options_.device));
-      latents.push_back(scale_latents(vae.encode(images).mean, vae.config()));
-    }
-  }
-  latents_ = at::cat(latents);
 }
 
 void TextToImageTask::tokenize() {
@@ -173,14 +155,12 @@ void TextToImageTask::choose_prompts() {
 
 Tensor TextToImageTask::losses(int64_t step, const BatchPart& part) {
   const int64_t images = data_.images.size(0);
-  const auto rows_of = [&](const Tensor& whole) {
-    return whole.narrow(0, part.first, part.count).to(options_.device);
-  };
-  const Tensor chosen = batches_.indices(step);
-  const Tensor views = rows_of(chosen + images * batches_.mirrored(step));
-  const Tensor captions = drop_labels(rows_of(chosen), label_coins(options_, step, part),
-                                      options_.label_dropout, images);
-  const TrainExample example = noising_.example(step, part, latents_.index_select(0, views));
+  const Tensor chosen =
+      batches_.indices(step).narrow(0, part.first, part.count).to(options_.device);
+  const Tensor captions =
+      drop_labels(chosen, label_coins(options_, step, part), options_.label_dropout, images);
+  const Tensor x0 = vae_ ? latents_.at(batches_, step, part) : batches_.at(step, part).images;
+  const TrainExample example = noising_.example(step, part, x0);
   seed_dropout(options_.seed, step, part.first);
   Conditioning conditioning;
   conditioning.context = networks_.text->encode(tokens_.index_select(0, captions)).context;

@@ -66,7 +66,8 @@ TEST_F(DataCache, IsDecodedAgainWhereAProcessWasKilled) {
 
 TEST_F(DataCache, HoldsCaptionsAndOtherFormats) {
   for (int i = 0; i < 9; ++i)
-    write((i % 2 ? "data/odd/" : "data/even/") + std::to_string(i) + ".txt", "image " + std::to_string(i));
+    write((i % 2 ? "data/odd/" : "data/even/") + std::to_string(i) + ".txt",
+          "image " + std::to_string(i));
   cached();
   expect_as_in_memory(cached());
   std::string records;

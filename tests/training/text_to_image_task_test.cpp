@@ -102,6 +102,31 @@ TEST_F(TextToImageTraining, LearnsWhatTheTextSays) {
   EXPECT_LT(loss_at("run", 5), 0.6 * loss_at("run", 0));
 }
 
+TEST_F(TextToImageTraining, LearnsFlows) {
+  TrainOptions run = options("run");
+  run.config["unet"]["dropout"] = 0.0;
+  run.config["scheduler"] = {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 2.0}};
+  run.batch = 24;
+  run.log_every = 50;
+  run.save_every = 1000;
+  run.sample_every = 200;
+  train_to(200, run);
+  EXPECT_LT(loss_at("run", 3), 0.8 * loss_at("run", 0));
+  EXPECT_TRUE(fs::exists(run.output / "samples" / "step-200.png"));
+}
+
+TEST_F(TextToImageTraining, WorksOnPixelsWithoutAVae) {
+  TrainOptions run = options("whole");
+  run.config.erase("vae");
+  run.config["unet"]["sample_size"] = 8;
+  run.config["unet"]["in_channels"] = run.config["unet"]["out_channels"] = 3;
+  run.sample_every = 6;
+  expect_exact_resume(run, {kFiles[0], "model_index.json"});
+  const Model model = load_model(run.output);
+  EXPECT_FALSE(model.vae);
+  EXPECT_EQ(model.image_size, 8);
+}
+
 TEST_F(TextToImageTraining, TheTextEncoderLearnsToo) {
   const auto weights_after = [&](int64_t steps) {
     const std::string name = "run" + std::to_string(steps);

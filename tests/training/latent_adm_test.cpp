@@ -1,0 +1,122 @@
+#include "models/latent_adm.h"
+
+#include <ATen/ATen.h>
+
+#include "tests/training/training_runs.h"
+
+namespace tiller::testing {
+namespace {
+
+class LatentAdm : public TrainingRuns {
+ protected:
+  LatentAdm() {
+    for (int i = 0; i < 9; ++i)
+      write("data/" + std::to_string(i % 3) + "/" + std::to_string(i) + ".png",
+            png(i % 3 == 0 ? 250 : 5, i % 3 == 1 ? 250 : 5, i % 3 == 2 ? 250 : 5));
+    TrainOptions vae = common("vae");
+    vae.config = {{"_class_name", "AutoencoderKL"},
+                  {"sample_size", 8},
+                  {"latent_channels", 4},
+                  {"block_out_channels", {8, 8}},
+                  {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
+                  {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
+                  {"norm_num_groups", 4}};
+    train_to(1, vae);
+  }
+
+  TrainOptions common(const std::string& output) const {
+    TrainOptions options;
+    options.data = root / "data";
+    options.output = root / output;
+    options.config_file = "config.json";
+    options.batch = 6;
+    options.warmup = 2;
+    options.learning_rate = 2e-3;
+    options.log_every = 4;
+    options.save_every = 3;
+    options.sample_every = 0;
+    options.seed = 5;
+    return options;
+  }
+
+  TrainOptions options(const std::string& output) const {
+    TrainOptions options = common(output);
+    options.config = {{"vae", (root / "vae").string()},
+                      {"image_size", 4},
+                      {"in_channels", 4},
+                      {"num_channels", 32},
+                      {"num_res_blocks", 1},
+                      {"channel_mult", "1"},
+                      {"attention_resolutions", "4"},
+                      {"class_cond", true},
+                      {"noise_schedule", "cosine"},
+                      {"prediction_type", "v_prediction"}};
+    return options;
+  }
+
+  std::string refusal(const TrainOptions& options) const {
+    try {
+      train_to(1, options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  }
+};
+
+TEST_F(LatentAdm, ResumesExactly) {
+  expect_exact_resume(options("whole"), {"model.safetensors", "config.json",
+                                         "vae/diffusion_pytorch_model.safetensors"});
+}
+
+TEST_F(LatentAdm, LearnsTheClassesLatents) {
+  TrainOptions run = options("run");
+  run.batch = 24;
+  run.input_perturbation = 0;
+  run.log_every = 50;
+  run.save_every = 1000;
+  train_to(200, run);
+  EXPECT_LT(loss_at("run", 3), 0.6 * loss_at("run", 0));
+}
+
+TEST_F(LatentAdm, SavesAModelThatLoads) {
+  TrainOptions run = options("run");
+  run.sample_every = 1;
+  train_to(1, run);
+  fs::rename(run.output, root / "moved");
+  fs::remove_all(root / "vae");
+  const Model model = load_model(root / "moved");
+  ASSERT_TRUE(model.vae);
+  EXPECT_EQ(model.kind, "adm");
+  EXPECT_EQ(model.image_size, 8);
+  EXPECT_EQ(model.pixel_scale, 2);
+  EXPECT_EQ(model.classes, 3);
+  const Tensor samples = read_image(root / "moved" / "samples" / "step-1.png");
+  EXPECT_GE(samples.size(1), 3 * 8);
+  EXPECT_GE(samples.size(2), 8 * 8);
+}
+
+TEST_F(LatentAdm, SaysWhatDoesNotFit) {
+  TrainOptions run = options("run");
+  run.config["in_channels"] = 3;
+  EXPECT_NE(refusal(run).find("in_channels: got 3, expected the 4 of the vae's latents"),
+            std::string::npos)
+      << refusal(run);
+  run = options("run");
+  run.config["vae"] = "nowhere";
+  EXPECT_NE(refusal(run).find("vae: got 'nowhere', which isn't there"), std::string::npos);
+  run.config["vae"] = 7;
+  EXPECT_NE(refusal(run).find("vae: got 7"), std::string::npos);
+}
+
+TEST_F(LatentAdm, AModelsVaeLiesInItsOwnFolder) {
+  for (const char* elsewhere : {"../vae", "..", "/tmp", "a/b", "missing"}) {
+    write("model/config.json", Json{{"vae", elsewhere}}.dump());
+    EXPECT_THROW(vae_of_model(root / "model"), Error) << elsewhere;
+  }
+  write("model/config.json", "{}");
+  EXPECT_TRUE(vae_of_model(root / "model").empty());
+}
+
+}  // namespace
+}  // namespace tiller::testing
