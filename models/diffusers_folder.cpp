@@ -80,9 +80,8 @@ bool names_part(const Json& index, const std::string& part) {
 /// The config and all files of the weights.
 std::vector<fs::path> component_files(const fs::path& folder, bool half) {
   const fs::path weights = weights_in(folder, half);
-  std::vector<fs::path> files = {folder / "config.json", weights};
-  if (weights.extension() == ".json")
-    for (const auto& shard : shards_of(weights)) files.push_back(shard);
+  std::vector<fs::path> files = weight_files(weights);
+  files.insert(files.begin(), folder / "config.json");
   return files;
 }
 
@@ -107,6 +106,13 @@ fs::path tokenizer_in(const fs::path& folder, const Json& index, const std::stri
 
 bool is_diffusers_folder(const fs::path& path) {
   return fs::is_regular_file(path / "model_index.json");
+}
+
+std::vector<fs::path> weight_files(const fs::path& weights) {
+  std::vector<fs::path> files = {weights};
+  if (weights.extension() == ".json")
+    for (const auto& shard : shards_of(weights)) files.push_back(shard);
+  return files;
 }
 
 Component component_in(const fs::path& folder, bool half) {

@@ -16,6 +16,9 @@ Components diffusers_components(const fs::path& folder, bool half = false);
 /// part. Throws as that does.
 std::map<std::string, std::vector<fs::path>> part_files(const fs::path& folder, bool half = false);
 
+/// A file of weights; of a sharded checkpoint's index it and the files that it names. Throws Error.
+std::vector<fs::path> weight_files(const fs::path& weights);
+
 /// The tensors of one part's folder, such as vae/, and where they came from.
 Component component_in(const fs::path& folder, bool half = false);
 

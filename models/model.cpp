@@ -47,9 +47,18 @@ std::string kind_of(const Json& config) {
   return config.contains("block_out_channels") ? "unet2d_condition" : "adm";
 }
 
-/// Of all files of the weights, begun now and waited for where it is wanted.
-std::shared_future<std::string> hash_of(const fs::path& file) {
-  return std::async(std::launch::async, [file] { return sha256_hex(file).substr(0, 16); }).share();
+/// Of the file of weights, or of all files of a sharded checkpoint.
+std::string digest(const std::vector<fs::path>& files) {
+  if (files.size() == 1) return sha256_hex(files.front());
+  std::string all;
+  for (const auto& file : files) all += sha256_hex(file);
+  return sha256_of(all);
+}
+
+/// Begun now and waited for where it is wanted.
+std::shared_future<std::string> hash_of(const fs::path& weights) {
+  const auto files = weight_files(weights);
+  return std::async(std::launch::async, [files] { return digest(files).substr(0, 16); }).share();
 }
 
 /// A checkpoint in one file, without a config beside it.

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "io/hash.h"
+#include "tools/inverting.h"
 
 namespace tiller {
 namespace {
@@ -39,6 +40,7 @@ std::vector<ChosenGuidance> use_scheme(SchemeRun& run, const Scheme& scheme) {
   use_sampler(generation, scheme.sampler.empty() ? run.sampler : scheme.sampler);
   auto guidances = choose_guidances({scheme.guidance}, generation.model);
   require_renoising(*generation.sampler, guidances);
+  require_descent(generation, generation.trajectory.steps());
   return guidances;
 }
 

@@ -284,6 +284,10 @@ TEST_F(EvaluateSets, ImpossibleSchemesAreRefusedBeforeAnyWork) {
   expect_refused(run + "--scheme none --scheme cgf:scale=2", "Did you mean 'cfg'?", 2);
   expect_refused(run + "--scheme tpg:layers=d99", "d99", 2);
   expect_refused(run + "--scheme nag", "", 2);
+  expect_refused(
+      "--model model --reference real --samples 4 --steps 600 --sampler bdia:gamma=0.9375 "
+      "--scheme none --output report",
+      "steps: got 600", 2);
   expect_refused("--model model --reference real --scheme none", "--output: got none", 2);
   expect_refused("--model model --scheme none --metrics fid --samples 4 --output report",
                  "there is no --reference", 2);

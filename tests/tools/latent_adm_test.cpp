@@ -10,14 +10,15 @@ class LatentAdmProgram : public ProgramTest {
     for (int i = 0; i < 4; ++i)
       write_png(folder / "data" / (i % 2 ? "odd" : "even") / (std::to_string(i) + ".png"),
                 at::full({3, 16, 16}, 60 * i, at::kByte));
-    write_file(folder / "vae.json", Json{{"_class_name", "AutoencoderKL"},
-                                         {"sample_size", 16},
-                                         {"latent_channels", 4},
-                                         {"block_out_channels", {8, 8}},
-                                         {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
-                                         {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
-                                         {"norm_num_groups", 4}}
-                                        .dump());
+    write_file(folder / "vae.json",
+               Json{{"_class_name", "AutoencoderKL"},
+                    {"sample_size", 16},
+                    {"latent_channels", 4},
+                    {"block_out_channels", {8, 8}},
+                    {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
+                    {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
+                    {"norm_num_groups", 4}}
+                   .dump());
     Json config = tiny_config();
     config.update({{"vae", "vae"}, {"image_size", 8}, {"in_channels", 4}, {"learn_sigma", false}});
     config.erase("num_classes"), config.erase("class_names");
@@ -27,9 +28,9 @@ class LatentAdmProgram : public ProgramTest {
   }
 
   void train(const std::string& config, const std::string& output) {
-    const Result result = tiller("train --quiet --data data --model-config " + config +
-                                 " --output " + output +
-                                 " --steps 2 --batch 4 --warmup 0 --sample-every 0");
+    const Result result =
+        tiller("train --quiet --data data --model-config " + config + " --output " + output +
+               " --steps 2 --batch 4 --warmup 0 --sample-every 0");
     ASSERT_EQ(result.code, 0) << result.err;
   }
 };

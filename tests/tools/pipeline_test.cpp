@@ -63,6 +63,33 @@ TEST_F(PipelineRuns, ARecipeMakesTheSameBytesAgain) {
   EXPECT_EQ(read_image(folder / "again.png").sizes(), at::IntArrayRef({3, 48, 64}));
 }
 
+/// In two files with an index; the model's hash is of all three.
+TEST_F(PipelineRuns, AShardedUNetDrawsTheSame) {
+  make_pipeline("sd1");
+  const std::string run = command("sd1", "--steps 2");
+  const Tensor whole = latents_of(run);
+  const NamedTensors tensors = tensors_of("sd1/unet");
+  fs::remove(folder / "sd1/unet/model.safetensors");
+  NamedTensors halves[2];
+  Json map;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    halves[i % 2].push_back(tensors[i]);
+    map[tensors[i].first] = i % 2 ? "b.safetensors" : "a.safetensors";
+  }
+  save_safetensors(folder / "sd1/unet/a.safetensors", halves[0]);
+  save_safetensors(folder / "sd1/unet/b.safetensors", halves[1]);
+  write("sd1/unet/diffusion_pytorch_model.safetensors.index.json",
+        Json{{"weight_map", map}}.dump());
+  EXPECT_TRUE(latents_of(run).equal(whole));
+  const std::string again = "generate --quiet --from y.png --output z.png";
+  EXPECT_EQ(tiller(again).code, 0);
+  halves[1].back().second = halves[1].back().second + 1;
+  save_safetensors(folder / "sd1/unet/b.safetensors", halves[1]);
+  expect_refused(again, "hash");
+  fs::remove(folder / "sd1/unet/b.safetensors");
+  expect_refused(run, "got no b.safetensors");
+}
+
 TEST_F(PipelineRuns, AMissingPartIsNamed) {
   make_pipeline("sd1");
   fs::remove_all(folder / "sd1" / "text_encoder");
