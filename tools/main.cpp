@@ -1,3 +1,7 @@
+#include "tools/memory_use.h"
 #include "tools/program.h"
 
-int main(int argc, char** argv) { return tiller::run_program({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  tiller::keep_freed_memory();
+  return tiller::run_program({argv + 1, argv + argc});
+}

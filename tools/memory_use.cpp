@@ -1,5 +1,7 @@
 #include "tools/memory_use.h"
 
+#include <malloc.h>
+
 #include <fstream>
 #include <string>
 
@@ -12,6 +14,14 @@ int64_t peak_memory() {
   return 0;
 }
 
-void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << 5; }
+void reset_peak_memory() {
+  ::malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << 5;
+}
+
+void keep_freed_memory() {
+  ::mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 512 << 20);
+}
 
 }  // namespace tiller
