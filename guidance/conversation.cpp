@@ -170,7 +170,8 @@ void Conversation::ask(Dialogue& dialogue) {
   if (dialogue.over) return;
   const auto requests = dialogue.guidance->requests(step_, dialogue.answers);
   dialogue.over = requests.empty() && !dialogue.answers.empty();
-  for (const auto& request : requests) stage_.push_back({request, &dialogue});
+  for (size_t i = 0; i < requests.size(); ++i)
+    stage_.push_back({requests[i], &dialogue, {dialogue.guidance, dialogue.answers.size() + i}});
 }
 
 void Conversation::steer(Asked& asked) const {
@@ -189,6 +190,7 @@ std::vector<Question> Conversation::questions() {
     const Request& like = stage_[first].request;
     Question question{like.network ? like.network : model_->network.get(),
                       like.input.defined() ? like.input : step_.x,
+                      {},
                       {}};
     places_.emplace_back();
     for (size_t i = first; i < stage_.size(); ++i) {
@@ -196,6 +198,7 @@ std::vector<Question> Conversation::questions() {
       placed[i] = true;
       places_.back().push_back(i);
       question.branches.push_back(stage_[i].request.branch);
+      question.askers.push_back(stage_[i].asker);
     }
     questions.push_back(std::move(question));
   }

@@ -1,5 +1,6 @@
 #pragma once
 #include "guidance/denoiser.h"
+#include "models/feature_memory.h"
 
 namespace tiller {
 
@@ -8,6 +9,7 @@ struct Question {
   const Network* network = nullptr;
   Tensor input;  ///< (B, C, H, W), not yet scaled for the network.
   std::vector<Branch> branches;
+  std::vector<Asker> askers;  ///< One a branch.
 };
 
 /// A guided prediction in stages, for those who ask networks: begin, then `ask` and `hear` until
@@ -36,6 +38,7 @@ class Conversation {
   struct Asked {
     Request request;
     Dialogue* dialogue;
+    Asker asker = {};
   };
 
   void check(const ChosenGuidance&) const;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "guidance/conversation.h"
+#include "models/feature_memory.h"
 
 namespace tiller {
 namespace {
@@ -11,38 +12,51 @@ class GuidedDenoiser {
  public:
   GuidedDenoiser(const Model& model, std::span<ChosenGuidance> guidances, GuidedBatch batch,
                  bool share, GuidanceCost* cost)
-      : conversation_(model, guidances, std::move(batch)), share_(share), cost_(cost) {}
+      : share_(share),
+        cost_(cost),
+        memory_(memory_of(batch.cache)),
+        conversation_(model, guidances, std::move(batch)) {}
 
   Prediction predict(const Tensor& x, const NoiseLevel& level) {
     conversation_.begin(x, level);
+    if (memory_) memory_->begin_step(level.step);
     for (;;) {
       const std::vector<Question> questions = conversation_.ask();
       if (questions.empty()) return conversation_.finish();
       std::vector<std::vector<Tensor>> answers;
       for (const auto& question : questions) {
         const auto [scaled, t] = conversation_.network_input(question);
-        answers.push_back(answered(*question.network, scaled, t, question.branches, share_, cost_));
+        if (memory_) memory_->expect(question.askers);
+        answers.push_back(answered(*question.network, scaled, t, question.branches, share_, cost_,
+                                   memory_ ? &*memory_ : nullptr));
       }
       conversation_.hear(answers);
     }
   }
 
  private:
-  Conversation conversation_;
+  static std::optional<FeatureMemory> memory_of(const std::optional<FeatureCache>& cache) {
+    return cache ? std::optional(FeatureMemory(*cache)) : std::nullopt;
+  }
+
   bool share_;
   GuidanceCost* cost_;
+  std::optional<FeatureMemory> memory_;
+  Conversation conversation_;
 };
 
 }  // namespace
 
 std::vector<Tensor> answered(const Network& network, const Tensor& x, const Tensor& t,
-                             std::span<const Branch> branches, bool share, GuidanceCost* cost) {
-  Answers answers = evaluate(network, x, t, branches, share);
+                             std::span<const Branch> branches, bool share, GuidanceCost* cost,
+                             FeatureMemory* memory) {
+  Answers answers = evaluate(network, x, t, branches, share, memory);
   if (cost) {
     cost->flops.spent += answers.flops.spent;
     cost->flops.unshared += answers.flops.unshared;
     cost->evaluations += 1;
     cost->branches += static_cast<int64_t>(branches.size());
+    cost->reused += memory && memory->reused();
   }
   for (Tensor& output : answers.outputs) output = output.to(at::kFloat);
   return std::move(answers.outputs);

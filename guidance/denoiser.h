@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "guidance/registry.h"
+#include "models/feature_cache.h"
 
 namespace tiller {
 
@@ -18,6 +19,8 @@ struct GuidedBatch {
   std::shared_ptr<Guidance> onlooker = {};
   /// Images are pairs: the first half sources, the second half their edits; null: they aren't.
   std::shared_ptr<EditControl> control = {};
+  /// What evaluations take from those before, in this run alone; none: nothing.
+  std::optional<FeatureCache> cache = {};
 };
 
 /// What a run has cost, for --json.
@@ -25,13 +28,16 @@ struct GuidanceCost {
   FlopCount flops;
   int64_t evaluations = 0;   ///< Batched network calls.
   int64_t branches = 0;      ///< Branches asked for.
+  int64_t reused = 0;        ///< Network calls that took the deep part from a call before.
   int64_t windows = 0;       ///< Of parallel sampling: batches of steps, one after the other, and
   int64_t window_steps = 0;  ///< the images' steps in them.
 };
 
-/// Raw outputs of a batch of branches in float32, counted in `cost` unless that is null.
+/// Raw outputs of a batch of branches in float32, counted in `cost` unless that is null. memory:
+/// what the networks keep; null: nothing.
 std::vector<Tensor> answered(const Network&, const Tensor& x, const Tensor& t,
-                             std::span<const Branch>, bool share, GuidanceCost* cost);
+                             std::span<const Branch>, bool share, GuidanceCost* cost,
+                             FeatureMemory* memory = nullptr);
 
 /// Evaluates the branches of all guidances in one batch a stage, equal ones once, and combines
 /// them. The model, guidances and `cost` must outlive it. share = false: each branch in rows of its

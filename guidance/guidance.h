@@ -36,6 +36,8 @@ class Guidance {
   /// Whether `requests` and `delta` are all there is to it and depend on their arguments alone, so
   /// that steps side by side can share it.
   virtual bool is_stateless() const { return false; }
+  /// Whether it reads the attention of the network's blocks at every step.
+  virtual bool reads_attention() const { return false; }
   /// Forgets the last run: state across steps starts afresh.
   virtual void begin_run() {}
   /// Draws and prepares what an evaluation needs; called before `requests`. Samplers of higher

@@ -42,6 +42,9 @@ class PooledDenoiser {
   PooledDenoiser(const Model& model, std::vector<std::vector<ChosenGuidance>> sets,
                  const GuidedBatch& batch, bool share, GuidanceCost* cost)
       : sets_(std::move(sets)), share_(share), cost_(cost) {
+    if (batch.cache)
+      throw UsageError("cache " + batch.cache->text +
+                       ": needs one step after the other, expected none for steps side by side.");
     for (auto& set : sets_) {
       for (const auto& chosen : set) require_forgetful(chosen);
       conversations_.emplace_back(model, set, batch);

@@ -41,6 +41,8 @@ class SelfAttention final : public Guidance {
   SelfAttention(double scale, double sigma, std::unique_ptr<SalienceObserver> observer)
       : scale_(scale), sigma_(sigma), observer_(std::move(observer)) {}
 
+  bool reads_attention() const override { return true; }
+
   std::vector<Request> requests(const GuidanceStep& step,
                                 std::span<const Tensor> answers) override {
     if (scale_ == 0 || answers.size() > 2) return {};

@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "models/adm_blocks.h"
+#include "models/spine.h"
 
 namespace tiller {
 namespace {
@@ -171,14 +172,17 @@ Tensor AdmUNet::embed(const Tensor& t, Rows& rows) const {
 Tensor AdmUNet::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
   const Tensor embedded = embed(t, rows);
   const Tensor input = x.to(out_conv_.weight.scalar_type());
-  Tensor h = rows.roots(input).contiguous(at::MemoryFormat::ChannelsLast);
-  std::vector<Tensor> skips;
-  for (const auto& blocks : input_blocks_) skips.push_back(h = adm::run(blocks, rows, h, embedded));
-  h = adm::run(middle_block_, rows, h, embedded);
-  for (const auto& blocks : output_blocks_) {
-    h = adm::run(blocks, rows, at::cat({h, rows.expand(skips.back())}, 1), embedded);
-    skips.pop_back();
-  }
+  const auto run = [&](const Sequence& blocks, const Tensor& h) {
+    return adm::run(blocks, rows, h, embedded);
+  };
+  const Spine spine{
+      .skips = input_blocks_.size(),
+      .down = [&](size_t i, const Tensor& h) { return run(input_blocks_[i], h); },
+      .middle = [&](const Tensor& h, Skips&) { return run(middle_block_, h); },
+      .up = [&](size_t i, const Tensor& h,
+                Skips& skips) { return run(output_blocks_[i], with_skip(rows, h, skips)); }};
+  const Tensor h =
+      run_spine(spine, rows, rows.roots(input).contiguous(at::MemoryFormat::ChannelsLast));
   return out_conv_(rows, out_norm_.silu(h)).to(at::kFloat);
 }
 

@@ -9,6 +9,7 @@
 namespace tiller {
 
 class ControlNet;
+class FeatureMemory;
 struct IpAdapter;
 
 /// A ControlNet and the image that it steers by.
@@ -37,6 +38,9 @@ struct Conditioning {
 /// k: (B, heads, L, d).
 using TextObserver = std::function<void(const Site&, const Tensor& q, const Tensor& k)>;
 
+/// Whether these are the very same rows of one tensor.
+bool same_rows(const Tensor&, const Tensor&);
+
 /// One evaluation of the network that guidance needs at a step.
 struct Branch {
   const Conditioning* conditioning = nullptr;
@@ -52,6 +56,7 @@ struct RowOptions {
   /// Networks keep no activations of their blocks for the backward pass (recompute.h). For one
   /// branch that nothing perturbs.
   bool recompute = false;
+  FeatureMemory* memory = nullptr;  ///< What networks keep of earlier evaluations; null: nothing.
 };
 
 /// Floating-point operations (2 a multiply-add) of convolutions, linear layers and attention.
@@ -115,6 +120,9 @@ class Rows {
   Tensor features(int block, Tensor h);
   /// After a stack's last block, before any other layer: rows of branches that skipped blocks.
   Tensor resume(Tensor tokens);
+  /// One tensor (B, ...) a branch, such as `outputs` gave at another evaluation, for each group:
+  /// groups fork whose branches hold different rows there.
+  Tensor recall(const std::vector<Tensor>& by_branch);
   /// After a stack's last site: shuffles that were put off are done here, as one permutation.
   /// tokens: (R, N, C).
   Tensor leave_stack(Tensor tokens);
@@ -125,6 +133,7 @@ class Rows {
  private:
   int64_t group_of(int64_t branch) const;
   int64_t split_off(int64_t group, const std::function<bool(const Branch&)>& leaves);
+  int64_t split_members(int64_t group, const std::function<bool(int64_t branch)>& leave);
   int64_t isolate(int64_t branch);
   Tensor replace(const Tensor& x, int64_t group, const Tensor& rows) const;
   Tensor slice(const Tensor& x, int64_t group) const;

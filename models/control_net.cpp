@@ -116,8 +116,8 @@ ControlNet::ControlNet(const Json& json, Weights& weights) : config_(read_config
   time_ = take_unet2d_time(weights, config_);
   hint_ = take_hint(weights, hint_channels(reader), width);
   UNet2DBuilder builder(config_, weights);
-  for (size_t i = 0; i < config_.down.size(); ++i) down_.push_back(builder.take_down(i));
-  if (config_.mid) mid_ = builder.take_mid();
+  down_ = builder.take_down();
+  mid_ = builder.take_mid();
   for (const int64_t channels : skip_channels(config_))
     zeros_.push_back(take_conv(weights, "controlnet_down_blocks." + std::to_string(zeros_.size()),
                                channels, channels, 1));
@@ -140,7 +140,7 @@ std::vector<Tensor> ControlNet::residuals(const Tensor& x, const Tensor& t, cons
   Tensor h = rows.roots(x).to(hint.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
   h = conv_in_(rows, h) + hint;
   std::vector<Tensor> outputs = {h};
-  for (const auto& stage : down_) h = run_down(stage, rows, h, time, outputs);
+  for (const auto& layer : down_) outputs.push_back(h = run_down(layer, rows, h, time));
   outputs.push_back(run_mid(mid_, rows, h, time));
   for (size_t i = 0; i < outputs.size(); ++i) outputs[i] = zeros_[i](rows, outputs[i]);
   return outputs;

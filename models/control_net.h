@@ -35,8 +35,7 @@ class ControlNet {
   Conv2d conv_in_;
   UNet2DTime time_;
   std::vector<Conv2d> hint_;
-  std::vector<UNet2DLayers> down_;
-  UNet2DLayers mid_;
+  std::vector<UNet2DLayer> down_, mid_;
   std::vector<Conv2d> zeros_;  // one a residual
 };
 

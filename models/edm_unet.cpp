@@ -7,6 +7,7 @@
 
 #include "models/edm_blocks.h"
 #include "models/edm_embedding.h"
+#include "models/spine.h"
 
 namespace tiller {
 namespace {
@@ -17,12 +18,6 @@ using edm::Resample;
 struct Encoding {
   edm::Block block;
   std::optional<edm::DownConv> image;
-};
-
-/// A block of the decoder, which may read what the encoder left.
-struct Decoding {
-  edm::Block block;
-  bool reads_skip;
 };
 
 class EdmUNet final : public Network {
@@ -62,7 +57,8 @@ class EdmUNet final : public Network {
   edm::Embedding embedding_;
   Conv2d first_;
   std::vector<Encoding> encoder_;
-  std::vector<Decoding> decoder_;
+  std::vector<edm::Block> middle_;
+  std::vector<std::vector<edm::Block>> decoder_;  ///< The first of each reads a skip.
   GroupNorm out_norm_;
   Conv2d out_conv_;
   int up_blocks_ = 0;
@@ -144,13 +140,15 @@ void EdmUNet::take_encoder(Weights& weights) {
 
 void EdmUNet::take_decoder_start(Weights& weights, int level) {
   const std::string name = name_of("dec", level);
-  const auto add = [&](const std::string& what, std::optional<Site> where, Resample resample) {
-    decoder_.push_back(
-        {take(weights, name + what, channels_, channels_, std::move(where), resample), false});
+  const auto block = [&](const std::string& what, std::optional<Site> where, Resample resample) {
+    return take(weights, name + what, channels_, channels_, std::move(where), resample);
   };
-  if (level + 1 < levels()) return add("up", {}, Resample::up);
-  add("in0", site(name + "in0", Part::mid, level, channels_), Resample::none);
-  add("in1", {}, Resample::none);
+  if (level + 1 < levels()) {
+    decoder_.back().push_back(block("up", {}, Resample::up));
+    return;
+  }
+  middle_.push_back(block("in0", site(name + "in0", Part::mid, level, channels_), Resample::none));
+  middle_.push_back(block("in1", {}, Resample::none));
 }
 
 void EdmUNet::take_decoder(Weights& weights) {
@@ -163,8 +161,8 @@ void EdmUNet::take_decoder(Weights& weights) {
       const bool attends =
           config_.attends(resolution(level)) && (config_.dhariwal || i == config_.num_blocks);
       const auto where = attends ? site(name, Part::up, level, out) : std::nullopt;
-      decoder_.push_back({take(weights, name, in, out, where), true});
-      decoder_.back().block.up_index = up_blocks_++;
+      decoder_.push_back({take(weights, name, in, out, where)});
+      decoder_.back().front().up_index = up_blocks_++;
     }
   }
 }
@@ -173,20 +171,24 @@ Tensor EdmUNet::run(const Tensor& x, const Tensor& t, Rows& rows) const {
   const Tensor embedded = embedding_(rows, t);
   const Tensor input = x.to(out_conv_.weight.scalar_type());
   Tensor image = rows.roots(input).contiguous(at::MemoryFormat::ChannelsLast);
-  Tensor h = first_(rows, image);
-  std::vector<Tensor> skips = {h};
-  for (const auto& [block, down] : encoder_) {
-    h = block(rows, h, embedded);
-    if (down) h = image = (h + rows.expand((*down)(rows, image))) / std::sqrt(2.0);
-    skips.push_back(h);
-  }
-  for (const auto& [block, reads_skip] : decoder_) {
-    if (reads_skip) {
-      h = at::cat({h, rows.expand(skips.back())}, 1);
-      skips.pop_back();
-    }
-    h = block(rows, h, embedded);
-  }
+  const auto all_of = [&](const std::vector<edm::Block>& blocks, Tensor h) {
+    for (const auto& block : blocks) h = block(rows, h, embedded);
+    return h;
+  };
+  const auto down = [&](size_t i, const Tensor& before) {
+    if (i == 0) return first_(rows, before);
+    const Tensor h = encoder_[i - 1].block(rows, before, embedded);
+    const auto& beside = encoder_[i - 1].image;
+    if (!beside) return h;
+    return image = (h + rows.expand((*beside)(rows, image))) / std::sqrt(2.0);
+  };
+  const Spine spine{
+      .skips = encoder_.size() + 1,
+      .down = down,
+      .middle = [&](const Tensor& h, Skips&) { return all_of(middle_, h); },
+      .up = [&](size_t i, const Tensor& h,
+                Skips& skips) { return all_of(decoder_[i], with_skip(rows, h, skips)); }};
+  const Tensor h = run_spine(spine, rows, image);
   return out_conv_(rows, out_norm_.silu(h)).to(at::kFloat);
 }
 

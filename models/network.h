@@ -16,7 +16,7 @@ class Network {
   virtual int64_t size_multiple() const = 0;
   /// Width of the time embedding that Rows::time sees; 0: the network has none.
   virtual int64_t time_channels() const { return 0; }
-  /// Residual blocks of the way up, as Rows::features counts them.
+  /// Residual blocks of the way up, as Rows::features counts them: as many as there are skips.
   virtual int up_blocks() const { return 0; }
   /// x: (B, C, H, W); t: (B) timesteps. Returns the raw output for the rows' final groups,
   /// (groups * B, C', H, W) in float32.
@@ -30,8 +30,8 @@ struct Answers {
 };
 
 /// Evaluates all branches on the same input in one batch. Equal branches are evaluated once; with
-/// share = false every branch is a row of its own from start to end.
+/// share = false every branch is a row of its own from start to end. memory: RowOptions'.
 Answers evaluate(const Network&, const Tensor& x, const Tensor& t, std::span<const Branch>,
-                 bool share = true);
+                 bool share = true, FeatureMemory* memory = nullptr);
 
 }  // namespace tiller

@@ -63,6 +63,10 @@ Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v) {
 
 }  // namespace
 
+bool same_rows(const Tensor& a, const Tensor& b) {
+  return a.sizes() == b.sizes() && a.const_data_ptr() == b.const_data_ptr();
+}
+
 Rows::Rows(std::span<const Branch> branches, int64_t images, RowOptions options)
     : branches_(branches.begin(), branches.end()), images_(images), options_(options) {
   for (int64_t b = 0; b < this->branches(); ++b) {
@@ -135,11 +139,15 @@ int64_t Rows::group_of(int64_t branch) const {
   return -1;
 }
 
-/// Moves the members of a group that `leave` into a new group; none when all or no member would.
 int64_t Rows::split_off(int64_t from, const std::function<bool(const Branch&)>& leaves) {
+  return split_members(from, [&](int64_t branch) { return leaves(branches_[branch]); });
+}
+
+/// Moves the members of a group that `leave` into a new group; none when all or no member would.
+int64_t Rows::split_members(int64_t from, const std::function<bool(int64_t)>& leave) {
   auto& group = members_[from];
-  const auto middle = std::stable_partition(
-      group.begin(), group.end(), [&](int64_t branch) { return !leaves(branches_[branch]); });
+  const auto middle = std::stable_partition(group.begin(), group.end(),
+                                            [&](int64_t branch) { return !leave(branch); });
   if (middle == group.begin() || middle == group.end()) return from;
   std::vector<int64_t> moved(middle, group.end());
   group.erase(middle, group.end());
@@ -365,6 +373,14 @@ Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextPro
     attended = replace(attended, g, rule(g)->blend(slice(attended, g), slice(second, i)));
   }
   return attended;
+}
+
+Tensor Rows::recall(const std::vector<Tensor>& by_branch) {
+  for (int64_t g = 0; g < groups(); ++g) {
+    const Tensor& first = by_branch[members_[g].front()];
+    split_members(g, [&](int64_t branch) { return !same_rows(by_branch[branch], first); });
+  }
+  return gather(by_branch);
 }
 
 Tensor Rows::leave_stack(Tensor tokens) {

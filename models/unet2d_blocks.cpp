@@ -56,89 +56,93 @@ Transformer2D UNet2DBuilder::take_stack(const std::string& name, const UNet2DSta
                              config_.norm_groups, config_.linear_projection});
 }
 
-UNet2DLayers UNet2DBuilder::take_down(size_t index) {
+void UNet2DBuilder::take_down(size_t index, std::vector<UNet2DLayer>& layers) {
   const std::string name = "down_blocks." + std::to_string(index);
   const UNet2DStage& stage = config_.down[index];
-  UNet2DLayers layers;
   for (int64_t i = 0; i < stage.resnets; ++i) {
-    layers.resnets.push_back(
-        take_resnet(name + ".resnets." + std::to_string(i), channels_, stage.channels));
-    if (!stage.depths.empty()) layers.attentions.push_back(take_stack(name, stage, i, Part::down));
+    layers.push_back(
+        {take_resnet(name + ".resnets." + std::to_string(i), channels_, stage.channels)});
+    if (!stage.depths.empty()) layers.back().attention = take_stack(name, stage, i, Part::down);
     channels_ = stage.channels;
     skips_.push_back(channels_);
   }
-  if (index + 1 == config_.down.size()) return layers;
-  layers.resample = take_conv(weights_, name + ".downsamplers.0.conv", channels_, channels_, 3, 2);
-  if (!config_.pad_before_downsampling) layers.resample->padding = 0;
+  if (index + 1 == config_.down.size()) return;
+  Conv2d halving = take_conv(weights_, name + ".downsamplers.0.conv", channels_, channels_, 3, 2);
+  if (!config_.pad_before_downsampling) halving.padding = 0;
+  layers.push_back({.resnet = {}, .resample = std::move(halving)});
   downscale_ *= 2;
   skips_.push_back(channels_);
+}
+
+std::vector<UNet2DLayer> UNet2DBuilder::take_down() {
+  std::vector<UNet2DLayer> layers;
+  for (size_t i = 0; i < config_.down.size(); ++i) take_down(i, layers);
   return layers;
 }
 
-UNet2DLayers UNet2DBuilder::take_mid() {
+std::vector<UNet2DLayer> UNet2DBuilder::take_mid() {
+  std::vector<UNet2DLayer> layers;
+  if (!config_.mid) return layers;
   const std::string name = "mid_block";
   const UNet2DStage& stage = *config_.mid;
-  UNet2DLayers layers;
   for (int64_t i = 0; i < stage.resnets; ++i) {
-    layers.resnets.push_back(take_resnet(name + ".resnets." + std::to_string(i), channels_,
-                                         channels_, config_.mid_scale));
+    layers.push_back({take_resnet(name + ".resnets." + std::to_string(i), channels_, channels_,
+                                  config_.mid_scale)});
     if (i == 0 && !stage.depths.empty())
-      layers.attentions.push_back(take_stack(name, stage, i, Part::mid));
+      layers.back().attention = take_stack(name, stage, i, Part::mid);
   }
   return layers;
 }
 
-UNet2DLayers UNet2DBuilder::take_up(size_t index) {
+void UNet2DBuilder::take_up(size_t index, std::vector<UNet2DLayer>& layers) {
   const std::string name = "up_blocks." + std::to_string(index);
   const UNet2DStage& stage = config_.up[index];
-  UNet2DLayers layers;
   for (int64_t i = 0; i < stage.resnets; ++i) {
-    layers.resnets.push_back(take_resnet(name + ".resnets." + std::to_string(i),
-                                         channels_ + skips_.back(), stage.channels));
-    layers.resnets.back().up_index = up_resnets_++;
-    if (!stage.depths.empty()) layers.attentions.push_back(take_stack(name, stage, i, Part::up));
+    layers.push_back({take_resnet(name + ".resnets." + std::to_string(i), channels_ + skips_.back(),
+                                  stage.channels)});
+    layers.back().resnet->up_index = up_resnets_++;
+    if (!stage.depths.empty()) layers.back().attention = take_stack(name, stage, i, Part::up);
     channels_ = stage.channels;
     skips_.pop_back();
   }
-  if (index + 1 == config_.up.size()) return layers;
-  layers.resample = take_conv(weights_, name + ".upsamplers.0.conv", channels_, channels_, 3);
+  if (index + 1 == config_.up.size()) return;
+  layers.back().resample =
+      take_conv(weights_, name + ".upsamplers.0.conv", channels_, channels_, 3);
   downscale_ /= 2;
+}
+
+std::vector<UNet2DLayer> UNet2DBuilder::take_up() {
+  std::vector<UNet2DLayer> layers;
+  for (size_t i = 0; i < config_.up.size(); ++i) take_up(i, layers);
   return layers;
 }
 
-Tensor run_down(const UNet2DLayers& layers, Rows& rows, Tensor x, const Tensor& time,
-                std::vector<Tensor>& skips) {
-  for (size_t i = 0; i < layers.resnets.size(); ++i) {
-    x = recomputed(std::cref(layers.resnets[i]), rows, x, rows.expand(time));
-    if (!layers.attentions.empty()) x = layers.attentions[i](rows, x);
-    skips.push_back(x);
-  }
-  if (!layers.resample) return x;
-  if (layers.resample->padding == 0) x = at::constant_pad_nd(x, {0, 1, 0, 1});
-  x = (*layers.resample)(rows, x);
-  skips.push_back(x);
+namespace {
+
+Tensor run_blocks(const UNet2DLayer& layer, Rows& rows, Tensor x, const Tensor& time) {
+  x = recomputed(std::cref(*layer.resnet), rows, x, rows.expand(time));
+  return layer.attention ? (*layer.attention)(rows, x) : x;
+}
+
+}  // namespace
+
+Tensor run_down(const UNet2DLayer& layer, Rows& rows, const Tensor& x, const Tensor& time) {
+  if (!layer.resample) return run_blocks(layer, rows, x, time);
+  const bool padded = layer.resample->padding != 0;
+  return (*layer.resample)(rows, padded ? x : at::constant_pad_nd(x, {0, 1, 0, 1}));
+}
+
+Tensor run_mid(const std::vector<UNet2DLayer>& layers, Rows& rows, Tensor x, const Tensor& time) {
+  for (const auto& layer : layers) x = run_blocks(layer, rows, x, time);
   return x;
 }
 
-Tensor run_mid(const UNet2DLayers& layers, Rows& rows, Tensor x, const Tensor& time) {
-  for (size_t i = 0; i < layers.resnets.size(); ++i) {
-    x = recomputed(std::cref(layers.resnets[i]), rows, x, rows.expand(time));
-    if (i < layers.attentions.size()) x = layers.attentions[i](rows, x);
-  }
-  return x;
-}
-
-Tensor run_up(const UNet2DLayers& layers, Rows& rows, Tensor x, const Tensor& time,
-              std::vector<Tensor>& skips) {
-  for (size_t i = 0; i < layers.resnets.size(); ++i) {
-    x = at::cat({x, rows.expand(skips.back())}, 1);
-    skips.pop_back();
-    x = recomputed(std::cref(layers.resnets[i]), rows, x, rows.expand(time));
-    if (!layers.attentions.empty()) x = layers.attentions[i](rows, x);
-  }
-  if (!layers.resample) return x;
+Tensor run_up(const UNet2DLayer& layer, Rows& rows, const Tensor& x, const Tensor& time,
+              Skips& skips) {
+  const Tensor h = run_blocks(layer, rows, with_skip(rows, x, skips), time);
+  if (!layer.resample) return h;
   const Tensor& next = skips.back();
-  return (*layers.resample)(rows, at::upsample_nearest2d(x, {next.size(2), next.size(3)}));
+  return (*layer.resample)(rows, at::upsample_nearest2d(h, {next.size(2), next.size(3)}));
 }
 
 }  // namespace tiller

@@ -1,6 +1,7 @@
 #pragma once
 #include <optional>
 
+#include "models/spine.h"
 #include "models/transformer2d.h"
 #include "models/unet2d_config.h"
 
@@ -20,24 +21,27 @@ struct Resnet2D {
   Tensor operator()(Rows&, const Tensor& x, const Tensor& time) const;
 };
 
-/// A stage's layers; `attentions` is empty or has one a resnet (in the middle: one between two).
-struct UNet2DLayers {
-  std::vector<Resnet2D> resnets;
-  std::vector<Transformer2D> attentions;
-  std::optional<Conv2d> resample;  ///< After halving (strided) or doubling the size.
+/// What leaves a skip on the way down or reads one on the way up, or a piece of the middle.
+struct UNet2DLayer {
+  std::optional<Resnet2D> resnet;
+  std::optional<Transformer2D> attention = {};
+  /// Halves the size, on the way down alone; doubles it, after the others. Absent: neither.
+  std::optional<Conv2d> resample = {};
 };
 
-/// Takes a UNet's stages in execution order, and lists the sites on the way.
+/// Takes a UNet's layers in execution order, and lists the sites on the way.
 class UNet2DBuilder {
  public:
   UNet2DBuilder(const UNet2DConfig&, Weights&);
-  UNet2DLayers take_down(size_t stage);
-  UNet2DLayers take_mid();
-  UNet2DLayers take_up(size_t stage);
+  std::vector<UNet2DLayer> take_down();
+  std::vector<UNet2DLayer> take_mid();
+  std::vector<UNet2DLayer> take_up();
   const std::vector<Site>& sites() const { return sites_; }
   int up_resnets() const { return up_resnets_; }
 
  private:
+  void take_down(size_t stage, std::vector<UNet2DLayer>&);
+  void take_up(size_t stage, std::vector<UNet2DLayer>&);
   Resnet2D take_resnet(const std::string& name, int64_t in, int64_t out, double output_scale = 1);
   Transformer2D take_stack(const std::string& name, const UNet2DStage&, size_t index, Part part);
 
@@ -52,10 +56,9 @@ class UNet2DBuilder {
   int up_resnets_ = 0;
 };
 
-/// Each pushes or pops `skips`: outputs of the way down, for rows as they were then.
-Tensor run_down(const UNet2DLayers&, Rows&, Tensor x, const Tensor& time,
-                std::vector<Tensor>& skips);
-Tensor run_mid(const UNet2DLayers&, Rows&, Tensor x, const Tensor& time);
-Tensor run_up(const UNet2DLayers&, Rows&, Tensor x, const Tensor& time, std::vector<Tensor>& skips);
+Tensor run_down(const UNet2DLayer&, Rows&, const Tensor& x, const Tensor& time);
+Tensor run_mid(const std::vector<UNet2DLayer>&, Rows&, Tensor x, const Tensor& time);
+/// Drops the last skip, and doubles to the size of the one before.
+Tensor run_up(const UNet2DLayer&, Rows&, const Tensor& x, const Tensor& time, Skips& skips);
 
 }  // namespace tiller

@@ -18,7 +18,7 @@ class UNet2DCondition final : public Network {
   int64_t in_channels() const override { return config_.in_channels; }
   int64_t out_channels() const override { return config_.out_channels; }
   int64_t size_multiple() const override {
-    return config_.pad_before_downsampling ? 1 : int64_t{1} << (down_.size() - 1);
+    return config_.pad_before_downsampling ? 1 : int64_t{1} << (config_.down.size() - 1);
   }
   int64_t time_channels() const override { return config_.time_channels; }
   int up_blocks() const override { return up_blocks_; }
@@ -32,8 +32,7 @@ class UNet2DCondition final : public Network {
   UNet2DConfig config_;
   Conv2d conv_in_, conv_out_;
   UNet2DTime time_;
-  std::vector<UNet2DLayers> down_, up_;
-  UNet2DLayers mid_;
+  std::vector<UNet2DLayer> down_, mid_, up_;
   GroupNorm norm_out_;
   std::vector<Site> sites_;
   int up_blocks_ = 0;
@@ -44,9 +43,9 @@ UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) :
   conv_in_ = take_conv(weights, "conv_in", config.in_channels, width, config.conv_in_kernel);
   time_ = take_unet2d_time(weights, config);
   UNet2DBuilder builder(config, weights);
-  for (size_t i = 0; i < config.down.size(); ++i) down_.push_back(builder.take_down(i));
-  if (config.mid) mid_ = builder.take_mid();
-  for (size_t i = 0; i < config.up.size(); ++i) up_.push_back(builder.take_up(i));
+  down_ = builder.take_down();
+  mid_ = builder.take_mid();
+  up_ = builder.take_up();
   norm_out_ = take_group_norm(weights, "conv_norm_out", width, config.norm_groups, config.norm_eps);
   conv_out_ = take_conv(weights, "conv_out", width, config.out_channels, config.conv_out_kernel);
   sites_ = builder.sites();
@@ -78,12 +77,20 @@ Tensor UNet2DCondition::forward(const Tensor& x, const Tensor& t, Rows& rows) co
   const Tensor time = time_(t, rows);
   Tensor h = input(x, rows).to(dtype()).contiguous(at::MemoryFormat::ChannelsLast);
   if (config_.center_input) h = 2 * h - 1;
-  h = conv_in_(rows, h);
-  std::vector<Tensor> skips = {h};
-  for (const auto& stage : down_) h = run_down(stage, rows, h, time, skips);
-  h = run_mid(mid_, rows, h, time);
-  if (!rows.controls().empty()) h = add_controls(rows, x, t, h, skips);
-  for (const auto& stage : up_) h = run_up(stage, rows, h, time, skips);
+  const auto middle = [&](const Tensor& from, Skips& skips) {
+    const Tensor own = run_mid(mid_, rows, from, time);
+    return rows.controls().empty() ? own : add_controls(rows, x, t, own, skips);
+  };
+  const Spine spine{.skips = down_.size() + 1,
+                    .down =
+                        [&](size_t i, const Tensor& from) {
+                          return i ? run_down(down_[i - 1], rows, from, time)
+                                   : conv_in_(rows, from);
+                        },
+                    .middle = middle,
+                    .up = [&](size_t i, const Tensor& from,
+                              Skips& skips) { return run_up(up_[i], rows, from, time, skips); }};
+  h = run_spine(spine, rows, h);
   return conv_out_(rows, norm_out_.silu(h)).to(at::kFloat);
 }
 

@@ -146,7 +146,7 @@ std::vector<Flag> edit_flags() {
       {"steps", "N", "of the whole schedule; default 50"},
       {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};
   for (Flag flag : request_flags_but(
-           {"count", "compare", "batch", "prompt-file", "init-image", "mask", "strength"},
+           {"count", "compare", "cache", "batch", "prompt-file", "init-image", "mask", "strength"},
            own_words)) {
     if (flag.name.starts_with("control") || flag.name == "ip-adapter") flag.use = Flag::rare;
     flags.push_back(flag);

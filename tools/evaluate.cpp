@@ -103,6 +103,7 @@ std::vector<TaskFlag> request_task_flags() {
   const std::vector<std::pair<std::string, Names>> shared = {
       {"model", by_model},
       {"sampler", {"schemes"}},
+      {"cache", {"schemes"}},
       {"guidance", on_data},
       {"negative-prompt", by_model},
       {"batch", {"images", "schemes", "inversion"}},

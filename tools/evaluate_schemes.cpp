@@ -69,6 +69,7 @@ Json protocol_of(const SchemeRun& run, const Json& reference) {
           {"negative prompt", request.text.negative},
           {"sampler", run.sampler},
           {"steps", run.steps},
+          {"cache", run.cache.empty() ? "none" : run.cache},
           {"size", to_text(request.size)},
           {"batch", request.batch},
           {"device", generation.device.str()},
@@ -108,6 +109,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.generation = prepare(request_for(flags, run.schemes));
   run.sampler = run.generation.request.sampler;
   run.steps = run.generation.request.steps;
+  run.cache = run.generation.request.cache;
   run.pictures = std::min(flags.integer("pictures", 0, 10'000, usual_pictures), run.count());
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
   run.by = feature_networks(flags, run.metrics, run.generation.device);

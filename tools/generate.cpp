@@ -6,6 +6,7 @@
 #include "io/error.h"
 #include "io/safetensors.h"
 #include "tools/attention_maps.h"
+#include "tools/caching.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/notes.h"
@@ -283,6 +284,8 @@ Json rows_json(const Run& run) {
   for (size_t i = 0; i < run.costs.size(); ++i) {
     Json row = {{"guidance", describe(run.rows[i])}};
     row.update(cost_json(run.costs[i]));
+    if (const auto cache = requested_cache(run.generation))
+      row["cache"] = {{"method", cache->text}, {"reused", run.costs[i].reused}};
     if (!run.generation.request.parallel.empty())
       row["parallel"] = parallel_json(run.generation, run.costs[i]);
     rows.push_back(row);
@@ -378,7 +381,10 @@ int generate(const Flags& flags) {
   if (run.generation.keeps_state && !run.generation.parts.valid())
     run.generation.parts = begin_part_hashes(run.generation.request);
   if (!run.generation.inversion) require_descent(run.generation, run.generation.trajectory.steps());
-  for (const auto& row : run.rows) check_parallel(run.generation, row);
+  for (const auto& row : run.rows) {
+    check_parallel(run.generation, row);
+    check_cache(run.generation, row);
+  }
   run.made = images_to_make(run.outputs, run.generation.images.size());
   run.load_seconds = seconds_since(start);
   hint_at_guidance(flags, run.generation);

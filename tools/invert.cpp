@@ -278,8 +278,8 @@ std::vector<Flag> invert_flags() {
       {"size", "N|WxH", "in pixels, scales and crops; default: the image's"},
       {"steps", "N", "default 50"},
       {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};
-  for (const auto& flag :
-       request_flags_but({"count", "compare", "init-image", "mask", "strength"}, own_words))
+  for (const auto& flag : request_flags_but(
+           {"count", "compare", "cache", "init-image", "mask", "strength"}, own_words))
     flags.push_back(flag);
   const std::vector<Flag> own = {
       {"output", "FILE", "the inversion; default inversion.safetensors"},

@@ -3,6 +3,7 @@
 #include "guidance/edit_controls.h"
 #include "io/error.h"
 #include "metrics/set_metrics.h"
+#include "models/feature_cache.h"
 #include "samplers/registry.h"
 #include "tools/request.h"
 #include "tools/table.h"
@@ -65,8 +66,10 @@ Category metrics_category() {
 std::vector<Category> categories() {
   return {category("samplers", "--sampler", samplers()),
           category("guidances", "--guidance", guidances()),
+          category("caches", "--cache", caches()),
           category("edit-controls", "--edit-control", edit_controls()),
-          category("features", "--features", feature_kinds()), metrics_category()};
+          category("features", "--features", feature_kinds()),
+          metrics_category()};
 }
 
 std::string paper_of(const Entry& entry) {
@@ -148,8 +151,9 @@ Command list_command() {
   return {
       .name = "list",
       .description =
-          "Lists samplers, guidances, edit controls, feature networks and metrics, with options.",
-      .operand = "[samplers|guidances|edit-controls|features|metrics]",
+          "Lists samplers, guidances, caches, edit controls, feature networks and metrics, with "
+          "options.",
+      .operand = "[samplers|guidances|caches|edit-controls|features|metrics]",
       .flags = {{"json", "", "as JSON"}},
       .examples = {"tiller list", "tiller list guidances --json"},
       .run = list};

@@ -46,6 +46,7 @@ std::string parameters(const Generation& generation, const GenerateRequest& requ
           ", Model hash: " + generation.model.hash.get() +
           ", Model: " + quoted(generation.model.file);
   if (request.rng == "nv") text += ", RNG: NV";
+  if (!request.cache.empty()) text += ", Cache: " + quoted(request.cache);
   if (!guidances.empty()) text += ", Guidance: " + quoted(joined(guidances));
   return text + ", Version: tiller " + version();
 }

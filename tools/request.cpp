@@ -60,6 +60,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("inversion", request.inversion);
   visit("share", request.share);
   visit("parallel", request.parallel);
+  visit("cache", request.cache);
   visit("device", request.device);
   visit("dtype", request.dtype);
   visit("threads", request.threads);
@@ -90,7 +91,7 @@ GenerateRequest request_from(const Json& recipe, const std::string& where) {
   GenerateRequest request;
   visit_fields(request, [&]<class Field>(const char* key, Field& field) {
     const bool later = key == std::string("inversion") || key == std::string("rng") ||
-                       key == std::string("parallel");
+                       key == std::string("parallel") || key == std::string("cache");
     if (later && !json.contains(key)) return;  // older recipes
     try {
       field = json.at(key).get<Field>();

@@ -89,6 +89,7 @@ struct GenerateRequest {
   bool vae_tiling = false;
   bool low_memory = false;
   bool share = true;
+  std::string cache;     ///< What network evaluations take from those before; empty: nothing.
   std::string parallel;  ///< How steps are solved side by side; empty: one after the other.
   std::string device = "auto", dtype = "auto";
   int64_t threads = 0;  ///< 0: as many as there are cores.

@@ -110,6 +110,8 @@ const std::vector<Flag>& request_flags() {
        "repeats; several joined by ' + '; `tiller list guidances`", Flag::common, true},
       {"compare", "GUIDANCE", "repeats: a grid, a row for each ('none' too), a column a seed",
        Flag::common, true},
+      {"cache", "NAME[:key=value,...]",
+       "reuse features between steps: deepcache or first-block; `tiller list caches`"},
       {"clip-denoised", "", "clamp each step's x_0 to [-1, 1], as guided-diffusion does",
        Flag::rare},
       {"init-image", "FILE", "begin with this image, and change it by --strength"},
@@ -188,6 +190,7 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   request.respacing = flags.text("respacing", request.respacing);
   request.sampler = flags.text("sampler", request.sampler);
   apply_guidance(flags, request);
+  request.cache = flags.text("cache", request.cache);
   if (flags.has("clip-denoised")) request.clip_denoised = true;
   request.rng = flags.choice("rng", {"cpu", "nv"}, request.rng);
   request.embedded_guidance = flags.number("embedded-guidance", 0, 1000, request.embedded_guidance);

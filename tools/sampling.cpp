@@ -5,6 +5,7 @@
 #include "io/image.h"
 #include "samplers/straightness.h"
 #include "tools/attention_maps.h"
+#include "tools/caching.h"
 #include "tools/conditioning.h"
 #include "tools/inversion_file.h"
 #include "tools/parallel.h"
@@ -20,6 +21,7 @@ DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> gui
                      const WordRecorder& words, const Observer& observer) {
   GuidedBatch batch = guided_batch(generation, images);
   words.attach(batch);
+  batch.cache = requested_cache(generation);
   SeededNoise noise(batch.seeds, random_numbers(generation.request));
   if (generation.init.image.defined()) use_vae(generation);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "io/hash.h"
+#include "tools/caching.h"
 #include "tools/inverting.h"
 
 namespace tiller {
@@ -12,7 +13,7 @@ namespace {
 Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
   const Generation& generation = run.generation;
   Json recipe = to_json(generation.request);
-  for (const char* key : {"model", "compare", "count", "guidance", "sampler", "steps"})
+  for (const char* key : {"model", "compare", "count", "guidance", "sampler", "steps", "cache"})
     recipe.erase(key);
   if (generation.device.is_cuda()) recipe["device"] = "cuda";  // whichever this process has
   recipe["tiller"] = version();
@@ -22,6 +23,8 @@ Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
   recipe["clip"] = run.clip_hash;
   recipe["scheme"] = {scheme.guidance, scheme.sampler.empty() ? run.sampler : scheme.sampler,
                       scheme.steps ? scheme.steps : run.steps};
+  const std::string& cache = scheme.cache.empty() ? run.cache : scheme.cache;
+  if (!cache.empty() && cache != "none") recipe["cache"] = cache;
   for (const auto& network : run.by.networks)
     recipe["networks"].push_back({network.hash, network.input, network.width});
   return recipe;
@@ -37,10 +40,12 @@ std::string key_of(const SchemeRun& run, const Scheme& scheme) {
 std::vector<ChosenGuidance> use_scheme(SchemeRun& run, const Scheme& scheme) {
   Generation& generation = run.generation;
   generation.request.steps = scheme.steps ? scheme.steps : run.steps;
+  generation.request.cache = scheme.cache.empty() ? run.cache : scheme.cache;
   use_sampler(generation, scheme.sampler.empty() ? run.sampler : scheme.sampler);
   auto guidances = choose_guidances({scheme.guidance}, generation.model);
   require_renoising(*generation.sampler, guidances);
   require_descent(generation, generation.trajectory.steps());
+  check_cache(generation, guidances);
   return guidances;
 }
 

@@ -47,37 +47,49 @@ std::vector<std::string> texts_of(const std::string& file, const YAML::Node& nod
   return texts;
 }
 
+/// What guidances are combined with.
+struct Ways {
+  std::vector<std::string> samplers = {""};
+  std::vector<int64_t> steps = {0};
+  std::vector<std::string> caches = {""};
+};
+
 void add_guidances(const std::string& where, const std::vector<std::string>& texts,
-                   const std::vector<std::string>& samplers, const std::vector<int64_t>& steps,
-                   std::vector<Scheme>& schemes) {
+                   const Ways& ways, std::vector<Scheme>& schemes) {
   for (const auto& text : texts)
     for (const auto& guidance : expand_braces(where, text))
-      for (const auto& sampler : samplers)
-        for (const int64_t count : steps) {
-          schemes.push_back({guidance, sampler, count});
-          require_few(where, schemes.size());
-        }
+      for (const auto& sampler : ways.samplers)
+        for (const int64_t count : ways.steps)
+          for (const auto& cache : ways.caches) {
+            schemes.push_back({guidance, sampler, count, cache});
+            require_few(where, schemes.size());
+          }
+}
+
+std::vector<int64_t> step_counts(const std::string& file, const std::vector<std::string>& texts) {
+  std::vector<int64_t> counts;
+  for (const auto& text : texts)
+    counts.push_back(
+        whole_from("schemes " + file, text, 1, RequestLimits::steps, "a number of steps"));
+  return counts;
 }
 
 void add_map(const std::string& file, const YAML::Node& node, std::vector<Scheme>& schemes) {
-  std::vector<std::string> guidances, samplers = {""};
-  std::vector<int64_t> steps = {0};
+  std::vector<std::string> guidances;
+  Ways ways;
   for (const auto& entry : node) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
-    const std::vector<std::string> known = {"guidance", "sampler", "steps"};
+    const std::vector<std::string> known = {"guidance", "sampler", "steps", "cache"};
     if (std::find(known.begin(), known.end(), key) == known.end())
       refuse(file, entry.first, "one of " + enumerate(known), suggestion(key, known));
     const auto texts = texts_of(file, entry.second);
     if (key == "guidance") guidances = texts;
-    if (key == "sampler") samplers = texts;
-    if (key != "steps") continue;
-    steps.clear();
-    for (const auto& text : texts)
-      steps.push_back(
-          whole_from("schemes " + file, text, 1, RequestLimits::steps, "a number of steps"));
+    if (key == "sampler") ways.samplers = texts;
+    if (key == "steps") ways.steps = step_counts(file, texts);
+    if (key == "cache") ways.caches = texts;
   }
   if (guidances.empty()) refuse(file, node, "a key `guidance`");
-  add_guidances(file, guidances, samplers, steps, schemes);
+  add_guidances(file, guidances, ways, schemes);
 }
 
 void add_file(const std::string& file, std::vector<Scheme>& schemes) {
@@ -95,7 +107,7 @@ void add_file(const std::string& file, std::vector<Scheme>& schemes) {
     if (item.IsMap())
       add_map(file, item, schemes);
     else
-      add_guidances(file, texts_of(file, item), {""}, {0}, schemes);
+      add_guidances(file, texts_of(file, item), {}, schemes);
   }
 }
 
@@ -105,6 +117,7 @@ std::string Scheme::name() const {
   std::string text = guidance;
   if (!sampler.empty()) text += ", " + sampler;
   if (steps) text += ", " + std::to_string(steps) + " steps";
+  if (!cache.empty()) text += ", " + (cache == "none" ? "no cache" : cache);
   return text;
 }
 
@@ -130,7 +143,7 @@ std::vector<std::string> expand_braces(const std::string& where, const std::stri
 
 std::vector<Scheme> choose_schemes(const Flags& flags) {
   std::vector<Scheme> schemes;
-  add_guidances("--scheme", flags.all("scheme"), {""}, {0}, schemes);
+  add_guidances("--scheme", flags.all("scheme"), {}, schemes);
   for (const auto& file : flags.all("schemes")) add_file(file, schemes);
   if (schemes.empty())
     throw UsageError(

@@ -8,6 +8,7 @@ struct Scheme {
   std::string guidance;  ///< "none", or guidances joined by " + ".
   std::string sampler;   ///< "": the run's.
   int64_t steps = 0;     ///< 0: the run's.
+  std::string cache;     ///< "": the run's; "none".
 
   /// "cfg:scale=2, 10 steps".
   std::string name() const;
@@ -19,7 +20,8 @@ struct Scheme {
 std::vector<std::string> expand_braces(const std::string& where, const std::string& text);
 
 /// What --scheme and --schemes name, braces expanded. A file, YAML or JSON, holds a list of texts
-/// or of maps with `guidance`, `sampler` and `steps`, each one value or a list: all combinations.
+/// or of maps with `guidance`, `sampler`, `steps` and `cache`, each one value or a list: all
+/// combinations.
 /// Throws UsageError when there is none or one comes twice, Error naming the file's line.
 std::vector<Scheme> choose_schemes(const Flags&);
 

@@ -182,8 +182,8 @@ TEST(EditControls, FeaturesAreWhatABlockAddsToItsInput) {
                        {"cross_attention_dim", 12}};
   const UNet2DConfig read = unet2d_config(config);
   UNet2DBuilder builder(read, weights);
-  builder.take_down(0);
-  const Resnet2D block = builder.take_up(0).resnets.at(0);
+  builder.take_down();
+  const Resnet2D block = *builder.take_up().at(0).resnet;
   const Features rule;
   const Conditioning none;
   const std::vector<Branch> branches = {{.conditioning = &none},

@@ -175,6 +175,27 @@ TEST_F(EvaluateSets, SchemesAreComparedAndResumed) {
   EXPECT_EQ(fs::last_write_time(shards[1]), untouched) << "made again";
 }
 
+TEST_F(EvaluateSets, SchemesCompareCaches) {
+  write_file(folder / "schemes.yaml",
+             "- guidance: none\n  cache: [none, deepcache:interval=2, first-block]\n");
+  const std::string run =
+      "--model model --reference real --samples 4 --batch 2 --steps 4 "
+      "--metrics fid --pictures 0 ";
+  const Json schemes =
+      evaluated(run + "--schemes schemes.yaml --cache deepcache --output report").at("schemes");
+  ASSERT_EQ(schemes.size(), 3u);
+  EXPECT_EQ(schemes[1].at("scheme"), "none, deepcache:interval=2");
+  const auto flops = [](const Json& scheme) { return scheme.at("flops").get<double>(); };
+  EXPECT_LT(flops(schemes[1]), 0.9 * flops(schemes[0]));
+  const auto of_run = [&](const std::string& cache) {
+    return evaluated(run + "--scheme none --output other " + cache).at("schemes").at(0);
+  };
+  EXPECT_EQ(of_run("--cache deepcache:interval=2").at("fd_r14"), schemes[1].at("fd_r14"));
+  EXPECT_EQ(of_run("").at("fd_r14"), schemes[0].at("fd_r14"));
+  expect_refused(run + "--scheme sag:layers=mid --cache deepcache --output other", "guidance sag",
+                 2);
+}
+
 TEST_F(EvaluateSets, AnotherNumberOfSamplesGivesItsOwnFigures) {
   const std::string run =
       "--model model --reference real --scheme none --batch 4 --steps 2 --metrics fid --pictures "

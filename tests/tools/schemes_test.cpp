@@ -83,6 +83,12 @@ TEST_F(SchemesFile, IsYamlOrJson) {
             want);
 }
 
+TEST_F(SchemesFile, CombinesCaches) {
+  EXPECT_EQ(from("- guidance: [none, cfg]\n  cache: [none, 'deepcache:interval=3']\n"),
+            Texts({"none, no cache", "none, deepcache:interval=3", "cfg, no cache",
+                   "cfg, deepcache:interval=3"}));
+}
+
 TEST_F(SchemesFile, NamesTheLineThatIsWrong) {
   EXPECT_NE(refused("- none\n- guidence: tpg\n").find("line 2"), std::string::npos);
   EXPECT_NE(refused("- none\n- guidence: tpg\n").find("'guidance'"), std::string::npos);
