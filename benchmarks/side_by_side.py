@@ -20,11 +20,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 LEAST = 0.25  # seconds a turn
 
 
+def threads_of(options):
+    """The environment of both sides: threads that stay where they are, or now and then two share a core for a whole run."""
+    return {"OMP_NUM_THREADS": str(options.threads), "OMP_PROC_BIND": "true"}
+
+
 class Tiller:
     """A program of turns.h."""
 
     def __init__(self, options, name, *arguments):
-        environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+        environment = {**os.environ, **threads_of(options)}
         command = [f"{options.build}/bench_{name}", *map(str, arguments)]
         self.process = subprocess.Popen(command, text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -75,7 +80,7 @@ class Peer:
     def __init__(self, options, make, *arguments):
         context = multiprocessing.get_context("spawn")
         self.pipe, far = context.Pipe()
-        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+        os.environ.update(threads_of(options))
         self.process = context.Process(target=serve, daemon=True,
                                        args=(far, options.threads, options.device == "cuda", make, arguments))
         self.process.start()

@@ -78,7 +78,7 @@ class Trainer:
                            guided_diffusion_network.CONFIG, "--output", run, "--batch", str(BATCH), "--steps", str(2 * STEPS),
                            "--log-every", str(STEPS), "--sample-every", "0", "--threads", str(options.threads)]
                 command += ["--bf16"] if self.dtype == "bfloat16" else []
-                subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(options.threads)})
+                subprocess.run(command, check=True, env={**os.environ, **side_by_side.threads_of(options)})
                 lines = (pathlib.Path(run) / "log.jsonl").read_text().splitlines()
             speeds.append(json.loads(lines[-1])["images_per_second"])
         return STEPS * BATCH / (sum(speeds) / len(speeds)), None, []

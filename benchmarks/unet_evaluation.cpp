@@ -23,7 +23,8 @@ Conditioning random_conditioning(const Model& model, int64_t batch, at::Device d
   random.context = normal({batch, 77, config.at("cross_attention_dim").get<int64_t>()});
   if (config.contains("addition_embed_type") && config["addition_embed_type"] == "text_time") {
     const int64_t added = config.at("projection_class_embeddings_input_dim").get<int64_t>();
-    random.pooled = normal({batch, added - 6 * config.at("addition_time_embed_dim").get<int64_t>()});
+    random.pooled =
+        normal({batch, added - 6 * config.at("addition_time_embed_dim").get<int64_t>()});
     random.time_ids = at::full({batch, 6}, 512.0).to(device);
   }
   return random;
@@ -45,8 +46,7 @@ void run(const std::string& folder, int64_t size, int64_t rows, at::ScalarType d
   const Tensor x = at::randn({rows, model.network->out_channels(), side, side}).to(device);
   take_turns([&] {
     cost = {};
-    const auto predicted =
-        denoise(x, {.alpha = 0.7, .sigma = 0.714, .timestep = 500, .step = 0});
+    const auto predicted = denoise(x, {.alpha = 0.7, .sigma = 0.714, .timestep = 500, .step = 0});
     predicted.sample.sum().item<float>();  // waits for a GPU
     return std::array{cost.flops.spent, cost.flops.unshared};
   });

@@ -32,7 +32,7 @@ class Commands:
 
     def __init__(self, options, commands, clock=None):
         self.commands, self.clock = commands, clock
-        self.environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+        self.environment = {**os.environ, **side_by_side.threads_of(options)}
 
     def turn(self, times):
         measured, start = 0, time.perf_counter()

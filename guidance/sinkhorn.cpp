@@ -61,8 +61,7 @@ Tensor sinkhorn_attention(const Tensor& q, const Tensor& k, const Tensor& v, con
   const bool gradients =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
   const bool real = q.scalar_type() == at::kFloat && g.scalar_type() == at::kFloat;
-  if (q.is_cpu() && real && !gradients && q.numel() > 0)
-    return sinkhorn_attention_cpu(q, k, v, g);
+  if (q.is_cpu() && real && !gradients && q.numel() > 0) return sinkhorn_attention_cpu(q, k, v, g);
   const double scale = 1 / std::sqrt(double(q.size(3)));
   // Logits are scaled after the product, and rows of a softmax don't feel a shift.
   const Tensor potential = (g - g.mean(2, true)) / scale;

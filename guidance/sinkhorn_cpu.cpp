@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/library.h>
@@ -8,6 +7,7 @@
 
 #include "guidance/sinkhorn.h"
 #include "models/kernels/sinkhorn.h"
+#include "models/parallel.h"
 
 /// A block of rows of logits stays in the cache: one matrix product serves a round of both
 /// potentials. With E_ij = exp(S_ij + g_j - max_i), f_i = -(max_i + log sum_j E_ij), and since
@@ -15,8 +15,8 @@
 namespace tiller {
 namespace {
 
-/// Values of a block of logits: 1 MiB.
-constexpr int64_t kBlock = 1 << 18;
+/// Values of a block of logits, 2 MiB, and its least height, below which products are slow.
+constexpr int64_t kBlock = 1 << 19, kLeastHeight = 64;
 /// A row is split into at most this many tasks, whatever the number of threads, so that sums are
 /// always rounded in the same way.
 constexpr int64_t kTasks = 8;
@@ -43,13 +43,13 @@ int64_t tasks_of(int64_t size) {
   return std::clamp<int64_t>((size + kTaskRows - 1) / kTaskRows, 1, kTasks);
 }
 
+int64_t block_height(int64_t size) { return std::min(size, std::max(kBlock / size, kLeastHeight)); }
+
 /// Calls f(first row, rows' logits as a matrix) for each block of the task's rows.
 template <class F>
-void each_block(const Head& head, int64_t task, const F& f) {
-  const int64_t size = head.size(), tasks = tasks_of(size);
-  const int64_t height = std::clamp<int64_t>(kBlock / size, 16, size < 16 ? 16 : size);
+void each_block(const Head& head, int64_t task, const Tensor& block, const F& f) {
+  const int64_t size = head.size(), tasks = tasks_of(size), height = block.size(0);
   const int64_t end = size * (task + 1) / tasks;
-  Tensor block = at::empty({std::min(height, size), size}, head.rows.options());
   const Tensor columns = head.columns.t();
   for (int64_t first = size * task / tasks; first < end; first += height) {
     const int64_t count = std::min(height, end - first);
@@ -59,21 +59,25 @@ void each_block(const Head& head, int64_t task, const F& f) {
   }
 }
 
-/// f(head, task) for all heads and tasks, in parallel.
+/// f(head's index, task, first row, logits) for all blocks of all tasks of all heads, in parallel.
 template <class F>
-void each_task(int64_t heads, int64_t tasks, const F& f) {
-  at::parallel_for(0, heads * tasks, 1, [&](int64_t begin, int64_t end) {
+void each_block(const std::vector<Head>& heads, const F& f) {
+  if (heads.empty()) return;
+  const int64_t size = heads.front().size(), tasks = tasks_of(size);
+  parallel_for(0, int64_t(heads.size()) * tasks, 1, [&](int64_t begin, int64_t end) {
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
-    for (int64_t i = begin; i < end; ++i) f(i / tasks, i % tasks);
+    const Tensor block = at::empty({block_height(size), size}, at::kFloat);
+    for (int64_t i = begin; i < end; ++i)
+      each_block(heads[i / tasks], i % tasks, block,
+                 [&](int64_t first, Tensor& logits) { f(i / tasks, i % tasks, first, logits); });
   });
 }
 
-/// Adds the block's share of each column's mass: (N) doubles.
-void add_masses(Tensor& logits, const float* g, float* f, std::vector<float>& sums,
-                double* masses) {
+/// f: of the block's rows. Adds their shares of the columns' masses, (N).
+void add_masses(Tensor& logits, const float* g, float* f, double* masses) {
   const auto& kernel = table();
   const int64_t size = logits.size(1);
-  std::fill(sums.begin(), sums.end(), 0.f);
+  std::vector<float> sums(size);
   float* row = logits.mutable_data_ptr<float>();
   for (int64_t i = 0; i < logits.size(0); ++i, row += size) {
     const auto [max, sum] = kernel.exponentials(row, g, size);
@@ -123,16 +127,13 @@ Tensor potentials(const Tensor& q, const Tensor& k, int64_t iterations) {
   const int64_t size = q.size(2), tasks = tasks_of(size);
   const Tensor g = at::zeros({count, size}, at::kFloat), f = at::empty_like(g);
   for (int64_t round = 0; round < iterations; ++round) {
-    Tensor masses = at::zeros({count, tasks, size}, at::kDouble);
-    each_task(count, tasks, [&](int64_t h, int64_t task) {
-      std::vector<float> sums(size);
-      float* rows = f.mutable_data_ptr<float>() + h * size;
-      double* own = masses.mutable_data_ptr<double>() + (h * tasks + task) * size;
-      each_block(heads[h], task, [&](int64_t first, Tensor& logits) {
-        add_masses(logits, g.const_data_ptr<float>() + h * size, rows + first, sums, own);
-      });
+    const Tensor masses = at::zeros({count, tasks, size}, at::kDouble);
+    each_block(heads, [&](int64_t h, int64_t task, int64_t first, Tensor& logits) {
+      add_masses(logits, g.const_data_ptr<float>() + h * size,
+                 f.mutable_data_ptr<float>() + h * size + first,
+                 masses.mutable_data_ptr<double>() + (h * tasks + task) * size);
     });
-    each_task(count, 1, [&](int64_t h, int64_t) { update(heads[h], f[h], masses[h], g[h]); });
+    for (int64_t h = 0; h < count; ++h) update(heads[h], f[h], masses[h], g[h]);
   }
   return g.view({q.size(0), q.size(1), size});
 }
@@ -140,21 +141,18 @@ Tensor potentials(const Tensor& q, const Tensor& k, int64_t iterations) {
 }  // namespace
 
 Tensor sinkhorn_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g) {
-  const auto heads = heads_of(q, k);
-  const Tensor values = v.flatten(0, 1), columns = g.contiguous().flatten(0, 1);
-  Tensor out = at::empty({values.size(0), q.size(2), v.size(3)}, values.options());
-  each_task(values.size(0), tasks_of(q.size(2)), [&](int64_t h, int64_t task) {
-    each_block(heads[h], task, [&](int64_t first, Tensor& logits) {
-      const int64_t count = logits.size(0), size = logits.size(1);
-      Tensor sums = at::empty({count, 1}, logits.options());
-      float* row = logits.mutable_data_ptr<float>();
-      const float* potential = columns.const_data_ptr<float>() + h * size;
-      for (int64_t i = 0; i < count; ++i, row += size)
-        sums.mutable_data_ptr<float>()[i] = table().exponentials(row, potential, size).sum;
-      Tensor part = out[h].narrow(0, first, count);
-      at::mm_out(part, logits, values[h]);
-      part.div_(sums);
-    });
+  const Tensor values = v.flatten(0, 1), potentials = g.contiguous().flatten(0, 1);
+  const Tensor out = at::empty({values.size(0), q.size(2), v.size(3)}, values.options());
+  each_block(heads_of(q, k), [&](int64_t h, int64_t, int64_t first, Tensor& logits) {
+    const int64_t count = logits.size(0), size = logits.size(1);
+    const Tensor sums = at::empty({count, 1}, logits.options());
+    float* row = logits.mutable_data_ptr<float>();
+    const float* potential = potentials.const_data_ptr<float>() + h * size;
+    for (int64_t i = 0; i < count; ++i, row += size)
+      sums.mutable_data_ptr<float>()[i] = table().exponentials(row, potential, size).sum;
+    Tensor part = out[h].narrow(0, first, count);
+    at::mm_out(part, logits, values[h]);
+    part.div_(sums);
   });
   return out.view(v.sizes());
 }

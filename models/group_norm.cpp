@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "models/kernels/group_norm.h"
+#include "models/parallel.h"
 
 namespace tiller {
 namespace {
@@ -56,7 +57,7 @@ Shape shape_of(const Tensor& x, int64_t groups) {
 template <class F>
 void each_row(const Shape& shape, const F& f) {
   const int64_t grain = shape.rows >= at::get_num_threads() ? 1 : shape.rows;
-  at::parallel_for(0, shape.rows, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, shape.rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) f(row);
   });
 }
@@ -64,7 +65,7 @@ void each_row(const Shape& shape, const F& f) {
 /// Calls f(chunk, first value, pixels) for each chunk of a row.
 template <class F>
 void each_chunk(const Shape& shape, int64_t row, const F& f) {
-  at::parallel_for(0, shape.chunks(), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, shape.chunks(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       const int64_t first = chunk * kChunk;
       f(chunk, (row * shape.pixels + first) * shape.channels,

@@ -35,7 +35,8 @@ uint32_t version_of(const Tensor& weight) {
 
 bool packable(const Tensor& x, const Tensor& weight) {
   const auto dtype = weight.scalar_type();
-  const bool gradients = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
+  const bool gradients =
+      at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
   return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && dtype == at::kFloat &&
          !gradients && x.numel() > 0 && weight.size(2) > 1 && weight.numel() <= kLargest &&
          packed_convolution();
