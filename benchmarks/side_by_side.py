@@ -69,13 +69,14 @@ def serve(pipe, threads, cuda, make, arguments):
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     work = make(*arguments)
+    pipe.send("ready")
     with torch.inference_mode():
         while times := pipe.recv():
             pipe.send(timed(work, times, cuda))
 
 
 class Peer:
-    """A function of a module, make(*arguments), that returns the work, in a process of its own."""
+    """A function of a module, make(*arguments), that returns the work, in a process of its own that is ready."""
 
     def __init__(self, options, make, *arguments):
         context = multiprocessing.get_context("spawn")
@@ -85,6 +86,7 @@ class Peer:
                                        args=(far, options.threads, options.device == "cuda", make, arguments))
         self.process.start()
         far.close()
+        self.pipe.recv()  # nothing is measured while another side starts
 
     def turn(self, times):
         self.pipe.send(times)
