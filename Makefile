@@ -2,17 +2,19 @@
 # make test           builds (make tests) and runs the tests (CI=true: warnings are errors)
 # make demo           draws the demo's images into demo/
 # make install        into PREFIX (default /usr/local), below DESTDIR
+# make bench-cpu      measures beside PyTorch and diffusers, about 20 minutes on 2 cores; bench-gpu likewise
 # make format         formats the sources; make clean removes the build
 #
 # Torch_DIR=FOLDER uses that LibTorch (>= 2.11) instead of one in .venv, CMAKE_FLAGS=... is passed to
-# CMake, JOBS=N compiles with N processes.
+# CMake, JOBS=N compiles with N processes. Benchmarks take BENCH_PYTHON=PROGRAM (one that has the peers),
+# GUIDED_DIFFUSION=CHECKOUT and BENCH_FLAGS=...
 BUILD ?= build
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 WERROR := $(if $(filter true 1,$(CI)),ON,OFF)
 export Torch_DIR DESTDIR
 
-.PHONY: all setup configure tests test demo install format clean
+.PHONY: all setup configure tests test demo install format clean bench-cpu bench-gpu
 
 all: configure
 	@cmake --build $(BUILD) -j $(JOBS) --target program
@@ -37,6 +39,12 @@ demo: all
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+bench-cpu bench-gpu: bench-%: configure
+	@if [ $* = gpu ] && ! nvidia-smi -L >/dev/null 2>&1; then echo "bench-gpu: no NVIDIA GPU was found: nothing is measured."; else \
+	  cmake --build $(BUILD) -j $(JOBS) --target tiller bench_unet_evaluation bench_sinkhorn bench_parts && \
+	  $$(scripts/bench_python.sh) benchmarks/report.py --build $(BUILD) --device $(if $(filter gpu,$*),cuda,cpu) --report out/bench-$* \
+	    $(if $(GUIDED_DIFFUSION),--guided-diffusion $(GUIDED_DIFFUSION)) $(BENCH_FLAGS); fi
 
 format:
 	@scripts/format.sh

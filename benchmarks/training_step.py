@@ -1,43 +1,28 @@
-"""Times training steps of one class-conditional network in Tiller and in PyTorch, in turns, on the same cores.
+"""Training steps of one class-conditional network beside PyTorch, on the same cores.
 
-The peer is the network of a guided-diffusion checkout (openai/guided-diffusion or forever208/DDPM-IP) in a plain loop: input
-perturbation, mean squared error, clipped gradient, fused AdamW, averaged weights; in PyTorch's usual memory layout and with
-channels last, of which the faster counts. Prints images a second, their ratio and its spread.
+The peer is the network of a guided-diffusion checkout in a plain loop: input perturbation, mean squared error, clipped gradient,
+fused AdamW, averaged weights; in PyTorch's usual memory layout and with channels last.
 
-Usage: python benchmarks/training_step.py --guided-diffusion CHECKOUT --program build/tiller
-Needs torch, of the version that Tiller was built with.
+Usage: python benchmarks/training_step.py --guided-diffusion CHECKOUT
 """
 
-import argparse
-import inspect
 import json
 import os
 import pathlib
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
 
 import torch
 
-CONFIG = pathlib.Path(__file__).parent.parent / "weights" / "config.json"
+import guided_diffusion_network
+import side_by_side
 
-
-def network(config):
-    from guided_diffusion import script_util, unet
-
-    # Attention blocks would be recomputed in the backward pass, outside of autocast.
-    unet.checkpoint = lambda function, inputs, parameters, flag: function(*inputs)
-    script_util.NUM_CLASSES = config["num_classes"] + config.get("null_label", False)
-    accepted = inspect.signature(script_util.create_model_and_diffusion).parameters
-    arguments = {k: v for k, v in {**script_util.model_and_diffusion_defaults(), **config}.items() if k in accepted}
-    return script_util.create_model_and_diffusion(**arguments)[0].train()
+BATCH, STEPS = 64, 8
 
 
 class PyTorch:
-    def __init__(self, config, batch, dtype, layout):
-        self.model = network(config).to(memory_format=layout)
+    def __init__(self, checkout, config, batch, dtype, layout):
+        self.model = guided_diffusion_network.network(checkout, config).train().to(memory_format=layout)
         self.parameters = list(self.model.parameters())
         self.averages = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, weight_decay=0, fused=True)
@@ -66,24 +51,40 @@ class PyTorch:
             torch._foreach_lerp_(self.averages, self.parameters, 1e-4)
         return loss.item()
 
-    def images_per_second(self, steps):
-        self.step()
-        start = time.perf_counter()
-        for _ in range(steps):
-            self.step()
-        return steps * len(self.images) / (time.perf_counter() - start)
+
+def training(checkout, dtype, layout):
+    peer = PyTorch(checkout, guided_diffusion_network.read_config(), BATCH, dtype, layout)
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def steps():
+        for _ in range(STEPS):
+            peer.step()
+
+    return steps
 
 
-def tiller_images_per_second(arguments, data, dtype, steps):
-    with tempfile.TemporaryDirectory() as run:
-        command = [arguments.program, "train", "--quiet", "--data", data, "--model-config", arguments.config, "--output", run,
-                   "--batch", str(arguments.batch), "--steps", str(2 * steps), "--log-every", str(steps), "--sample-every", "0",
-                   "--threads", str(arguments.threads)]
-        if dtype == "bfloat16":
-            command.append("--bf16")
-        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)})
-        lines = (pathlib.Path(run) / "log.jsonl").read_text().splitlines()
-    return json.loads(lines[-1])["images_per_second"]
+class Trainer:
+    """`tiller train`, by the speed that it logs of its second half."""
+
+    def __init__(self, options, data, dtype):
+        self.options, self.data, self.dtype = options, data, dtype
+
+    def turn(self, times):
+        options, speeds = self.options, []
+        for _ in range(times):
+            with tempfile.TemporaryDirectory() as run:
+                command = [f"{options.build}/tiller", "train", "--quiet", "--data", self.data, "--model-config",
+                           guided_diffusion_network.CONFIG, "--output", run, "--batch", str(BATCH), "--steps", str(2 * STEPS),
+                           "--log-every", str(STEPS), "--sample-every", "0", "--threads", str(options.threads)]
+                command += ["--bf16"] if self.dtype == "bfloat16" else []
+                subprocess.run(command, check=True, env={**os.environ, **side_by_side.threads_of(options)})
+                lines = (pathlib.Path(run) / "log.jsonl").read_text().splitlines()
+            speeds.append(json.loads(lines[-1])["images_per_second"])
+        return STEPS * BATCH / (sum(speeds) / len(speeds)), None, []
+
+    def close(self):
+        pass
 
 
 def write_images(folder, size):
@@ -96,39 +97,18 @@ def write_images(folder, size):
     return str(path)
 
 
-def compare(arguments, config, data, dtype):
-    peers = {name: PyTorch(config, arguments.batch, dtype, layout)
-             for name, layout in (("usual", torch.contiguous_format), ("channels last", torch.channels_last))}
-    ours, theirs = [], {name: [] for name in peers}
-    for _ in range(arguments.rounds):
-        ours.append(tiller_images_per_second(arguments, data, dtype, arguments.steps))
-        for name, peer in peers.items():
-            theirs[name].append(peer.images_per_second(arguments.steps))
-    best = max(theirs, key=lambda name: statistics.median(theirs[name]))
-    ratios = sorted(a / b for a, b in zip(ours, theirs[best]))
-    return (f"| {dtype} | {statistics.median(ours):.1f} | {statistics.median(theirs[best]):.1f} ({best}) | "
-            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}) |")
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--guided-diffusion", required=True, help="a checkout with the package guided_diffusion")
-    parser.add_argument("--program", default="build/tiller")
-    parser.add_argument("--config", default=str(CONFIG))
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    arguments = parser.parse_args()
-    sys.path.insert(0, arguments.guided_diffusion)
-    torch.set_num_threads(arguments.threads)
-    config = json.loads(pathlib.Path(arguments.config).read_text())
-    print("| dtype | Tiller, images/s | PyTorch, images/s | ratio |\n| --- | --- | --- | --- |")
+def rows(options):
+    if not options.guided_diffusion or options.device != "cpu":
+        print("training_step.py: skipped: it takes --guided-diffusion and a CPU.", flush=True)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        data = write_images(folder, config["image_size"])
-        for dtype in ("float32", "bfloat16"):
-            print(compare(arguments, config, data, dtype), flush=True)
+        data = write_images(folder, guided_diffusion_network.read_config()["image_size"])
+        for dtype in options.dtypes:
+            peers = {name: side_by_side.Peer(options, training, options.guided_diffusion, dtype, layout)
+                     for name, layout in (("PyTorch", torch.contiguous_format), ("PyTorch, channels last", torch.channels_last))}
+            yield from side_by_side.compare(options, f"training, {STEPS} steps of {BATCH} images", dtype,
+                                            Trainer(options, data, dtype), peers)
 
 
 if __name__ == "__main__":
-    main()
+    side_by_side.main(rows, __doc__)

@@ -1,66 +1,65 @@
-/// One guided evaluation of a UNet each time a line comes in, its milliseconds each time a line
-/// goes out: unet_evaluation.py drives this and diffusers in turns.
+/// A guided evaluation of a UNet on random conditioning whenever it is this side's turn (turns.h):
+/// seconds, bytes, FLOPs spent and FLOPs had nothing been shared.
 ///
-/// usage: bench_unet_evaluation UNET_FOLDER SIZE DTYPE GUIDANCE [share=on|off]
+/// usage: bench_unet_evaluation MODEL SIZE BATCH DTYPE DEVICE GUIDANCE
+/// GUIDANCE may be "none". SIZE is in pixels.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
 
-#include <chrono>
-#include <cstdio>
-#include <iostream>
+#include <array>
 
+#include "benchmarks/turns.h"
 #include "guidance/denoiser.h"
+#include "models/device.h"
 
 namespace tiller {
 namespace {
 
-Conditioning random_text(const Model& model) {
-  Conditioning text;
+Conditioning random_conditioning(const Model& model, int64_t batch, at::Device device) {
+  Conditioning random;
+  if (model.classes) random.label = at::randint(model.classes, {batch}).to(at::kLong).to(device);
   const auto& config = model.config;
-  text.context = at::randn({1, 77, config.at("cross_attention_dim").get<int64_t>()});
+  if (!model.reads_text()) return random;
+  const auto normal = [&](at::IntArrayRef shape) { return at::randn(shape).to(device); };
+  random.context = normal({batch, 77, config.at("cross_attention_dim").get<int64_t>()});
   if (config.contains("addition_embed_type") && config["addition_embed_type"] == "text_time") {
     const int64_t added = config.at("projection_class_embeddings_input_dim").get<int64_t>();
-    text.pooled = at::randn({1, added - 6 * config.at("addition_time_embed_dim").get<int64_t>()});
-    text.time_ids = at::full({1, 6}, 512.0);
+    random.pooled =
+        normal({batch, added - 6 * config.at("addition_time_embed_dim").get<int64_t>()});
+    random.time_ids = at::full({batch, 6}, 512.0).to(device);
   }
-  return text;
+  return random;
 }
 
-int run(const std::string& folder, int64_t size, at::ScalarType dtype, const std::string& guidance,
-        bool share) {
-  const c10::InferenceMode inference;
-  const Model model = load_model(folder, dtype);
+void run(const std::string& folder, int64_t size, int64_t rows, at::ScalarType dtype,
+         const std::string& device_name, const std::string& guidance) {
+  const at::Device device = choose_device(device_name);
+  const Model model = load_model(folder, dtype, device);
   auto chosen = choose_guidances({guidance}, model);
   GuidedBatch batch;
-  batch.positive = random_text(model);
-  batch.negative = random_text(model);
-  batch.seeds = {0};
+  batch.positive = random_conditioning(model, rows, device);
+  batch.negative = random_conditioning(model, rows, device);
+  batch.seeds.assign(rows, 0);
   batch.steps = 2;
   GuidanceCost cost;
-  const Denoiser denoise = guided_denoiser(model, chosen, batch, share, &cost);
-  const Tensor x = at::randn({1, 4, size / 8, size / 8});
-  for (std::string line; std::getline(std::cin, line);) {
+  const Denoiser denoise = guided_denoiser(model, chosen, batch, true, &cost);
+  const int64_t side = size / (model.reads_text() ? 8 : 1);
+  const Tensor x = at::randn({rows, model.network->out_channels(), side, side}).to(device);
+  take_turns([&] {
     cost = {};
-    const auto start = std::chrono::steady_clock::now();
-    denoise(x, {.alpha = 0.7, .sigma = 0.714, .timestep = 500, .step = 0});
-    const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
-    std::printf("%.3f %.6g %.6g\n", time.count(), cost.flops.spent, cost.flops.unshared);
-    std::fflush(stdout);
-  }
-  return 0;
+    const auto predicted = denoise(x, {.alpha = 0.7, .sigma = 0.714, .timestep = 500, .step = 0});
+    predicted.sample.sum().item<float>();  // waits for a GPU
+    return std::array{cost.flops.spent, cost.flops.unshared};
+  });
 }
 
 }  // namespace
 }  // namespace tiller
 
 int main(int count, char** arguments) {
-  if (count < 5) {
-    std::fputs("usage: bench_unet_evaluation UNET_FOLDER SIZE DTYPE GUIDANCE [on|off]\n", stderr);
+  if (count != 7) {
+    std::fputs("usage: bench_unet_evaluation MODEL SIZE BATCH DTYPE DEVICE GUIDANCE\n", stderr);
     return 2;
   }
-  const std::string dtype = arguments[3];
-  return tiller::run(arguments[1], std::stoll(arguments[2]),
-                     dtype == "bfloat16" ? at::kBFloat16 : at::kFloat, arguments[4],
-                     count < 6 || std::string(arguments[5]) != "off");
+  tiller::run(arguments[1], std::stoll(arguments[2]), std::stoll(arguments[3]),
+              tiller::dtype_named(arguments[4]), arguments[5], arguments[6]);
 }

@@ -1,98 +1,84 @@
-"""Times one Stable Diffusion 1.5 evaluation at 512x512 in Tiller and in diffusers, in turns, on the same random weights.
+"""One evaluation of Stable Diffusion 1.5's UNet at 512x512 beside diffusers, on the same random weights.
 
-diffusers evaluates what its pipelines do: the conditional branch alone, two rows for CFG, three rows for CFG and PAG (with
-its PAG attention processors at the mid block). Prints a table with the medians, their ratio and its spread.
+diffusers evaluates what its pipelines do: the conditional branch alone, two rows for CFG, three rows for CFG and PAG (with its
+PAG attention processors at the mid block). It has neither TPG nor ASAG; beside them it evaluates as many plain rows.
+--full adds TPG, CFG and TPG, ASAG, batches of 4, and SDXL at 1024x1024 in bfloat16.
 
-Usage: ninja -C build bench_unet_evaluation && python benchmarks/unet_evaluation.py --program build/bench_unet_evaluation
-Needs torch and diffusers; --config takes a UNet's config.json, without one it is Stable Diffusion 1.5's.
+Usage: ninja -C build bench_unet_evaluation && python benchmarks/unet_evaluation.py [--config UNET_CONFIG.json --size PIXELS]
 """
 
-import argparse
 import json
 import pathlib
-import statistics
-import subprocess
 import tempfile
-import time
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import PAGCFGIdentitySelfAttnProcessor2_0
 
+import side_by_side
+
 SD15 = {"attention_head_dim": 8, "cross_attention_dim": 768, "sample_size": 64}
+SDXL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256, "attention_head_dim": [5, 10, 20],
+        "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048, "sample_size": 128,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "projection_class_embeddings_input_dim": 2816, "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": True}
 CASES = {"none": 1, "cfg:scale=7.5": 2, "cfg:scale=7.5 + pag:scale=3": 3}
+MORE = {"tpg": 2, "cfg:scale=7.5 + tpg": 3, "asag": 2}
 
 
-class Tiller:
-    def __init__(self, program, folder, size, dtype, guidance, threads):
-        environment = {"OMP_NUM_THREADS": str(threads), "PATH": "/usr/bin:/bin"}
-        self.process = subprocess.Popen([program, folder, str(size), dtype, guidance], text=True, env=environment,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def seconds(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        milliseconds, self.flops, self.unshared = map(float, self.process.stdout.readline().split())
-        return milliseconds / 1e3
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+def use_pag(unet):
+    processors = unet.attn_processors
+    for name in processors:
+        if name.startswith("mid_block") and "attn1" in name:
+            processors[name] = PAGCFGIdentitySelfAttnProcessor2_0()
+    unet.set_attn_processor(processors)
 
 
-@torch.inference_mode()
-def diffusers_seconds(unet, x, text):
-    start = time.perf_counter()
-    unet(x, 500, text)
-    return time.perf_counter() - start
-
-
-def use_pag(unet, on):
-    unet.set_default_attn_processor()
-    if on:
-        processors = unet.attn_processors
-        for name in processors:
-            if name.startswith("mid_block") and "attn1" in name:
-                processors[name] = PAGCFGIdentitySelfAttnProcessor2_0()
-        unet.set_attn_processor(processors)
-
-
-def compare(arguments, unet, folder, dtype, guidance, rows):
-    use_pag(unet, "pag" in guidance)
+def evaluation(folder, size, rows, dtype, device, pag, compiled=False):
+    unet = UNet2DConditionModel.from_pretrained(folder, torch_dtype=dtype).eval().to(device)
+    if pag:
+        use_pag(unet)
+    if device == "cuda":
+        unet = unet.to(memory_format=torch.channels_last)
+    work = torch.compile(unet, mode="max-autotune") if compiled else unet
     config = unet.config
-    x = torch.randn(rows, config.in_channels, arguments.size // 8, arguments.size // 8, dtype=getattr(torch, dtype))
-    text = torch.randn(rows, 77, config.cross_attention_dim, dtype=x.dtype)
-    ours = Tiller(arguments.program, folder, arguments.size, dtype, guidance, arguments.threads)
-    pairs = [(ours.seconds(), diffusers_seconds(unet, x, text)) for _ in range(arguments.repeats + 1)][1:]
-    ours.close()
-    ratios = sorted(a / b for a, b in pairs)
-    mine, theirs = (statistics.median(column) for column in zip(*pairs))
-    saved = 1 - ours.flops / ours.unshared
-    return (f"| {guidance} | {dtype} | {mine:.2f} s | {theirs:.2f} s | {statistics.median(ratios):.2f} "
-            f"({ratios[0]:.2f}-{ratios[-1]:.2f}) | {saved:.1%} |")
+    normal = lambda *shape: torch.randn(rows, *shape, dtype=dtype, device=device)
+    x, text, added = normal(config.in_channels, size // 8, size // 8), normal(77, config.cross_attention_dim), {}
+    if config.addition_embed_type == "text_time":
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        added = {"text_embeds": normal(pooled), "time_ids": torch.full((rows, 6), 512.0, dtype=dtype, device=device)}
+    return lambda: work(x, 500, text, added_cond_kwargs=added)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--config")
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    config = json.loads(pathlib.Path(arguments.config).read_text()) if arguments.config else SD15
-    print(f"{arguments.threads} threads, torch {torch.__version__}, {arguments.repeats} pairs\n")
-    print("| guidance | dtype | Tiller | diffusers | ratio (least-most) | FLOPs saved by sharing |\n|---|---|---|---|---|---|")
-    for dtype in arguments.dtypes:
-        torch.manual_seed(0)
-        unet = UNet2DConditionModel.from_config(config).to(getattr(torch, dtype)).eval()
-        with tempfile.TemporaryDirectory() as folder:
-            unet.save_pretrained(folder)
-            for guidance, rows in CASES.items():
-                print(compare(arguments, unet, folder, dtype, guidance, rows), flush=True)
+def model_rows(options, name, config, size, dtype, cases, batches):
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        UNet2DConditionModel.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder)
+        for batch in batches:
+            for guidance, count in cases.items():
+                tiller = side_by_side.Tiller(options, "unet_evaluation", folder, size, batch, dtype, options.device, guidance)
+                arguments = (folder, size, batch * count, getattr(torch, dtype), options.device, "pag" in guidance)
+                peers = {"diffusers": side_by_side.Peer(options, evaluation, *arguments)}
+                if options.compile:
+                    peers["torch.compile"] = side_by_side.Peer(options, evaluation, *arguments, True)
+                case = f"{name} {size}x{size}, batch {batch}, {guidance}"
+                yield from side_by_side.compare(options, case, dtype, tiller, peers)
+
+
+def rows(options):
+    config, size = getattr(options, "config", None), getattr(options, "size", 512)
+    name, parameters = ("SD1.5", SD15) if not config else (pathlib.Path(config).stem, json.loads(pathlib.Path(config).read_text()))
+    for dtype in options.dtypes:
+        yield from model_rows(options, name, parameters, size, dtype, CASES | (MORE if options.full else {}), [1])
+    if options.full and not config:
+        dtype = options.dtypes[-1]
+        yield from model_rows(options, name, parameters, size, dtype, CASES, [4])
+        yield from model_rows(options, "SDXL", SDXL, 1024, dtype, CASES, [1, 4])
 
 
 if __name__ == "__main__":
-    main()
+    parser = side_by_side.parser(__doc__)
+    parser.add_argument("--config", help="any other UNet's config.json")
+    parser.add_argument("--size", type=int, default=512)
+    side_by_side.run(rows, parser.parse_args())

@@ -22,8 +22,6 @@ Tensor with_columns(const Tensor& x, std::vector<Tensor> columns) {
 
 /// LSE_j(q_i . k_j): (B, heads, N).
 Tensor log_sum_exp(const Tensor& q, const Tensor& k) {
-  if (q.is_cpu())
-    return std::get<1>(at::_scaled_dot_product_flash_attention_for_cpu(q, k, k, 0, false, {}, 1.0));
   if (q.is_cuda())
     return std::get<1>(
                at::_scaled_dot_product_efficient_attention(q, k, k, {}, true, 0, false, 1.0))
@@ -60,6 +58,10 @@ Tensor dense_sinkhorn_potentials(const Tensor& q, const Tensor& k, int64_t itera
 }
 
 Tensor sinkhorn_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g) {
+  const bool gradients =
+      at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
+  const bool real = q.scalar_type() == at::kFloat && g.scalar_type() == at::kFloat;
+  if (q.is_cpu() && real && !gradients && q.numel() > 0) return sinkhorn_attention_cpu(q, k, v, g);
   const double scale = 1 / std::sqrt(double(q.size(3)));
   // Logits are scaled after the product, and rows of a softmax don't feel a shift.
   const Tensor potential = (g - g.mean(2, true)) / scale;

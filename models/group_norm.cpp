@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "models/kernels/group_norm.h"
+#include "models/parallel.h"
 
 namespace tiller {
 namespace {
@@ -19,6 +20,8 @@ using torch::autograd::variable_list;
 
 /// Pixels that one call of a kernel sums up in float32; their sums are added in float64.
 constexpr int64_t kChunk = 256;
+/// Values that are worth a thread.
+constexpr int64_t kGrain = 1 << 16;
 
 const kernels::GroupNormTable& table() {
 #ifdef TILLER_X86_KERNELS
@@ -55,8 +58,10 @@ Shape shape_of(const Tensor& x, int64_t groups) {
 /// `each_chunk`.
 template <class F>
 void each_row(const Shape& shape, const F& f) {
-  const int64_t grain = shape.rows >= at::get_num_threads() ? 1 : shape.rows;
-  at::parallel_for(0, shape.rows, grain, [&](int64_t begin, int64_t end) {
+  const int64_t grain = shape.rows >= at::get_num_threads()
+                            ? std::max<int64_t>(1, kGrain / (shape.pixels * shape.channels))
+                            : shape.rows;
+  parallel_for(0, shape.rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) f(row);
   });
 }
@@ -64,7 +69,8 @@ void each_row(const Shape& shape, const F& f) {
 /// Calls f(chunk, first value, pixels) for each chunk of a row.
 template <class F>
 void each_chunk(const Shape& shape, int64_t row, const F& f) {
-  at::parallel_for(0, shape.chunks(), 1, [&](int64_t begin, int64_t end) {
+  const int64_t grain = std::max<int64_t>(1, kGrain / (kChunk * shape.channels));
+  parallel_for(0, shape.chunks(), grain, [&](int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       const int64_t first = chunk * kChunk;
       f(chunk, (row * shape.pixels + first) * shape.channels,

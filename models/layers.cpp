@@ -27,6 +27,7 @@ Linear take_linear(Weights& weights, const std::string& name, int64_t in, int64_
 }
 
 Tensor Conv2d::operator()(const Tensor& x) const {
+  if (const Tensor y = packed(x, weight, bias, stride, padding); y.defined()) return y;
   return at::conv2d(x, weight, bias, stride, padding);
 }
 

@@ -2,6 +2,7 @@
 /// Layers as plain structs of their tensors. Where they are given Rows they count their operations
 /// there. Inputs lie in the channels-last order where they are images.
 #include "models/branch.h"
+#include "models/packed_conv.h"
 #include "models/weights.h"
 
 namespace tiller {
@@ -21,6 +22,7 @@ Linear take_linear(Weights&, const std::string& name, int64_t in, int64_t out, b
 struct Conv2d {
   Tensor weight, bias;
   int64_t stride = 1, padding = 0;
+  PackedConv packed = {};
   Tensor operator()(const Tensor& x) const;
   Tensor operator()(Rows&, const Tensor& x) const;
 };

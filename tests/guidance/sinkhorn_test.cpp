@@ -24,8 +24,8 @@ TEST(Sinkhorn, EqualsTheWholePlan) {
   }
 }
 
-TEST(Sinkhorn, FlashEqualsDense) {
-  for (const int64_t tokens : {1, 7, 64, 300})
+TEST(Sinkhorn, BlocksEqualDense) {
+  for (const int64_t tokens : {1, 7, 64, 300, 1030})
     for (const int64_t d : {4, 64}) {
       const Tensor q = 2 * normal({2, 3, tokens, d}, 1), k = normal({2, 3, tokens, d}, 2);
       const Tensor v = normal({2, 3, tokens, d}, 3);
@@ -34,6 +34,27 @@ TEST(Sinkhorn, FlashEqualsDense) {
       EXPECT_LT(relative_error(sinkhorn_attention(q, k, v, g), dense_attention(q, k, v, dense)),
                 2e-6);
     }
+}
+
+/// A key so far from all queries that exp gives its column no mass.
+TEST(Sinkhorn, ColumnsWithoutMassAreExact) {
+  const Tensor q = normal({1, 2, 40, 4}, 1).abs() + 1, v = normal({1, 2, 40, 4}, 3);
+  Tensor k = normal({1, 2, 40, 4}, 2);
+  k.select(2, 7).fill_(300);
+  k.select(2, 39).fill_(-300);
+  const Tensor g = sinkhorn_potentials(q, k, 2), dense = dense_sinkhorn_potentials(q, k, 2);
+  EXPECT_GT(largest(dense), 500);
+  EXPECT_LT(relative_error(g, dense), 1e-6);
+  EXPECT_LT(relative_error(sinkhorn_attention(q, k, v, g), dense_attention(q, k, v, dense)), 1e-4);
+}
+
+TEST(Sinkhorn, WithGradientsItIsTheSame) {
+  const Tensor q = normal({1, 2, 20, 4}, 1), k = normal({1, 2, 20, 4}, 2);
+  const Tensor v = normal({1, 2, 20, 4}, 3).requires_grad_();
+  const Tensor g = sinkhorn_potentials(q, k, 2), out = sinkhorn_attention(q, k, v, g);
+  EXPECT_LT(relative_error(out, sinkhorn_attention(q, k, v.detach(), g)), 1e-6);
+  out.sum().backward();
+  EXPECT_LT(largest(v.grad().sum(2) - 20), 1e-4);  // rows of the plan sum to 1
 }
 
 /// Queries and keys as networks hand them over: heads split by a view.

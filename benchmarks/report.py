@@ -1,0 +1,39 @@
+"""All comparisons with peers, one after the other, in one report: REPORT.md and REPORT.json. `make bench-cpu` runs it.
+
+Usage: python benchmarks/report.py --report out/bench-cpu [--full] [--compile] [--guided-diffusion CHECKOUT]
+       [--programs sinkhorn demo_model ...]
+"""
+
+import importlib
+import time
+import traceback
+
+import torch
+
+import side_by_side
+
+PROGRAMS = ("sinkhorn", "demo_model", "whole_program", "parts", "training_step", "unet_evaluation")
+
+
+def rows(options):
+    for name in options.programs:
+        start = time.monotonic()
+        try:
+            yield from importlib.import_module(name).rows(options)
+        except Exception:  # the other programs' figures are wanted all the same
+            traceback.print_exc()
+        print(f"<!-- {name}: {time.monotonic() - start:.0f} s -->", flush=True)
+
+
+def main():
+    parser = side_by_side.parser(__doc__)
+    parser.add_argument("--programs", nargs="+", default=PROGRAMS, choices=PROGRAMS)
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("report.py: no GPU was found: nothing is measured.")
+        return
+    side_by_side.run(rows, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+#include "models/packed_conv.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <array>
+
+namespace tiller {
+namespace {
+
+/// Values of the largest weight that is worth a second copy.
+constexpr int64_t kLargest = 1 << 20;
+
+using Scalars = c10::List<std::optional<at::Scalar>>;
+using Convolution = Tensor(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                           at::IntArrayRef padding, at::IntArrayRef stride,
+                           at::IntArrayRef dilation, int64_t groups, std::string_view activation,
+                           Scalars, std::optional<std::string_view> algorithm);
+
+/// LibTorch's convolution of packed weights; null where it was built without oneDNN.
+const std::optional<c10::TypedOperatorHandle<Convolution>>& packed_convolution() {
+  static const auto found = []() -> std::optional<c10::TypedOperatorHandle<Convolution>> {
+    const auto handle =
+        c10::Dispatcher::singleton().findSchema({"mkldnn::_convolution_pointwise", ""});
+    if (!handle || !at::globalContext().userEnabledMkldnn()) return {};
+    return handle->typed<Convolution>();
+  }();
+  return found;
+}
+
+uint32_t version_of(const Tensor& weight) {
+  const auto& counter = weight.unsafeGetTensorImpl()->version_counter();
+  return counter.enabled() ? counter.current_version() : 0;
+}
+
+bool packable(const Tensor& x, const Tensor& weight) {
+  const auto dtype = weight.scalar_type();
+  const bool gradients =
+      at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
+  return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && dtype == at::kFloat &&
+         !gradients && x.numel() > 0 && weight.size(2) > 1 && weight.numel() <= kLargest &&
+         packed_convolution();
+}
+
+}  // namespace
+
+Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                              int64_t stride, int64_t padding) const {
+  if (!packable(x, weight)) return {};
+  const std::array<int64_t, 2> steps = {stride, stride}, border = {padding, padding}, one = {1, 1};
+  auto packed = packed_;
+  const uint32_t version = version_of(weight);
+  if (!packed || packed->of != weight.const_data_ptr() || packed->version != version) {
+    const Tensor plain = weight.detach().contiguous().to_mkldnn();
+    packed = packed_ = std::make_shared<const Packed>(
+        Packed{at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes()),
+               weight.const_data_ptr(), version});
+  }
+  return packed_convolution()->call(x, packed->weight,
+                                    bias.defined() ? std::optional(bias) : std::nullopt, border,
+                                    steps, one, 1, "none", Scalars(), "");
+}
+
+}  // namespace tiller
