@@ -3,13 +3,24 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <unistd.h>
+
 #include <array>
+#include <atomic>
 
 namespace tiller {
 namespace {
 
-/// Values of the largest weight that is worth a second copy.
-constexpr int64_t kLargest = 1 << 20;
+/// Values of a weight that is always worth a second copy; larger ones are copied while all copies
+/// fit into a quarter of the machine's memory.
+constexpr int64_t kSmall = 1 << 20;
+
+std::atomic<int64_t> copied = 0;  // bytes
+
+int64_t most_copied() {
+  static const int64_t quarter = sysconf(_SC_PHYS_PAGES) / 4 * sysconf(_SC_PAGESIZE);
+  return quarter;
+}
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
 using Convolution = Tensor(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
@@ -35,14 +46,26 @@ uint32_t version_of(const Tensor& weight) {
 
 bool packable(const Tensor& x, const Tensor& weight) {
   const auto dtype = weight.scalar_type();
+  const bool known = dtype == at::kFloat || dtype == at::kBFloat16;
   const bool gradients =
       at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
-  return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && dtype == at::kFloat &&
-         !gradients && x.numel() > 0 && weight.size(2) > 1 && weight.numel() <= kLargest &&
-         packed_convolution();
+  return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && known && !gradients &&
+         x.numel() > 0 && weight.size(2) > 1 && packed_convolution();
+}
+
+bool affordable(const Tensor& weight) {
+  return weight.numel() <= kSmall || copied + int64_t(weight.nbytes()) <= most_copied();
 }
 
 }  // namespace
+
+PackedConv::Packed::Packed(const Tensor& plain, Tensor packed, uint32_t at_version)
+    : weight(std::move(packed)), of(plain.const_data_ptr()), version(at_version) {
+  bytes = int64_t(plain.nbytes());
+  copied += bytes;
+}
+
+PackedConv::Packed::~Packed() { copied -= bytes; }
 
 Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias,
                               int64_t stride, int64_t padding) const {
@@ -51,10 +74,12 @@ Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tenso
   auto packed = packed_;
   const uint32_t version = version_of(weight);
   if (!packed || packed->of != weight.const_data_ptr() || packed->version != version) {
+    packed_.reset();
+    packed.reset();
+    if (!affordable(weight)) return {};
     const Tensor plain = weight.detach().contiguous().to_mkldnn();
     packed = packed_ = std::make_shared<const Packed>(
-        Packed{at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes()),
-               weight.const_data_ptr(), version});
+        weight, at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes()), version);
   }
   return packed_convolution()->call(x, packed->weight,
                                     bias.defined() ? std::optional(bias) : std::nullopt, border,

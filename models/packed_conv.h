@@ -10,16 +10,21 @@ using at::Tensor;
 /// next. Made when it is first asked for, and again when the weight has changed.
 class PackedConv {
  public:
-  /// conv2d(x, weight, bias, stride, padding); undefined where packing isn't worth its memory or
-  /// can't be: with gradients, off the CPU, for large weights and for 1x1 kernels.
+  /// conv2d(x, weight, bias, stride, padding); undefined where nothing is packed: with gradients,
+  /// off the CPU, for 1x1 kernels, and for large weights once a quarter of the memory is taken.
   Tensor operator()(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t stride,
                     int64_t padding) const;
 
  private:
   struct Packed {
+    Packed(const Tensor& plain, Tensor packed, uint32_t at_version);
+    ~Packed();
+    Packed(const Packed&) = delete;
+
     Tensor weight;
-    const void* of = nullptr;  ///< The plain weight's values,
-    uint32_t version = 0;      ///< and how often they had been written.
+    const void* of;    ///< The plain weight's values,
+    uint32_t version;  ///< and how often they had been written.
+    int64_t bytes = 0;
   };
   mutable std::shared_ptr<const Packed> packed_;
 };
