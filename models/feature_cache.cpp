@@ -52,11 +52,10 @@ const std::vector<CacheEntry>& caches() {
        .paper = "",
        .options = {{"threshold", "0.1", "relative change below which it is left out; 0: off"},
                    {"branch", "1", "as deepcache's, 1 or more"}},
-       .make =
-           [](const Options& options) {
-             return FeatureCache{.branch = integer_from(options, "branch", 1),
-                                 .threshold = options.number("threshold", 0)};
-           }}};
+       .make = [](const Options& options) {
+         return FeatureCache{.branch = integer_from(options, "branch", 1),
+                             .threshold = options.number("threshold", 0)};
+       }}};
   return all;
 }
 

@@ -93,8 +93,8 @@ std::vector<AnyNetwork> networks() {
     const Tensor x = 2 * formula_tensor("x", {2, network->in_channels(), side, side});
     all.push_back({name, std::move(network), x, {}});
   };
-  const Json adm = {{"image_size", 16},          {"num_channels", 32}, {"num_res_blocks", 2},
-                    {"channel_mult", "1,2"},     {"num_heads", 2},     {"attention_resolutions", "8"},
+  const Json adm = {{"image_size", 16},        {"num_channels", 32}, {"num_res_blocks", 2},
+                    {"channel_mult", "1,2"},   {"num_heads", 2},     {"attention_resolutions", "8"},
                     {"resblock_updown", true}, {"learn_sigma", true}};
   Weights a(0), b(0), c(0);
   auto network = adm_unet(adm_config(adm, "test"), a);
@@ -155,17 +155,17 @@ struct ToySpine {
       ran += name;
       return x + own;
     };
-    spine = {.skips = 3,
-             .down = [=](size_t i, const Tensor& x) {
-               return noted("d" + std::to_string(i), x, double(i) + 1);
-             },
-             .middle = [=](const Tensor& x, Skips&) { return noted("m", x, 100); },
-             .up =
-                 [=](size_t i, const Tensor& x, Skips& skips) {
-                   const Tensor skip = skips.back();
-                   skips.pop_back();
-                   return noted("u" + std::to_string(i), 2 * x + skip, 0);
-                 }};
+    spine = {
+        .skips = 3,
+        .down = [=](size_t i,
+                    const Tensor& x) { return noted("d" + std::to_string(i), x, double(i) + 1); },
+        .middle = [=](const Tensor& x, Skips&) { return noted("m", x, 100); },
+        .up =
+            [=](size_t i, const Tensor& x, Skips& skips) {
+              const Tensor skip = skips.back();
+              skips.pop_back();
+              return noted("u" + std::to_string(i), 2 * x + skip, 0);
+            }};
   }
   double run(FeatureMemory& memory, int step, double x) {
     ran.clear();
@@ -295,9 +295,9 @@ TEST(FeatureCache, ReadsItsOptions) {
   const auto cache = choose_cache("deepcache", network);
   EXPECT_EQ(std::pair(cache->interval, cache->branch), std::pair(int64_t{3}, int64_t{0}));
   EXPECT_EQ(choose_cache("first-block:threshold=0.25", network)->threshold, 0.25);
-  for (const std::string text : {"deepcash", "deepcache:interval=0", "deepcache:branch=-1",
-                                 "first-block:threshold=-1", "first-block:branch=0",
-                                 "deepcache:threshold=1"})
+  for (const std::string text :
+       {"deepcash", "deepcache:interval=0", "deepcache:branch=-1", "first-block:threshold=-1",
+        "first-block:branch=0", "deepcache:threshold=1"})
     EXPECT_THROW(choose_cache(text, network), UsageError) << text;
 }
 
