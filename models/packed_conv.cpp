@@ -3,24 +3,16 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
 
 namespace tiller {
 namespace {
 
-/// Values of a weight that is always worth a second copy; larger ones are copied while all copies
-/// fit into a quarter of the machine's memory.
+/// Values of a weight that is always worth a second copy.
 constexpr int64_t kSmall = 1 << 20;
 
-std::atomic<int64_t> copied = 0;  // bytes
-
-int64_t most_copied() {
-  static const int64_t quarter = sysconf(_SC_PHYS_PAGES) / 4 * sysconf(_SC_PAGESIZE);
-  return quarter;
-}
+std::atomic<bool> keep_large = true;
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
 using Convolution = Tensor(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
@@ -53,19 +45,11 @@ bool packable(const Tensor& x, const Tensor& weight) {
          x.numel() > 0 && weight.size(2) > 1 && packed_convolution();
 }
 
-bool affordable(const Tensor& weight) {
-  return weight.numel() <= kSmall || copied + int64_t(weight.nbytes()) <= most_copied();
-}
+bool affordable(const Tensor& weight) { return weight.numel() <= kSmall || keep_large; }
 
 }  // namespace
 
-PackedConv::Packed::Packed(const Tensor& plain, Tensor packed, uint32_t at_version)
-    : weight(std::move(packed)), of(plain.const_data_ptr()), version(at_version) {
-  bytes = int64_t(plain.nbytes());
-  copied += bytes;
-}
-
-PackedConv::Packed::~Packed() { copied -= bytes; }
+void keep_packed_weights(bool keep) { keep_large = keep; }
 
 Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias,
                               int64_t stride, int64_t padding) const {
@@ -79,7 +63,8 @@ Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tenso
     if (!affordable(weight)) return {};
     const Tensor plain = weight.detach().contiguous().to_mkldnn();
     packed = packed_ = std::make_shared<const Packed>(
-        weight, at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes()), version);
+        Packed{at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes()),
+               weight.const_data_ptr(), version});
   }
   return packed_convolution()->call(x, packed->weight,
                                     bias.defined() ? std::optional(bias) : std::nullopt, border,

@@ -6,25 +6,24 @@
 namespace tiller {
 using at::Tensor;
 
+/// Whether large weights may be kept a second time; they are unless this says no. Packed and plain
+/// weights round differently: to be said once, before anything is evaluated.
+void keep_packed_weights(bool);
+
 /// A convolution's weight in the order that oneDNN reads it in, kept from one evaluation to the
 /// next. Made when it is first asked for, and again when the weight has changed.
 class PackedConv {
  public:
   /// conv2d(x, weight, bias, stride, padding); undefined where nothing is packed: with gradients,
-  /// off the CPU, for 1x1 kernels, and for large weights once a quarter of the memory is taken.
+  /// off the CPU, for 1x1 kernels, and for large weights where they aren't kept.
   Tensor operator()(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t stride,
                     int64_t padding) const;
 
  private:
   struct Packed {
-    Packed(const Tensor& plain, Tensor packed, uint32_t at_version);
-    ~Packed();
-    Packed(const Packed&) = delete;
-
     Tensor weight;
     const void* of;    ///< The plain weight's values,
     uint32_t version;  ///< and how often they had been written.
-    int64_t bytes = 0;
   };
   mutable std::shared_ptr<const Packed> packed_;
 };

@@ -1,10 +1,12 @@
 #include "tools/loading.h"
 
 #include <ATen/ATen.h>
+#include <unistd.h>
 
 #include "io/error.h"
 #include "models/autoencoder_file.h"
 #include "models/device.h"
+#include "models/packed_conv.h"
 #include "models/text_to_image.h"
 #include "tools/adapters.h"
 
@@ -97,6 +99,23 @@ void wait_on_cpu(Generation& generation) {
   if (model.vae) model.vae->device = generation.device;
 }
 
+/// Bytes of what packed_conv.h may keep a second time.
+double convolution_bytes(const NamedTensors& parameters) {
+  double bytes = 0;
+  for (const auto& [name, tensor] : parameters)
+    if (tensor.dim() == 4) bytes += double(tensor.nbytes());
+  return bytes;
+}
+
+/// Decided by the model and the machine alone: an inversion and its way back must round alike.
+void decide_on_packing(const Generation& generation) {
+  const Model& model = generation.model;
+  const double bytes = convolution_bytes(model.parameters) +
+                       (model.vae ? convolution_bytes(model.vae->parameters) : 0);
+  const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+  keep_packed_weights(!generation.request.low_memory && bytes <= memory / 4);
+}
+
 }  // namespace
 
 void load_requested(Generation& generation) {
@@ -113,6 +132,7 @@ void load_requested(Generation& generation) {
   const bool staged = request.low_memory && files.kind == "text_to_image";
   generation.model = load_model(path, generation.dtype, staged ? at::kCPU : generation.device,
                                 replacements_of(request.adapters));
+  decide_on_packing(generation);
   if (staged) wait_on_cpu(generation);
   set_prediction(generation.model, request.adapters.prediction_type);
   load_taesd(generation);

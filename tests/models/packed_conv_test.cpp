@@ -56,6 +56,17 @@ TEST(PackedConv, LeavesGradientsAndPointwiseKernelsAlone) {
   EXPECT_FALSE(packed(x, at::ones({4, 4, 1, 1}), {}, 1, 0).defined());
 }
 
+TEST(PackedConv, KeepsLargeWeightsWhereThatIsAllowed) {
+  const Tensor x = at::ones({1, 512, 4, 4}), large = at::ones({512, 512, 3, 3}),
+               small = at::ones({8, 512, 3, 3});
+  const PackedConv packed, other;
+  keep_packed_weights(false);
+  EXPECT_FALSE(packed(x, large, {}, 1, 1).defined());
+  EXPECT_TRUE(other(x, small, {}, 1, 1).defined());
+  keep_packed_weights(true);
+  EXPECT_TRUE(packed(x, large, {}, 1, 1).defined());
+}
+
 TEST(ParallelFor, CoversTheRangeAndPassesOnWhatIsThrown) {
   std::vector<int> seen(1000);
   parallel_for(0, 1000, 10, [&](int64_t begin, int64_t end) {
