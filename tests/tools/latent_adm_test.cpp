@@ -7,6 +7,8 @@ namespace {
 class LatentAdmProgram : public ProgramTest {
  protected:
   void SetUp() override {
+    ProgramTest::SetUp();
+    fs::remove_all(folder / "model");
     for (int i = 0; i < 4; ++i)
       write_png(folder / "data" / (i % 2 ? "odd" : "even") / (std::to_string(i) + ".png"),
                 at::full({3, 16, 16}, 60 * i, at::kByte));
