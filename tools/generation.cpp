@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <unistd.h>
 
 #include "io/error.h"
+#include "io/physical_memory.h"
 #include "samplers/defaults.h"
 #include "samplers/scheduler_config.h"
 #include "tools/conditioning.h"
@@ -30,10 +30,8 @@ int64_t usual_batch(at::Device device, const ImageSize& size) {
   return std::clamp<int64_t>(pixels / (size.height * size.width), 1, device.is_cuda() ? 256 : 16);
 }
 
-double present_memory() { return double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)); }
-
 void require_memory(double bytes, const GenerateRequest& request, const std::string& advice) {
-  const double present = present_memory();
+  const double present = physical_memory();
   if (bytes > 0.8 * present)
     throw Error("out of memory: " + std::to_string(request.batch) + " images of " +
                 to_text(request.size) + " need about " + std::to_string(int64_t(bytes / 1e9)) +

@@ -1,9 +1,9 @@
 #include "tools/loading.h"
 
 #include <ATen/ATen.h>
-#include <unistd.h>
 
 #include "io/error.h"
+#include "io/physical_memory.h"
 #include "models/autoencoder_file.h"
 #include "models/device.h"
 #include "models/packed_conv.h"
@@ -112,8 +112,7 @@ void decide_on_packing(const Generation& generation) {
   const Model& model = generation.model;
   const double bytes = convolution_bytes(model.parameters) +
                        (model.vae ? convolution_bytes(model.vae->parameters) : 0);
-  const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-  keep_packed_weights(!generation.request.low_memory && bytes <= memory / 4);
+  keep_packed_weights(!generation.request.low_memory && bytes <= physical_memory() / 4);
 }
 
 }  // namespace

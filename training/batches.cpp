@@ -23,6 +23,11 @@ Batches::Batches(const Dataset& data, const TrainOptions& options)
 }
 
 Tensor Batches::indices(int64_t step) {
+  if (drawn_ != step) chosen_ = draw(step), drawn_ = step;
+  return chosen_;
+}
+
+Tensor Batches::draw(int64_t step) {
   if (weights_.defined())
     return at::multinomial(weights_, batch_, /*replacement=*/true, step_generator(seed_, 1, step));
   const int64_t images = data_.images.size(0);
@@ -40,13 +45,12 @@ Tensor Batches::indices(int64_t step) {
   return at::cat(parts);
 }
 
-Tensor Batches::images_of(int64_t step, const BatchPart& part) {
+Tensor Batches::images_of(int64_t step, const BatchPart& part, const Tensor& chosen) {
+  if (!data_.mapped) return data_.images.index_select(0, chosen.to(data_.images.device()));
   const auto rows = [&](int64_t of, const BatchPart& p) {
     return indices(of).narrow(0, p.first, p.count);
   };
-  if (!data_.mapped)
-    return data_.images.index_select(0, rows(step, part).to(data_.images.device()));
-  const Tensor images = ahead_.take(data_.images, rows(step, part));
+  const Tensor images = ahead_.take(data_.images, chosen);
   const auto same = [&](const BatchPart& p) { return p.first == part.first; };
   const auto next = std::find_if(parts_.begin(), parts_.end(), same) + 1;
   ahead_.read(data_.images, next < parts_.end() ? rows(step, *next) : rows(step + 1, parts_[0]));
@@ -54,8 +58,9 @@ Tensor Batches::images_of(int64_t step, const BatchPart& part) {
 }
 
 TrainBatch Batches::at(int64_t step, const BatchPart& part) {
-  TrainBatch batch{.images = images_of(step, part)};
-  const Tensor chosen = indices(step).narrow(0, part.first, part.count).to(batch.images.device());
+  const Tensor rows = indices(step).narrow(0, part.first, part.count);
+  TrainBatch batch{.images = images_of(step, part, rows)};
+  const Tensor chosen = rows.to(batch.images.device());
   if (batch.images.scalar_type() == at::kByte) batch.images = from_bytes(batch.images);
   if (data_.noise.defined()) batch.noise = data_.noise.index_select(0, chosen);
   if (data_.labels.defined()) batch.labels = data_.labels.index_select(0, chosen);

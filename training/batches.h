@@ -41,10 +41,13 @@ class Batches {
   Tensor weights_;  // of the images; undefined: all equal
   int64_t epoch_ = -1;
   Tensor order_;
+  int64_t drawn_ = -1;  // the step of chosen_
+  Tensor chosen_;
   at::Device device_ = at::kCPU;
   std::vector<BatchPart> parts_;  // of a step, in the order they are asked for
   RowsAhead ahead_;
-  Tensor images_of(int64_t step, const BatchPart&);
+  Tensor draw(int64_t step);
+  Tensor images_of(int64_t step, const BatchPart&, const Tensor& chosen);
 };
 
 /// An image's weight is its group's size to the power -balance: with 1 every group is drawn as

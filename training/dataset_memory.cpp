@@ -12,6 +12,7 @@
 
 #include "io/error.h"
 #include "io/image.h"
+#include "io/physical_memory.h"
 #include "training/dataset_formats.h"
 
 namespace tiller {
@@ -60,7 +61,7 @@ Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape, const fs::pat
                  path.string() + "'s " + described(shape, needed));
     return map_bytes(file, shape);
   }
-  const double limit = 0.5 * sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const double limit = 0.5 * physical_memory();
   if (needed > limit)
     throw Error(path.string() + ": " + described(shape, needed) + ", expected at most " +
                 gibibytes(limit) +

@@ -42,7 +42,6 @@ std::shared_ptr<Autoencoder> training_vae(const fs::path& folder, at::Device dev
   auto vae = load_vae(folder, at::kFloat, device);
   if (!std::holds_alternative<AutoencoderKL>(vae->network))
     throw UsageError(folder.string() + ": got an AutoencoderTiny, expected an AutoencoderKL.");
-  vae->device = device;
   return vae;
 }
 

@@ -13,34 +13,11 @@ class LatentAdm : public TrainingRuns {
     for (int i = 0; i < 9; ++i)
       write("data/" + std::to_string(i % 3) + "/" + std::to_string(i) + ".png",
             png(i % 3 == 0 ? 250 : 5, i % 3 == 1 ? 250 : 5, i % 3 == 2 ? 250 : 5));
-    TrainOptions vae = common("vae");
-    vae.config = {{"_class_name", "AutoencoderKL"},
-                  {"sample_size", 8},
-                  {"latent_channels", 4},
-                  {"block_out_channels", {8, 8}},
-                  {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
-                  {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
-                  {"norm_num_groups", 4}};
-    train_to(1, vae);
-  }
-
-  TrainOptions common(const std::string& output) const {
-    TrainOptions options;
-    options.data = root / "data";
-    options.output = root / output;
-    options.config_file = "config.json";
-    options.batch = 6;
-    options.warmup = 2;
-    options.learning_rate = 2e-3;
-    options.log_every = 4;
-    options.save_every = 3;
-    options.sample_every = 0;
-    options.seed = 5;
-    return options;
+    train_vae();
   }
 
   TrainOptions options(const std::string& output) const {
-    TrainOptions options = common(output);
+    TrainOptions options = short_run(output);
     options.config = {{"vae", (root / "vae").string()},
                       {"image_size", 4},
                       {"in_channels", 4},

@@ -17,6 +17,35 @@ class TrainingRuns : public DatasetFiles {
     Progress::set_quiet(true);
   }
 
+  /// A short run on "data", without a config.
+  TrainOptions short_run(const std::string& output) const {
+    TrainOptions options;
+    options.data = root / "data";
+    options.output = root / output;
+    options.config_file = "config.json";
+    options.batch = 6;
+    options.warmup = 2;
+    options.learning_rate = 2e-3;
+    options.log_every = 4;
+    options.save_every = 3;
+    options.sample_every = 0;
+    options.seed = 5;
+    return options;
+  }
+
+  /// An autoencoder of 8x8 pixels and 4x4x4 latents, hardly trained, in the folder "vae".
+  void train_vae() const {
+    TrainOptions vae = short_run("vae");
+    vae.config = {{"_class_name", "AutoencoderKL"},
+                  {"sample_size", 8},
+                  {"latent_channels", 4},
+                  {"block_out_channels", {8, 8}},
+                  {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
+                  {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
+                  {"norm_num_groups", 4}};
+    train_to(1, vae);
+  }
+
   void train_to(int64_t steps, TrainOptions options) const {
     options.steps = steps;
     train(options);
