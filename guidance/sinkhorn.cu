@@ -10,107 +10,78 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
+
+#include "guidance/sinkhorn_float.cuh"
+#include "guidance/sinkhorn_half.cuh"
 
 namespace tiller {
 namespace {
 using at::Tensor;
 
-constexpr int kTile = 64;              // rows and columns of S that a block holds at a time
-constexpr int kDepth = 32;             // channels in shared memory at a time
-constexpr int kSide = 16;              // a block is kSide x kSide threads
-constexpr int kPatch = kTile / kSide;  // each thread holds kPatch x kPatch elements of S
-constexpr int kThreads = kSide * kSide;
-
-/// log(sum(exp(s))) as it grows: the sum is total * exp(peak).
-struct LogSum {
-  float peak = -INFINITY;
-  float total = 0;
-};
-
-__device__ LogSum merge(LogSum a, LogSum b) {
-  const float peak = fmaxf(a.peak, b.peak);
-  if (peak == -INFINITY) return a;
-  return {peak, a.total * expf(a.peak - peak) + b.total * expf(b.peak - peak)};
-}
-
-/// tile[r][c] = x[first + r][channel + c], 0 outside of the (length, channels) matrix x.
-template <typename scalar_t>
-__device__ void load_tile(float (*tile)[kDepth + 1], const scalar_t* x, int64_t first,
-                          int64_t length, int channel, int channels) {
-  for (int i = threadIdx.x; i < kTile * kDepth; i += kThreads) {
-    const int row = i / kDepth, column = i % kDepth;
-    const bool inside = first + row < length && channel + column < channels;
-    tile[row][column] =
-        inside ? static_cast<float>(x[(first + row) * channels + channel + column]) : 0.f;
-  }
-}
-
-/// out[p][i] = -log(sum_j(exp(bias[p][j] - scale * <rows[p][i], columns[p][j]>))) for each plane p.
-/// rows, columns: (planes, length, channels); bias, out: (planes, length). One block handles kTile
-/// rows of one plane; thread (x, y) holds their elements y + kSide * r and x + kSide * c.
-template <typename scalar_t>
-__global__ void __launch_bounds__(kThreads)
-    half_step(const scalar_t* rows, const scalar_t* columns, const float* bias, float* out,
-              int64_t length, int channels, float scale) {
-  __shared__ float row_tile[kTile][kDepth + 1];  // padded: no two rows in one bank
-  __shared__ float column_tile[kTile][kDepth + 1];
-  const int64_t tiles = (length + kTile - 1) / kTile;
-  const int64_t plane = blockIdx.x / tiles;
-  const int64_t first_row = blockIdx.x % tiles * kTile;
-  const int x = threadIdx.x % kSide, y = threadIdx.x / kSide;
-  rows += plane * length * channels;
-  columns += plane * length * channels;
-
-  LogSum sums[kPatch];
-  for (int64_t first_column = 0; first_column < length; first_column += kTile) {
-    float products[kPatch][kPatch] = {};
-    for (int channel = 0; channel < channels; channel += kDepth) {
-      __syncthreads();
-      load_tile(row_tile, rows, first_row, length, channel, channels);
-      load_tile(column_tile, columns, first_column, length, channel, channels);
-      __syncthreads();
-#pragma unroll 8
-      for (int depth = 0; depth < kDepth; ++depth)
-#pragma unroll
-        for (int r = 0; r < kPatch; ++r)
-#pragma unroll
-          for (int c = 0; c < kPatch; ++c)
-            products[r][c] += row_tile[y + kSide * r][depth] * column_tile[x + kSide * c][depth];
-    }
-#pragma unroll
-    for (int c = 0; c < kPatch; ++c) {
-      const int64_t column = first_column + x + kSide * c;
-      if (column >= length) continue;
-      const float column_bias = bias[plane * length + column];
-#pragma unroll
-      for (int r = 0; r < kPatch; ++r)
-        sums[r] = merge(sums[r], {column_bias - scale * products[r][c], 1.f});
-    }
-  }
-
-#pragma unroll
-  for (int r = 0; r < kPatch; ++r) {
-    // The threads of one y are kSide neighbours in a warp.
-    for (int distance = kSide / 2; distance > 0; distance /= 2)
-      sums[r] = merge(sums[r], {__shfl_xor_sync(0xffffffff, sums[r].peak, distance),
-                                __shfl_xor_sync(0xffffffff, sums[r].total, distance)});
-    const int64_t row = first_row + y + kSide * r;
-    if (x == 0 && row < length) out[plane * length + row] = -(sums[r].peak + logf(sums[r].total));
-  }
-}
-
-template <typename scalar_t>
-void launch_half_step(const Tensor& rows, const Tensor& columns, const Tensor& bias,
-                      const Tensor& out) {
-  const int64_t length = rows.size(2), channels = rows.size(3);
-  const int64_t blocks = rows.size(0) * rows.size(1) * ((length + kTile - 1) / kTile);
+/// One dimension of blocks, so many for each plane.
+unsigned grid_of(const Tensor& x, int64_t rows_a_block) {
+  const int64_t blocks = x.size(0) * x.size(1) * ((x.size(2) + rows_a_block - 1) / rows_a_block);
   TORCH_CHECK(blocks <= INT32_MAX, "sinkhorn_potentials: the input is too large.");
-  half_step<scalar_t>
-      <<<static_cast<unsigned>(blocks), kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
-          rows.const_data_ptr<scalar_t>(), columns.const_data_ptr<scalar_t>(),
-          bias.const_data_ptr<float>(), out.mutable_data_ptr<float>(), length,
-          static_cast<int>(channels), 1.f / std::sqrt(static_cast<float>(channels)));
+  return static_cast<unsigned>(blocks);
+}
+
+float scale_of(const Tensor& x) { return 1.f / std::sqrt(static_cast<float>(x.size(3))); }
+
+template <class T>
+void half_step(const Tensor& rows, const Tensor& columns, const Tensor& bias, const Tensor& out) {
+  kernels::sinkhorn_half_step<T>
+      <<<grid_of(rows, kernels::kTile), kernels::kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
+          rows.const_data_ptr<T>(), columns.const_data_ptr<T>(), bias.const_data_ptr<float>(),
+          out.mutable_data_ptr<float>(), rows.size(2), static_cast<int>(rows.size(3)),
+          scale_of(rows));
   C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+bool readable_in_packs(const Tensor& x) {
+  return x.size(3) % 8 == 0 && reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0;
+}
+
+template <class T, int steps>
+void half_step_on_tensor_cores(const Tensor& rows, const Tensor& columns, const Tensor& bias,
+                               const Tensor& out) {
+  constexpr bool kBFloat16 = std::is_same_v<T, at::BFloat16>;
+  kernels::sinkhorn_half_step_on_tensor_cores<T, kBFloat16, steps>
+      <<<grid_of(rows, kernels::kBlockRows), kernels::kWarps * kernels::kLanes,
+         kernels::columns_shared_bytes<steps>(), c10::cuda::getCurrentCUDAStream()>>>(
+          rows.const_data_ptr<T>(), columns.const_data_ptr<T>(), bias.const_data_ptr<float>(),
+          out.mutable_data_ptr<float>(), rows.size(2), static_cast<int>(rows.size(3)),
+          scale_of(rows), readable_in_packs(columns));
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+using HalfStep = void (*)(const Tensor& rows, const Tensor& columns, const Tensor& bias,
+                          const Tensor& out);
+
+/// The least number of channels, of those compiled, that holds these.
+template <class T>
+HalfStep half_step_for(int64_t channels) {
+  if (channels <= 32) return half_step_on_tensor_cores<T, 2>;
+  if (channels <= 48) return half_step_on_tensor_cores<T, 3>;
+  if (channels <= 64) return half_step_on_tensor_cores<T, 4>;
+  if (channels <= 80) return half_step_on_tensor_cores<T, 5>;
+  if (channels <= 128) return half_step_on_tensor_cores<T, 8>;
+  if (channels <= 160) return half_step_on_tensor_cores<T, 10>;
+  if (channels <= 256) return half_step_on_tensor_cores<T, 16>;
+  return half_step<T>;
+}
+
+HalfStep half_step_for(const Tensor& x) {
+  switch (x.scalar_type()) {
+    case at::kFloat:
+      return half_step<float>;
+    case at::kHalf:
+      return half_step_for<at::Half>(x.size(3));
+    case at::kBFloat16:
+      return half_step_for<at::BFloat16>(x.size(3));
+    default:
+      TORCH_CHECK(false, "sinkhorn_potentials: got ", x.scalar_type(), ".");
+  }
 }
 
 void check_inputs(const Tensor& q, const Tensor& k, int64_t iterations) {
@@ -133,24 +104,10 @@ Tensor sinkhorn_potentials_cuda(const Tensor& q, const Tensor& k, int64_t iterat
   Tensor g = at::zeros({q.size(0), q.size(1), q.size(2)}, options);
   if (g.numel() == 0) return g;
   Tensor f = at::empty_like(g);
-  const auto iterate = [&]<typename scalar_t>(scalar_t) {
-    for (int64_t i = 0; i < iterations; ++i) {
-      launch_half_step<scalar_t>(rows, columns, g, f);
-      launch_half_step<scalar_t>(columns, rows, f, g);
-    }
-  };
-  switch (q.scalar_type()) {
-    case at::kFloat:
-      iterate(float{});
-      break;
-    case at::kHalf:
-      iterate(at::Half{});
-      break;
-    case at::kBFloat16:
-      iterate(at::BFloat16{});
-      break;
-    default:
-      TORCH_CHECK(false, "sinkhorn_potentials: got ", q.scalar_type(), ".");
+  const HalfStep half_step = half_step_for(q);
+  for (int64_t i = 0; i < iterations; ++i) {
+    half_step(rows, columns, g, f);
+    half_step(columns, rows, f, g);
   }
   return g;
 }

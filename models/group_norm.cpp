@@ -3,11 +3,14 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
 
 #include <cmath>
 
 #include "models/kernels/group_norm.h"
+#include "models/kernels/group_norm_shape.h"
 #include "models/parallel.h"
 
 namespace tiller {
@@ -108,9 +111,10 @@ struct Statistics {
   float *mean, *rstd;  ///< One a group.
 };
 
-/// Mean and 1 / standard deviation of each group from sums around a value of each channel.
-void combine_moments(const Shape& shape, Channels& partial, const float* center, double eps,
-                     Statistics out) {
+/// Mean and 1 / standard deviation of each group from sums around a value of each channel. added:
+/// null, or what x lacks of the values.
+void combine_moments(const Shape& shape, Channels& partial, const float* center, const float* added,
+                     double eps, Statistics out) {
   const int64_t size = shape.group_channels();
   const auto pixels = static_cast<double>(shape.pixels);
   std::vector<double> means(size);
@@ -119,7 +123,7 @@ void combine_moments(const Shape& shape, Channels& partial, const float* center,
     for (int64_t i = 0; i < size; ++i) {
       const int64_t channel = group * size + i;
       const auto [sum, squares] = total(partial, shape, channel);
-      means[i] = center[channel] + sum / pixels;
+      means[i] = center[channel] + sum / pixels + (added ? added[channel] : 0);
       mean += means[i] / size;
       deviation += squares - sum * sum / pixels;
     }
@@ -130,13 +134,15 @@ void combine_moments(const Shape& shape, Channels& partial, const float* center,
   }
 }
 
-/// What the kernels read of the parameters. modulation: null, or scales and shifts of a row.
+/// What the kernels read of the parameters. modulation: null, or scales and shifts of a row. added:
+/// null, or a row's.
 struct Parameters {
-  const float *weight, *bias, *modulation;
+  const float *weight, *bias, *modulation, *added;
   float scale(int64_t channel) const { return modulation ? 1 + modulation[channel] : 1; }
   float shift(int64_t channel, int64_t channels) const {
     return modulation ? modulation[channels + channel] : 0;
   }
+  float offset(int64_t channel) const { return added ? added[channel] : 0; }
 };
 
 void affine_of(const Shape& shape, Statistics statistics, const Parameters& parameters,
@@ -145,13 +151,13 @@ void affine_of(const Shape& shape, Statistics statistics, const Parameters& para
     const int64_t group = c / shape.group_channels();
     const float scale = parameters.scale(c);
     slope[c] = statistics.rstd[group] * parameters.weight[c] * scale;
-    intercept[c] = parameters.bias[c] * scale + parameters.shift(c, shape.channels) -
-                   statistics.mean[group] * slope[c];
+    intercept[c] = parameters.bias[c] * scale + parameters.shift(c, shape.channels) +
+                   (parameters.offset(c) - statistics.mean[group]) * slope[c];
   }
 }
 
 struct Saved {
-  Tensor x, weight, bias, modulation, mean, rstd;
+  Tensor x, weight, bias, modulation, added, mean, rstd;
   Shape shape;
   bool silu;
   Statistics statistics(int64_t row) const {
@@ -159,9 +165,11 @@ struct Saved {
     return {mean.mutable_data_ptr<float>() + at, rstd.mutable_data_ptr<float>() + at};
   }
   Parameters parameters(int64_t row) const {
-    return {weight.const_data_ptr<float>(), bias.const_data_ptr<float>(),
-            modulation.defined() ? modulation.const_data_ptr<float>() + row * 2 * shape.channels
-                                 : nullptr};
+    const auto own = [row](const Tensor& terms) {
+      return terms.defined() ? terms.const_data_ptr<float>() + row * terms.size(1) : nullptr;
+    };
+    return {weight.const_data_ptr<float>(), bias.const_data_ptr<float>(), own(modulation),
+            own(added)};
   }
 };
 
@@ -183,8 +191,9 @@ void forward_row(const Saved& saved, double eps, int64_t row, T* y) {
     kernel.moments(x + first, pixels, shape.channels, center, partial[2 * chunk],
                    partial[2 * chunk + 1]);
   });
-  combine_moments(shape, partial, center, eps, saved.statistics(row));
-  affine_of(shape, saved.statistics(row), saved.parameters(row), slope, intercept);
+  const Parameters parameters = saved.parameters(row);
+  combine_moments(shape, partial, center, parameters.added, eps, saved.statistics(row));
+  affine_of(shape, saved.statistics(row), parameters, slope, intercept);
   each_chunk(shape, row, [&](int64_t, int64_t first, int64_t pixels) {
     kernel.apply(x + first, y + first, pixels, shape.channels, {slope, intercept, saved.silu});
   });
@@ -292,7 +301,12 @@ struct FusedGroupNorm : torch::autograd::Function<FusedGroupNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
                         const Tensor& bias, const std::optional<Tensor>& modulation, int64_t groups,
                         double eps, bool silu) {
-    Saved saved{x, weight, bias, modulation.value_or(Tensor()), {}, {}, shape_of(x, groups), silu};
+    Saved saved{.x = x,
+                .weight = weight,
+                .bias = bias,
+                .modulation = modulation.value_or(Tensor()),
+                .shape = shape_of(x, groups),
+                .silu = silu};
     Tensor y = forward_fused(saved, eps);
     context->save_for_backward({x, weight, bias, saved.modulation, saved.mean, saved.rstd});
     context->saved_data["groups"] = groups;
@@ -305,14 +319,14 @@ struct FusedGroupNorm : torch::autograd::Function<FusedGroupNorm> {
                                 "group_norm has no second derivatives");
     const auto tensors = context->get_saved_variables();
     const int64_t groups = context->saved_data["groups"].toInt();
-    const Saved saved{tensors[0],
-                      tensors[1],
-                      tensors[2],
-                      tensors[3],
-                      tensors[4],
-                      tensors[5],
-                      shape_of(tensors[0], groups),
-                      context->saved_data["silu"].toBool()};
+    const Saved saved{.x = tensors[0],
+                      .weight = tensors[1],
+                      .bias = tensors[2],
+                      .modulation = tensors[3],
+                      .mean = tensors[4],
+                      .rstd = tensors[5],
+                      .shape = shape_of(tensors[0], groups),
+                      .silu = context->saved_data["silu"].toBool()};
     const Tensor dy =
         gradients[0].to(saved.x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
     variable_list result = backward_fused(saved, dy, context->needs_input_grad(0));
@@ -327,23 +341,88 @@ bool fusible(const Tensor& x) {
          x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+bool wants_gradients(std::initializer_list<Tensor> inputs) {
+  return at::GradMode::is_enabled() &&
+         std::any_of(inputs.begin(), inputs.end(),
+                     [](const Tensor& t) { return t.defined() && t.requires_grad(); });
+}
+
+std::optional<Tensor> present(const Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+Tensor plus(const Tensor& x, const Tensor& added) {
+  return added.defined() ? x + added.unsqueeze(-1).unsqueeze(-1) : x;
+}
+
+Tensor fused(const Tensor& x, const Tensor& weight, const Tensor& bias,
+             const GroupNormOptions& options, const RowTerms& terms) {
+  const auto real = [](const Tensor& t) { return t.defined() ? t.to(at::kFloat).contiguous() : t; };
+  const Tensor modulation = real(terms.modulation), added = real(terms.added);
+  if (wants_gradients({x, weight, bias, modulation, added}))
+    return FusedGroupNorm::apply(plus(x, terms.added), real(weight), real(bias),
+                                 present(modulation), options.groups, options.eps, options.silu);
+  Saved saved{.x = x,
+              .weight = real(weight),
+              .bias = real(bias),
+              .modulation = modulation,
+              .added = added,
+              .shape = shape_of(x, options.groups),
+              .silu = options.silu};
+  return forward_fused(saved, options.eps);
+}
+
+/// The operator's kernel where there is none of its own.
+Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                 const std::optional<Tensor>& modulation, const std::optional<Tensor>& added,
+                 int64_t groups, double eps, bool silu) {
+  return group_norm_reference(x, weight, bias, {groups, eps, silu},
+                              {modulation.value_or(Tensor()), added.value_or(Tensor())});
+}
+
+bool fits_cuda(const Tensor& x, const GroupNormOptions& options) {
+  const bool dtype = x.scalar_type() == at::kFloat || x.scalar_type() == at::kHalf ||
+                     x.scalar_type() == at::kBFloat16;
+  return x.is_cuda() && x.dim() == 4 && dtype && x.numel() > 0 &&
+         kernels::group_norm_fits(x.size(0), x.size(1), options.groups);
+}
+
+Tensor group_norm_operator(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                           const GroupNormOptions& options, const RowTerms& terms) {
+  using Signature =
+      Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&,
+             const std::optional<Tensor>&, int64_t, double, bool);
+  static const auto operation =
+      c10::Dispatcher::singleton().findSchemaOrThrow("tiller::group_norm", "").typed<Signature>();
+  return operation.call(x, weight, bias, present(terms.modulation), present(terms.added),
+                        options.groups, options.eps, options.silu);
+}
+
 }  // namespace
 
+TORCH_LIBRARY_FRAGMENT(tiller, library) {
+  library.def(
+      "group_norm(Tensor x, Tensor weight, Tensor bias, Tensor? modulation, Tensor? added, "
+      "int groups, float eps, bool silu) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
+  library.impl("group_norm", reference);
+}
+
 Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                  const GroupNormOptions& options, const Tensor& modulation) {
-  if (!fusible(x)) return group_norm_reference(x, weight, bias, options, modulation);
-  const auto real = [](const Tensor& tensor) { return tensor.to(at::kFloat).contiguous(); };
-  std::optional<Tensor> modulated;
-  if (modulation.defined()) modulated = real(modulation);
-  return FusedGroupNorm::apply(x, real(weight), real(bias), modulated, options.groups, options.eps,
-                               options.silu);
+                  const GroupNormOptions& options, const RowTerms& terms) {
+  if (fusible(x)) return fused(x, weight, bias, options, terms);
+  if (fits_cuda(x, options) && !wants_gradients({x, weight, bias, terms.modulation, terms.added}))
+    return group_norm_operator(x, weight, bias, options, terms);
+  return group_norm_reference(x, weight, bias, options, terms);
 }
 
 Tensor group_norm_reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                            const GroupNormOptions& options, const Tensor& modulation) {
-  Tensor y = at::group_norm(x, options.groups, weight, bias, options.eps);
-  if (modulation.defined()) {
-    const auto parts = modulation.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
+                            const GroupNormOptions& options, const RowTerms& terms) {
+  Tensor y = at::group_norm(plus(x, terms.added), options.groups, weight, bias, options.eps);
+  if (terms.modulation.defined()) {
+    const auto parts = terms.modulation.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
     y = y * (1 + parts[0]) + parts[1];
   }
   return options.silu ? at::silu(y) : y;

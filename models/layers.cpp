@@ -52,7 +52,11 @@ Tensor GroupNorm::operator()(const Tensor& x) const {
 }
 
 Tensor GroupNorm::silu(const Tensor& x, const Tensor& modulation) const {
-  return group_norm(x, weight, bias, {groups, eps, true}, modulation);
+  return group_norm(x, weight, bias, {groups, eps, true}, {.modulation = modulation});
+}
+
+Tensor GroupNorm::silu_of_sum(const Tensor& x, const Tensor& added) const {
+  return group_norm(x, weight, bias, {groups, eps, true}, {.added = added});
 }
 
 GroupNorm take_group_norm(Weights& weights, const std::string& name, int64_t channels,

@@ -38,6 +38,8 @@ struct GroupNorm {
   /// SiLU(norm(x)), or SiLU(norm(x) * (1 + scale) + shift) with a modulation of scales and shifts
   /// (R, 2C).
   Tensor silu(const Tensor& x, const Tensor& modulation = {}) const;
+  /// SiLU(norm(x + added)). added: (R, C).
+  Tensor silu_of_sum(const Tensor& x, const Tensor& added) const;
 };
 GroupNorm take_group_norm(Weights&, const std::string& name, int64_t channels, int64_t groups = 32,
                           double eps = 1e-5);

@@ -9,8 +9,7 @@ namespace tiller {
 Tensor Resnet2D::operator()(Rows& rows, const Tensor& x, const Tensor& time_embedding) const {
   Tensor h = conv1(rows, norm1.silu(x));
   const Tensor projected = time(rows, time_embedding);
-  h = scale_shift ? norm2.silu(h, projected)
-                  : norm2.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
+  h = scale_shift ? norm2.silu(h, projected) : norm2.silu_of_sum(h, projected);
   h = rows.features(up_index, conv2(rows, at::dropout(h, dropout, rows.training())));
   const Tensor sum = rows.expand(shortcut ? (*shortcut)(rows, x) : x) + h;
   return output_scale == 1 ? sum : sum / output_scale;

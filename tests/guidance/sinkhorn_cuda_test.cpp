@@ -3,6 +3,10 @@
 
 #include "guidance/sinkhorn.h"
 #include "models/device.h"
+#include "tests/cuda_on_cpu.h"
+// These need cuda_on_cpu.h's words.
+#include "guidance/sinkhorn_float.cuh"
+#include "guidance/sinkhorn_half.cuh"
 
 namespace tiller {
 namespace {
@@ -27,6 +31,70 @@ Tensor largest_difference(const Shape& shape, at::ScalarType dtype, int64_t iter
   EXPECT_EQ(found.scalar_type(), at::kFloat);
   EXPECT_EQ(found.sizes(), expected.sizes());
   return (found.cpu() - expected).abs().max();
+}
+
+Tensor formula(const Shape& shape, at::ScalarType dtype) {
+  const auto size = {shape.batch, shape.heads, shape.tokens, shape.channels};
+  return (2 * at::randn(size, at::TensorOptions().dtype(at::kFloat))).to(dtype);
+}
+
+unsigned blocks_of(const Shape& s, int64_t rows) {
+  return unsigned(s.batch * s.heads * ((s.tokens + rows - 1) / rows));
+}
+
+/// Calls half_step(rows, columns, bias, out) for two rounds, and compares.
+template <class T, class HalfStep>
+void expect_potentials(const Shape& shape, at::ScalarType dtype, const HalfStep& half_step) {
+  const Tensor q = formula(shape, dtype), k = formula(shape, dtype);
+  Tensor g = at::zeros({shape.batch, shape.heads, shape.tokens});
+  Tensor f = at::full_like(g, std::numeric_limits<float>::quiet_NaN());
+  const auto run = [&](const Tensor& rows, const Tensor& columns, const Tensor& bias, Tensor& out) {
+    half_step(rows.const_data_ptr<T>(), columns.const_data_ptr<T>(), bias.const_data_ptr<float>(),
+              out.mutable_data_ptr<float>(), 1 / std::sqrt(float(shape.channels)));
+  };
+  for (int round = 0; round < 2; ++round) {
+    run(q, k, g, f);
+    run(k, q, f, g);
+  }
+  EXPECT_LT((g - dense_sinkhorn_potentials(q, k, 2)).abs().max().item<float>(), 1e-4)
+      << shape.tokens << " tokens of " << shape.channels << ' ' << dtype;
+}
+
+TEST(SinkhornKernels, InFloat32EqualTheReferenceOnTheCpu) {
+  at::manual_seed(7);
+  for (const Shape& s : {Shape{1, 1, 1, 1}, {2, 3, 63, 32}, {1, 2, 64, 33}, {1, 1, 130, 40}})
+    expect_potentials<float>(
+        s, at::kFloat,
+        [&](const float* rows, const float* columns, const float* bias, float* out, float scale) {
+          cuda_on_cpu::launch({blocks_of(s, kernels::kTile)}, {kernels::kThreads}, 0, [&] {
+            kernels::sinkhorn_half_step<float>(rows, columns, bias, out, s.tokens, int(s.channels),
+                                               scale);
+          });
+        });
+}
+
+template <class T, int steps>
+void expect_tensor_cores_right(const Shape& s, at::ScalarType dtype, bool packed) {
+  expect_potentials<T>(
+      s, dtype, [&](const T* rows, const T* columns, const float* bias, float* out, float scale) {
+        const auto kernel =
+            kernels::sinkhorn_half_step_on_tensor_cores<T, std::is_same_v<T, at::BFloat16>, steps>;
+        cuda_on_cpu::launch(
+            {blocks_of(s, kernels::kBlockRows)}, {kernels::kWarps * kernels::kLanes},
+            kernels::columns_shared_bytes<steps>(),
+            [&] { kernel(rows, columns, bias, out, s.tokens, int(s.channels), scale, packed); });
+      });
+}
+
+TEST(SinkhornKernels, OnTensorCoresEqualTheReferenceOnTheCpu) {
+  at::manual_seed(7);
+  expect_tensor_cores_right<at::Half, 2>({2, 3, 63, 32}, at::kHalf, true);
+  expect_tensor_cores_right<at::BFloat16, 3>({1, 2, 64, 40}, at::kBFloat16, true);
+  expect_tensor_cores_right<at::BFloat16, 4>({1, 1, 130, 64}, at::kBFloat16, true);
+  expect_tensor_cores_right<at::Half, 3>({1, 2, 65, 33}, at::kHalf, false);
+  expect_tensor_cores_right<at::BFloat16, 2>({1, 1, 1, 1}, at::kBFloat16, false);
+  expect_tensor_cores_right<at::BFloat16, 10>({1, 1, 7, 160}, at::kBFloat16, true);
+  expect_tensor_cores_right<at::Half, 16>({1, 1, 20, 256}, at::kHalf, true);
 }
 
 TEST(SinkhornCuda, EqualsTheReference) {

@@ -14,24 +14,28 @@ namespace {
 
 struct Case {
   int64_t rows, channels, height, width, groups;
-  bool silu, modulated;
+  bool silu, modulated, added = false;
 };
 
 const std::vector<Case> kCases = {
-    {2, 32, 5, 7, 32, true, true},   {1, 32, 1, 1, 1, true, false},  {3, 20, 3, 3, 4, true, true},
-    {2, 6, 4, 4, 2, false, true},    {1, 64, 40, 33, 8, true, true}, {2, 33, 17, 16, 3, true, true},
-    {5, 16, 1, 1, 4, false, false},  {2, 1, 3, 2, 1, true, true},    {4, 96, 8, 8, 32, true, false},
-    {1, 128, 2, 2, 32, false, true},
+    {2, 32, 5, 7, 32, true, true},       {1, 32, 1, 1, 1, true, false},
+    {3, 20, 3, 3, 4, true, true},        {2, 6, 4, 4, 2, false, true},
+    {1, 64, 40, 33, 8, true, true},      {2, 33, 17, 16, 3, true, true},
+    {5, 16, 1, 1, 4, false, false},      {2, 1, 3, 2, 1, true, true},
+    {4, 96, 8, 8, 32, true, false},      {1, 128, 2, 2, 32, false, true},
+    {3, 20, 7, 5, 5, true, false, true}, {2, 40, 9, 3, 8, true, true, true},
 };
 
 std::string text_of(const Case& c) {
   return std::to_string(c.rows) + "x" + std::to_string(c.channels) + "x" +
          std::to_string(c.height) + "x" + std::to_string(c.width) + " in " +
-         std::to_string(c.groups) + (c.silu ? " silu" : "") + (c.modulated ? " modulated" : "");
+         std::to_string(c.groups) + (c.silu ? " silu" : "") + (c.modulated ? " modulated" : "") +
+         (c.added ? " added" : "");
 }
 
 struct Arguments {
-  Tensor x, weight, bias, modulation, dy;
+  Tensor x, weight, bias, modulation, added, dy;
+  RowTerms terms() const { return {modulation, added}; }
 };
 
 Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
@@ -44,25 +48,32 @@ Arguments arguments_of(const Case& c) {
   a.weight = formula_weight("weight", {c.channels});
   a.bias = formula_weight("bias", {c.channels});
   if (c.modulated) a.modulation = formula_tensor("modulation", {c.rows, 2 * c.channels});
+  if (c.added) a.added = 3 * formula_tensor("added", {c.rows, c.channels});
   return a;
+}
+
+RowTerms in_double(const RowTerms& terms) {
+  const auto wide = [](const Tensor& t) { return t.defined() ? t.to(at::kDouble) : t; };
+  return {wide(terms.modulation), wide(terms.added)};
 }
 
 using Norm = decltype(group_norm);
 
-/// y and the gradients of x, weight, bias and modulation (if any) of the sum of y * dy.
+/// y and the gradients of x, weight, bias, modulation and added (if any) of the sum of y * dy.
 std::vector<Tensor> run(Norm& norm, const Arguments& a, const Case& c, at::ScalarType dtype,
                         bool twice = false) {
   const auto leaf = [&](const Tensor& t) {
     return t.defined() ? t.to(dtype).detach().requires_grad_() : t;
   };
   const Tensor x = leaf(a.x), weight = leaf(a.weight), bias = leaf(a.bias);
-  const Tensor modulation = leaf(a.modulation);
+  const RowTerms terms{leaf(a.modulation), leaf(a.added)};
   const GroupNormOptions options{c.groups, 1e-5, c.silu};
-  Tensor y = norm(x, weight, bias, options, modulation);
-  if (twice) y = norm(y, weight, bias, options, modulation);
+  Tensor y = norm(x, weight, bias, options, terms);
+  if (twice) y = norm(y, weight, bias, options, terms);
   (y * a.dy.to(dtype)).sum().backward();
   std::vector<Tensor> result = {y.detach(), x.grad(), weight.grad(), bias.grad()};
-  if (modulation.defined()) result.push_back(modulation.grad());
+  for (const Tensor& t : {terms.modulation, terms.added})
+    if (t.defined()) result.push_back(t.grad());
   return result;
 }
 
@@ -108,11 +119,11 @@ TEST(GroupNorm, RoundsOnceToBFloat16) {
     const Arguments a = arguments_of(c);
     const Tensor x = a.x.to(at::kBFloat16);
     const GroupNormOptions options{c.groups, 1e-5, c.silu};
-    const Tensor y = group_norm(x, a.weight, a.bias, options, a.modulation);
+    const Tensor y = group_norm(x, a.weight, a.bias, options, a.terms());
     ASSERT_EQ(y.scalar_type(), at::kBFloat16);
-    const Tensor exact = group_norm_reference(
-        x.to(at::kDouble), a.weight.to(at::kDouble), a.bias.to(at::kDouble), options,
-        a.modulation.defined() ? a.modulation.to(at::kDouble) : Tensor());
+    const Tensor exact =
+        group_norm_reference(x.to(at::kDouble), a.weight.to(at::kDouble), a.bias.to(at::kDouble),
+                             options, in_double(a.terms()));
     const Tensor error = (y.to(at::kDouble) - exact).abs() - exact.abs() / 256;
     EXPECT_LT(error.max().item<double>(), 1e-5);
   }
@@ -124,7 +135,7 @@ TEST(GroupNorm, GradientsInBFloat16) {
     Arguments a = arguments_of(c);
     for (Tensor* t : {&a.x, &a.dy}) *t = t->to(at::kBFloat16).to(at::kFloat);
     const Tensor x = a.x.to(at::kBFloat16).requires_grad_();
-    const Tensor y = group_norm(x, a.weight, a.bias, {c.groups, 1e-5, c.silu}, a.modulation);
+    const Tensor y = group_norm(x, a.weight, a.bias, {c.groups, 1e-5, c.silu}, a.terms());
     y.backward(a.dy.to(at::kBFloat16));
     const auto expected = run(group_norm_reference, a, c, at::kDouble);
     expect_near({x.grad()}, {expected[1]}, 1.0 / 256);
@@ -137,19 +148,28 @@ TEST(GroupNorm, UnderAutocastKeepsTheDtypeOfItsInput) {
   at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
   at::autocast::set_autocast_enabled(at::kCPU, true);
   const Tensor y = group_norm(a.x.to(at::kBFloat16), a.weight, a.bias, {8, 1e-5, true},
-                              a.modulation.to(at::kBFloat16));
+                              {a.modulation.to(at::kBFloat16)});
   at::autocast::clear_cache();
   at::autocast::set_autocast_enabled(at::kCPU, false);
   EXPECT_EQ(y.scalar_type(), at::kBFloat16);
   EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
 }
 
+/// The sum isn't written out, nor rounded, where nobody wants gradients.
+TEST(GroupNorm, AddsRowsWithoutGradients) {
+  const Case c{3, 40, 9, 9, 8, true, true, true};
+  const Arguments a = arguments_of(c);
+  const GroupNormOptions options{8, 1e-5, true};
+  const Tensor expected =
+      group_norm_reference(a.x.to(at::kDouble), a.weight.to(at::kDouble), a.bias.to(at::kDouble),
+                           options, in_double(a.terms()));
+  expect_near({group_norm(a.x, a.weight, a.bias, options, a.terms())}, {expected}, 2e-5);
+}
+
 TEST(GroupNorm, IsTheSameWithoutGradients) {
   const Case c{2, 40, 9, 9, 8, true, true};
   const Arguments a = arguments_of(c);
-  const auto result = [&] {
-    return group_norm(a.x, a.weight, a.bias, {8, 1e-5, true}, a.modulation);
-  };
+  const auto result = [&] { return group_norm(a.x, a.weight, a.bias, {8, 1e-5, true}, a.terms()); };
   const Tensor expected = run(group_norm, a, c, at::kFloat).front();
   EXPECT_TRUE(at::equal(result(), expected));
   const c10::InferenceMode guard;
@@ -160,11 +180,11 @@ TEST(GroupNorm, RowsDontTouchEachOther) {
   const Case c{3, 48, 20, 20, 16, true, true};
   const Arguments a = arguments_of(c);
   const GroupNormOptions options{16, 1e-5, true};
-  const Tensor all = group_norm(a.x, a.weight, a.bias, options, a.modulation);
+  const Tensor all = group_norm(a.x, a.weight, a.bias, options, a.terms());
   for (int64_t row = 0; row < c.rows; ++row)
     EXPECT_TRUE(
         at::equal(all.narrow(0, row, 1), group_norm(a.x.narrow(0, row, 1), a.weight, a.bias,
-                                                    options, a.modulation.narrow(0, row, 1))));
+                                                    options, {a.modulation.narrow(0, row, 1)})));
 }
 
 TEST(GroupNorm, IsTheSameWithAnyNumberOfThreads) {
