@@ -5,6 +5,7 @@
 #include <map>
 
 #include "guidance/perturbed.h"
+#include "guidance/refill.h"
 
 namespace tiller {
 namespace {
@@ -30,10 +31,24 @@ class TokenShuffle final : public SitePerturbation {
             at::randperm(grid.height * grid.width, generator, at::TensorOptions(at::kLong)));
       }
     }
-    for (auto& [order, images] : drawn) permutations_[order] = at::stack(images).to(step.device);
+    std::vector<Tensor> flat;
+    for (const auto& [order, images] : drawn) flat.push_back(at::stack(images).flatten());
+    refill(all_, at::cat(flat), step.device);
+    take_apart(drawn);
   }
 
  private:
+  /// permutations_ as views of all_, where the sites' stand one after the other.
+  void take_apart(const std::map<int, std::vector<Tensor>>& drawn) {
+    int64_t first = 0;
+    for (const auto& [order, images] : drawn) {
+      const auto count = int64_t(images.size()), tokens = images.front().numel();
+      permutations_[order] = all_.narrow(0, first, count * tokens).view({count, tokens});
+      first += count * tokens;
+    }
+  }
+
+  Tensor all_;
   std::map<int, Tensor> permutations_;
 };
 

@@ -1,0 +1,146 @@
+#include "guidance/evaluation_graphs.h"
+
+#include <ATen/ATen.h>
+
+namespace tiller {
+namespace {
+
+constexpr Tensor Conditioning::*kParts[] = {&Conditioning::label,    &Conditioning::context,
+                                            &Conditioning::pooled,   &Conditioning::time_ids,
+                                            &Conditioning::guidance, &Conditioning::channels,
+                                            &Conditioning::image};
+
+/// Whether its work at a step depends on nothing but tensors that keep their place.
+bool recordable(const Perturbation* perturbation) {
+  if (!perturbation) return true;
+  const auto kind = perturbation->kind();
+  return kind == Perturbation::Kind::permutation || kind == Perturbation::Kind::attention ||
+         kind == Perturbation::Kind::skip;
+}
+
+bool recordable(const Branch& branch) {
+  return recordable(branch.perturbation) && !branch.cross && !branch.observer && !branch.control &&
+         branch.conditioning->controls.empty();
+}
+
+bool recordable(const Tensor& x, std::span<const Branch> branches) {
+  return !at::GradMode::is_enabled() && !x.requires_grad() &&
+         std::all_of(branches.begin(), branches.end(),
+                     [](const Branch& branch) { return recordable(branch); });
+}
+
+/// The distinct tensors of the branches' conditionings, in order.
+std::vector<Tensor> sources_of(std::span<const Branch> branches) {
+  std::vector<Tensor> sources;
+  for (const Branch& branch : branches)
+    for (const auto part : kParts) {
+      const Tensor& tensor = branch.conditioning->*part;
+      const auto same = [&](const Tensor& other) { return same_rows(other, tensor); };
+      if (tensor.defined() && std::none_of(sources.begin(), sources.end(), same))
+        sources.push_back(tensor);
+    }
+  return sources;
+}
+
+/// The place of a tensor among the sources; -1: it isn't defined.
+int64_t place_of(const Tensor& tensor, const std::vector<Tensor>& sources) {
+  if (!tensor.defined()) return -1;
+  const auto found = std::find_if(sources.begin(), sources.end(),
+                                  [&](const Tensor& other) { return same_rows(other, tensor); });
+  return found - sources.begin();
+}
+
+void add_shape(std::vector<int64_t>& key, const Tensor& tensor) {
+  key.push_back(int64_t(tensor.scalar_type()));
+  key.push_back(tensor.dim());
+  key.insert(key.end(), tensor.sizes().begin(), tensor.sizes().end());
+}
+
+int64_t address(const void* pointer) { return int64_t(reinterpret_cast<intptr_t>(pointer)); }
+
+/// All that decides which kernels an evaluation launches.
+std::vector<int64_t> key_of(const Network& network, const Tensor& x, const Tensor& t,
+                            std::span<const Branch> branches, const std::vector<Tensor>& sources,
+                            bool share) {
+  std::vector<int64_t> key = {address(&network), share};
+  add_shape(key, x);
+  add_shape(key, t);
+  for (const Tensor& source : sources) add_shape(key, source);
+  for (const Branch& branch : branches) {
+    key.push_back(address(branch.perturbation));
+    key.push_back(address(branch.conditioning->adapter.get()));
+    for (const auto part : kParts) key.push_back(place_of(branch.conditioning->*part, sources));
+  }
+  return key;
+}
+
+}  // namespace
+
+void EvaluationGraphs::Plan::read(const Tensor& new_x, const Tensor& new_t,
+                                  const std::vector<Tensor>& new_sources) {
+  x.copy_(new_x);
+  t.copy_(new_t);
+  for (size_t i = 0; i < parts.size(); ++i)
+    if (!sources[i].is_same(new_sources[i])) parts[i].copy_(new_sources[i]);
+  sources = new_sources;
+}
+
+void EvaluationGraphs::Plan::evaluate() {
+  answers = tiller::evaluate(*network, x, t, branches, share);
+}
+
+std::unique_ptr<EvaluationGraphs::Plan> EvaluationGraphs::plan(const Network& network,
+                                                               const Tensor& x, const Tensor& t,
+                                                               std::span<const Branch> branches,
+                                                               bool share) {
+  auto plan = std::make_unique<Plan>();
+  plan->network = &network;
+  plan->share = share;
+  plan->x = x.clone();
+  plan->t = t.clone();
+  plan->sources = sources_of(branches);
+  for (const Tensor& source : plan->sources) plan->parts.push_back(source.clone());
+  for (const Branch& branch : branches) {
+    Conditioning own = *branch.conditioning;
+    for (const auto part : kParts)
+      if (const int64_t place = place_of(own.*part, plan->sources); place >= 0)
+        own.*part = plan->parts[size_t(place)];
+    plan->conditionings.push_back(std::move(own));
+    plan->branches.push_back(branch);
+    plan->branches.back().conditioning = &plan->conditionings.back();
+  }
+  return plan;
+}
+
+Answers EvaluationGraphs::evaluate(const Network& network, const Tensor& x, const Tensor& t,
+                                   std::span<const Branch> branches, bool share) {
+  const auto evaluate_now = [&] { return tiller::evaluate(network, x, t, branches, share); };
+  if (!recorder_ || !recordable(x, branches)) return evaluate_now();
+  const std::vector<Tensor> sources = sources_of(branches);
+  const auto [place, is_new] =
+      plans_.try_emplace(key_of(network, x, t, branches, sources, share), nullptr);
+  if (is_new) return evaluate_now();
+  std::unique_ptr<Plan>& known = place->second;
+  if (!known) {
+    known = plan(network, x, t, branches, share);
+    try {
+      known->replay = recorder_([&] { known->evaluate(); });
+    } catch (const c10::Error&) {
+      known->impossible = true;
+    }
+  }
+  if (known->impossible) return evaluate_now();
+  known->read(x, t, sources);
+  known->replay();
+  ++replays_;
+  Answers answers = known->answers;
+  for (Tensor& output : answers.outputs) output = output.clone();
+  return answers;
+}
+
+int64_t EvaluationGraphs::recordings() const {
+  return std::count_if(plans_.begin(), plans_.end(),
+                       [](const auto& plan) { return plan.second && plan.second->replay; });
+}
+
+}  // namespace tiller

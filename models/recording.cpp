@@ -1,0 +1,61 @@
+#include "models/recording.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include "models/device.h"
+
+namespace tiller {
+namespace {
+
+// `device` is any tensor of the device.
+TORCH_LIBRARY_FRAGMENT(tiller, library) {
+  library.def("graph_begin(Tensor device) -> int");
+  library.def("graph_end(Tensor device, int graph) -> ()");
+  library.def("graph_replay(Tensor device, int graph) -> ()");
+  library.def("graph_free(Tensor device, int graph) -> ()");
+}
+
+template <class Signature>
+auto operation(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+using OnGraph = void(const at::Tensor&, int64_t);
+
+/// A recorded graph, freed with its last user.
+class Graph {
+ public:
+  explicit Graph(at::Tensor device)
+      : device_(std::move(device)),
+        id_(operation<int64_t(const at::Tensor&)>("tiller::graph_begin").call(device_)) {}
+  Graph(const Graph&) = delete;
+  ~Graph() { operation<OnGraph>("tiller::graph_free").call(device_, id_); }
+  void end() { operation<OnGraph>("tiller::graph_end").call(device_, id_); }
+  void replay() const {
+    static const auto replay = operation<OnGraph>("tiller::graph_replay");
+    replay.call(device_, id_);
+  }
+
+ private:
+  at::Tensor device_;
+  int64_t id_;
+};
+
+Replay record(const at::Tensor& device, const std::function<void()>& work) {
+  const auto graph = std::make_shared<Graph>(device);
+  work();
+  graph->end();
+  return [graph] { graph->replay(); };
+}
+
+}  // namespace
+
+Recorder graph_recorder(at::Device device) {
+  if (!device.is_cuda() || !cuda_kernels_problem().empty()) return {};
+  const at::Tensor like = at::empty({0}, device);
+  return [like](const std::function<void()>& work) { return record(like, work); };
+}
+
+}  // namespace tiller
