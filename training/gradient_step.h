@@ -1,8 +1,8 @@
 #pragma once
 #include "training/options.h"
-#include "training/training_group.h"
 #include "training/state.h"
 #include "training/task.h"
+#include "training/training_group.h"
 
 namespace tiller {
 
