@@ -449,7 +449,7 @@ std::vector<Flag> generate_flags() {
       {"from", "IMAGE.png", "the recipe of a PNG: the same bytes; other flags override"});
   flags.push_back({"inversion", "FILE", "what `tiller invert` wrote: its image again"});
   flags.push_back({"parallel", "HOW[:key=value,...]",
-                   "processes share branches or batch; or steps at once: picard, taa"});
+                   "branches|batch: shared by processes; picard, taa: steps at once"});
   flags.push_back({"json", "", "one JSON object on standard output"});
   flags.push_back({"quiet", "", "no progress"});
   return flags;

@@ -6,7 +6,7 @@
 #include "io/tensor_bytes.h"
 #include "tests/two_processes.h"
 
-namespace tiller {
+namespace tiller::test {
 namespace {
 
 std::vector<Tensor> mixed() {
@@ -16,7 +16,7 @@ std::vector<Tensor> mixed() {
           at::tensor({-7, 8}, at::kLong),
           at::full({}, -2.5, at::kHalf),
           at::empty({0, 4}, at::kFloat),
-          at::tensor({true, false})};
+          at::tensor({1, 0}, at::kLong).to(at::kBool)};
 }
 
 void expect_same(const std::vector<Tensor>& got, const std::vector<Tensor>& expected) {
@@ -92,4 +92,4 @@ TEST(ProcessGroupTest, OneHearsItself) {
 }
 
 }  // namespace
-}  // namespace tiller
+}  // namespace tiller::test

@@ -32,6 +32,11 @@ class GenerateTogether : public Pipelines {
     EXPECT_EQ(bytes("out1") + bytes("err1"), "") << "the first process speaks for all";
     return true;
   }
+  /// As between batches of other sizes in generate_test.cpp: these round otherwise, and random
+  /// weights amplify that from step to step. tests/guidance holds evaluations to 1e-5.
+  static constexpr double kRounding = 1e-4;
+  /// Rounding moves latents by whole units of bdia's lattice.
+  static constexpr double kLattice = 1e-3;
   static double difference(const Tensor& a, const Tensor& b) {
     return (a - b).abs().max().item<double>() / b.abs().max().item<double>();
   }
@@ -59,7 +64,9 @@ TEST_F(GenerateTogether, BranchesEqualOneProcess) {
     must(run(more + "one"));
     const Tensor one = latents("l.safetensors");
     if (!together(run(more + "two --parallel branches"))) GTEST_SKIP() << "without Gloo";
-    EXPECT_LT(difference(latents("l.safetensors"), one), 1e-5) << each;
+    EXPECT_LT(difference(latents("l.safetensors"), one),
+              each.ends_with("bdia") ? kLattice : kRounding)
+        << each;
     EXPECT_TRUE(fs::exists(folder / "two/00002.png"));
   }
 }
@@ -71,7 +78,7 @@ TEST_F(GenerateTogether, BranchesOfAnotherNetwork) {
   must(run(more));
   const Tensor one = latents("l.safetensors");
   if (!together(run(more + "--parallel branches"))) GTEST_SKIP() << "without Gloo";
-  EXPECT_LT(difference(latents("l.safetensors"), one), 1e-5);
+  EXPECT_LT(difference(latents("l.safetensors"), one), kRounding);
 }
 
 TEST_F(GenerateTogether, WindowsEqualOneProcess) {
@@ -85,7 +92,7 @@ TEST_F(GenerateTogether, WindowsEqualOneProcess) {
   EXPECT_EQ(two.at("processes"), 2);
   EXPECT_EQ(two.at("iterations"), one.at("iterations"));
   EXPECT_EQ(two.at("step_evaluations"), one.at("step_evaluations"));
-  EXPECT_LT(difference(latents("l.safetensors"), expected), 1e-5);
+  EXPECT_LT(difference(latents("l.safetensors"), expected), kRounding);
 }
 
 TEST_F(GenerateTogether, ABatchLeavesTheSameFiles) {
@@ -129,7 +136,7 @@ TEST_F(GenerateTogether, ABatchKeepsTheOrderOfRowsAndMaps) {
     const auto two = load_safetensors(folder / "m2.safetensors").tensors;
     ASSERT_EQ(one.size(), two.size());
     for (size_t i = 0; i < one.size(); ++i)
-      EXPECT_LT(difference(two[i].second, one[i].second), how == "batch" ? 1e-30 : 1e-4)
+      EXPECT_LT(difference(two[i].second, one[i].second), how == "batch" ? 1e-30 : kRounding)
           << how << " " << one[i].first;
     EXPECT_EQ(fs::exists(folder / "two/00002-fox-effect.png"), true);
   }
