@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "guidance/conversation.h"
+#include "guidance/shared_answers.h"
+#include "io/error.h"
 #include "models/feature_memory.h"
 
 namespace tiller {
@@ -14,33 +16,41 @@ class GuidedDenoiser {
                  bool share, GuidanceCost* cost)
       : share_(share),
         cost_(cost),
-        memory_(memory_of(batch.cache)),
+        together_(batch.together),
+        memory_(memory_of(batch)),
         conversation_(model, guidances, std::move(batch)) {}
 
   Prediction predict(const Tensor& x, const NoiseLevel& level) {
     conversation_.begin(x, level);
     if (memory_) memory_->begin_step(level.step);
+    const Answerer answerer = [this](const Question& question) { return answer(question); };
     for (;;) {
       const std::vector<Question> questions = conversation_.ask();
       if (questions.empty()) return conversation_.finish();
-      std::vector<std::vector<Tensor>> answers;
-      for (const auto& question : questions) {
-        const auto [scaled, t] = conversation_.network_input(question);
-        if (memory_) memory_->expect(question.askers);
-        answers.push_back(answered(*question.network, scaled, t, question.branches, share_, cost_,
-                                   memory_ ? &*memory_ : nullptr));
-      }
-      conversation_.hear(answers);
+      conversation_.hear(shared_answers(together_, questions, answerer));
     }
   }
 
  private:
-  static std::optional<FeatureMemory> memory_of(const std::optional<FeatureCache>& cache) {
-    return cache ? std::optional(FeatureMemory(*cache)) : std::nullopt;
+  static std::optional<FeatureMemory> memory_of(const GuidedBatch& batch) {
+    if (!batch.cache) return std::nullopt;
+    if (batch.together)
+      throw UsageError("cache " + batch.cache->text +
+                       ": needs all branches in one process, expected none for branches in "
+                       "several.");
+    return FeatureMemory(*batch.cache);
+  }
+
+  std::vector<Tensor> answer(const Question& question) {
+    const auto [scaled, t] = conversation_.network_input(question);
+    if (memory_) memory_->expect(question.askers);
+    return answered(*question.network, scaled, t, question.branches, share_, cost_,
+                    memory_ ? &*memory_ : nullptr);
   }
 
   bool share_;
   GuidanceCost* cost_;
+  ProcessGroup* together_;
   std::optional<FeatureMemory> memory_;
   Conversation conversation_;
 };

@@ -6,6 +6,8 @@
 
 namespace tiller {
 
+class ProcessGroup;
+
 /// The images that a guided denoiser works on.
 struct GuidedBatch {
   Conditioning positive;
@@ -21,6 +23,8 @@ struct GuidedBatch {
   std::shared_ptr<EditControl> control = {};
   /// What evaluations take from those before, in this run alone; none: nothing.
   std::optional<FeatureCache> cache = {};
+  /// Processes that run the same loop and evaluate its branches together; null: this one does.
+  ProcessGroup* together = nullptr;
 };
 
 /// What a run has cost, for --json.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "guidance/branch_pool.h"
+#include "guidance/shared_answers.h"
 #include "io/error.h"
 
 namespace tiller {
@@ -41,7 +42,7 @@ class PooledDenoiser {
  public:
   PooledDenoiser(const Model& model, std::vector<std::vector<ChosenGuidance>> sets,
                  const GuidedBatch& batch, bool share, GuidanceCost* cost)
-      : sets_(std::move(sets)), share_(share), cost_(cost) {
+      : sets_(std::move(sets)), share_(share), cost_(cost), together_(batch.together) {
     if (batch.cache)
       throw UsageError("cache " + batch.cache->text +
                        ": needs one step after the other, expected none for steps side by side.");
@@ -101,9 +102,33 @@ class PooledDenoiser {
     return !asking.empty();
   }
 
-  /// Asks all in one batch. Returns the outputs of each one's branches.
+  /// Asks all in one batch, or in one for each of the processes that share them. Returns the
+  /// outputs of each one's branches.
   std::vector<std::vector<Tensor>> answer(const std::vector<const Asking*>& together,
                                           std::span<const Conversation> talking) const {
+    if (!together_) return evaluated(together, talking);
+    std::vector<Question> questions;
+    std::vector<int> owners;
+    std::vector<size_t> places;
+    std::vector<const Asking*> mine;
+    for (size_t i = 0; i < together.size(); ++i) {
+      questions.push_back(together[i]->question);
+      owners.push_back(int(i * size_t(together_->world()) / together.size()));
+      if (owners[i] != together_->rank()) continue;
+      places.push_back(i);
+      mine.push_back(together[i]);
+    }
+    std::vector<std::vector<Tensor>> answers(together.size());
+    if (!mine.empty()) {
+      auto own = evaluated(mine, talking);
+      for (size_t i = 0; i < mine.size(); ++i) answers[places[i]] = std::move(own[i]);
+    }
+    exchange_answers(*together_, questions, owners, answers);
+    return answers;
+  }
+
+  std::vector<std::vector<Tensor>> evaluated(const std::vector<const Asking*>& together,
+                                             std::span<const Conversation> talking) const {
     std::vector<const Question*> questions;
     std::vector<Tensor> inputs, timesteps;
     for (const auto* one : together) {
@@ -126,6 +151,7 @@ class PooledDenoiser {
   std::vector<Conversation> conversations_;
   bool share_;
   GuidanceCost* cost_;
+  ProcessGroup* together_;
 };
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "guidance/filter.h"
-#include "guidance/perturbed.h"
+#include "guidance/observing.h"
 #include "io/error.h"
 
 namespace tiller {
@@ -14,23 +14,22 @@ namespace {
 constexpr int64_t kTaps = 9;
 
 /// Keeps the mask of salient tokens of one site's self-attention.
-class SalienceObserver final : public SitePerturbation {
+class SalienceObserver final : public ObservingPerturbation {
  public:
   SalienceObserver(std::vector<Site> sites, double threshold)
-      : SitePerturbation(std::move(sites)), threshold_(threshold) {}
-  Kind kind() const override { return Kind::observe; }
+      : ObservingPerturbation(std::move(sites)), threshold_(threshold) {}
   void observe(const Site&, const Tensor& q, const Tensor& k) const override {
-    seen_ = salient_tokens(q, k, threshold_);
+    set_reading(salient_tokens(q, k, threshold_));
   }
   /// (B, 1, H, W) of a latent of that size.
   Tensor mask(int64_t height, int64_t width) const {
     const Grid grid = token_grid(sites().front(), height, width);
-    return at::upsample_nearest2d(seen_.reshape({-1, 1, grid.height, grid.width}), {height, width});
+    return at::upsample_nearest2d(reading().reshape({-1, 1, grid.height, grid.width}),
+                                  {height, width});
   }
 
  private:
   double threshold_;
-  mutable Tensor seen_;
 };
 
 /// Self-Attention Guidance, arXiv 2210.00939: D_b is the prediction for an input whose estimate of

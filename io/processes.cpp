@@ -1,5 +1,7 @@
 #include "io/processes.h"
 
+#include <c10/util/Logging.h>
+
 #include <charconv>
 #include <condition_variable>
 #include <cstdlib>
@@ -19,6 +21,7 @@ using namespace std::chrono_literals;
 constexpr auto meeting_time = 5min;
 constexpr auto glance = 200ms;
 constexpr int usual_port = 29500, ports = 1000;
+constexpr int only_errors = 2;
 /// What is added to a process's pulse at its end.
 constexpr int64_t finished = int64_t{1} << 40, gave_up = -finished;
 
@@ -139,6 +142,7 @@ void beat(const std::stop_token& stop, const c10::intrusive_ptr<c10d::TCPStore>&
 
 Processes::Processes(const Launch& launch, std::chrono::milliseconds patience) : launch_(launch) {
   if (launch.world == 1) return;
+  FLAGS_caffe2_log_level = only_errors;  // what c10d warns of is told in one line here
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(launch.port);
   options.isServer = launch.rank == 0 && !launch.hosted;

@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "io/error.h"
+#include "io/processes.h"
 
 namespace tiller {
 namespace {
@@ -87,6 +88,12 @@ at::Device choose_device(const std::string& name) {
   }
   throw UsageError("--device: got '" + name + "', expected auto, cpu, cuda or cuda:INDEX." +
                    suggestion(name, {"auto", "cpu", "cuda"}));
+}
+
+std::string device_of_process(const std::string& name, const Launch& launch) {
+  if (launch.world == 1) return name;
+  const bool any_gpu = name == "cuda" || (name == "auto" && cuda_available());
+  return any_gpu ? "cuda:" + std::to_string(launch.local_rank) : name;
 }
 
 }  // namespace tiller

@@ -5,6 +5,8 @@
 
 namespace tiller {
 
+struct Launch;
+
 /// Whether there is an NVIDIA GPU and LibTorch's CUDA part loads. The first call loads it, and our
 /// kernels with it. It must come before anything that asks LibTorch for CUDA (at::manual_seed
 /// does): LibTorch remembers the first answer.
@@ -20,5 +22,9 @@ const std::string& cuda_kernels_problem();
 /// "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:INDEX". Throws UsageError on any other
 /// name, and Error with the reason when the GPU asked for isn't there.
 at::Device choose_device(const std::string& name);
+
+/// Of several processes on a machine each takes the GPU of its place there, unless the name has an
+/// index: the name that this process is to choose by.
+std::string device_of_process(const std::string& name, const Launch&);
 
 }  // namespace tiller

@@ -179,7 +179,8 @@ class ParallelRun {
 
 }  // namespace
 
-ParallelOptions parallel_options(const std::string& text, int steps) {
+ParallelOptions parallel_options(const std::string& text, int steps,
+                                 const std::vector<std::string>& besides) {
   static const std::vector<std::pair<std::string, Method>> methods = {
       {"picard", Method::picard},
       {"jacobi", Method::jacobi},
@@ -187,14 +188,15 @@ ParallelOptions parallel_options(const std::string& text, int steps) {
       {"taa", Method::taa}};
   const size_t colon = std::min(text.find(':'), text.size());
   const std::string name = text.substr(0, colon);
-  std::vector<std::string> names;
-  for (const auto& [known, method] : methods) names.push_back(known);
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end())
+  const auto found = std::ranges::find(methods, name, &std::pair<std::string, Method>::first);
+  if (found == methods.end()) {
+    std::vector<std::string> names = besides;
+    for (const auto& [known, method] : methods) names.push_back(known);
     throw UsageError("--parallel: got '" + name + "', expected one of " + enumerate(names) + "." +
                      suggestion(name, names));
+  }
   ParallelOptions parallel;
-  parallel.method = methods[size_t(found - names.begin())].second;
+  parallel.method = found->second;
   std::vector<Option> known = {
       {"window", "16", "steps evaluated in one batch; 0: all"},
       {"tolerance", "0.01", "of what may still change, in units of a step's noise"}};

@@ -24,8 +24,9 @@ struct ParallelOptions {
 };
 
 /// "NAME:key=value,..." with NAME one of picard, jacobi, gauss-seidel and taa; window=0: all of
-/// `steps`. Throws UsageError.
-ParallelOptions parallel_options(const std::string& text, int steps);
+/// `steps`. besides: other names that the user may have meant. Throws UsageError.
+ParallelOptions parallel_options(const std::string& text, int steps,
+                                 const std::vector<std::string>& besides = {});
 
 /// Throws UsageError unless the sampler's steps depend on a sample and its prediction alone.
 void require_one_step(const Sampler&, const Options&);

@@ -13,6 +13,7 @@
 #include "tools/init_image.h"
 #include "tools/notes.h"
 #include "tools/source_image.h"
+#include "tools/together.h"
 
 namespace tiller {
 namespace {
@@ -99,6 +100,7 @@ void print_result(const EditPaths& paths, const EditOutcome& outcome, bool words
 }
 
 int edit(const Flags& flags) {
+  require_one_process("edit");
   Progress::set_quiet(flags.has("quiet") || flags.has("json"));
   if (!flags.has("image")) throw UsageError("--image: got none, expected the image to change.");
   GenerateRequest request = request_from(flags);

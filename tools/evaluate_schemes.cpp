@@ -19,9 +19,7 @@ constexpr int64_t usual_samples = 1000, usual_pictures = 16;
 GenerateRequest request_for(const Flags& flags, const std::vector<Scheme>& schemes) {
   GenerateRequest request;
   apply_flags(flags, request);
-  if (const Launch launch = launch_from_environment();
-      launch.world > 1 && (request.device == "auto" || request.device == "cuda"))
-    request.device = cuda_available() ? "cuda:" + std::to_string(launch.local_rank) : "cpu";
+  request.device = device_of_process(request.device, launch_from_environment());
   request.count = flags.integer("samples", 2, RequestLimits::images, usual_samples);
   for (const auto& scheme : schemes) request.compare.push_back(scheme.guidance);
   return request;

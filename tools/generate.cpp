@@ -5,14 +5,16 @@
 
 #include "io/error.h"
 #include "io/safetensors.h"
+#include "models/device.h"
 #include "tools/attention_maps.h"
 #include "tools/caching.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
+#include "tools/kept_images.h"
 #include "tools/notes.h"
-#include "tools/outputs.h"
 #include "tools/parallel.h"
 #include "tools/preview.h"
+#include "tools/together.h"
 
 namespace tiller {
 namespace {
@@ -26,18 +28,14 @@ double seconds_since(Clock::time_point start) {
 
 /// All of a run that its report needs.
 struct Run {
+  Together together;
   Outputs outputs;
   Generation generation;
-  Rows rows;                           ///< One, or one for each row of a comparison.
-  std::vector<GuidanceCost> costs;     ///< One for each of the above.
-  std::vector<size_t> made;            ///< Indices of the images that were made.
-  std::vector<Tensor> straightness;    ///< Of a flow's paths, one number an image.
-  std::vector<Tensor> samples;         ///< Only where latents are written.
-  std::vector<Tensor> pixels;          ///< Only where a grid is drawn.
-  std::vector<DoneImages> maps;        ///< Of words, without images; only where asked for.
-  std::vector<InversionState> states;  ///< At the image, and
-  std::vector<Tensor> starts;          ///< the noise that they began with; only where asked for.
-  std::optional<bool> came_back;       ///< Of a run from an inversion; unset: nobody can say.
+  Rows rows;                        ///< One, or one for each row of a comparison.
+  std::vector<GuidanceCost> costs;  ///< One for each of the above.
+  std::vector<size_t> made;         ///< Indices of the images that were made.
+  KeptImages kept;
+  std::optional<bool> came_back;  ///< Of a run from an inversion; unset: nobody can say.
   double load_seconds = 0, seconds = 0;
 };
 
@@ -45,7 +43,7 @@ struct Run {
 bool overrides(const Flags& flags) {
   for (const auto& flag : request_flags())
     if (flag.name != "model" && flags.has(flag.name)) return true;
-  return flags.has("parallel");
+  return flags.has("parallel") && shares_from(flags.text("parallel")) == Together::Shares::nothing;
 }
 
 std::optional<Recipe> recipe_of(const Flags& flags) {
@@ -67,6 +65,7 @@ GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& re
   apply_flags(flags, request);
   apply_word_flags(flags, request.words);
   request.parallel = flags.text("parallel", request.parallel);
+  if (shares_from(request.parallel) != Together::Shares::nothing) request.parallel.clear();
   if (recipe && !request.model.empty() && !flags.has("model") && !fs::exists(request.model))
     throw Error(flags.text("from") + ": got a recipe whose model " + request.model +
                 " isn't there, expected one that is. Name it with --model.");
@@ -100,21 +99,6 @@ std::vector<ImageSpec> chosen(const std::vector<ImageSpec>& images,
 
 bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.grid; }
 
-/// Keeps what is written at the end.
-void keep(Run& run, const DoneImages& done) {
-  if (done.straightness.defined()) run.straightness.push_back(done.straightness);
-  if (!run.outputs.latents.empty() || !run.outputs.pairs.empty())
-    run.samples.push_back(done.samples);
-  if (!run.outputs.pairs.empty()) run.starts.push_back(done.start.to(at::kCPU));
-  if (run.outputs.grid) run.pixels.push_back(done.pixels);
-  if (run.generation.keeps_state || run.generation.inversion) {
-    run.states.push_back(done.state);
-    if (done.start.defined()) run.starts.push_back(done.start);
-  }
-  if (done.attention.defined() || done.effects.defined())
-    run.maps.push_back({.attention = done.attention, .effects = done.effects});
-}
-
 /// Writes the image in `row` of those done, and its overlays.
 void write_image(const Run& run, const fs::path& path, const BatchOf& batch, const DoneImages& done,
                  int64_t row) {
@@ -131,24 +115,49 @@ void write_images(const Run& run, const std::vector<ImageSpec>& batch, std::span
     write_image(run, image_path(run.outputs, made[row]), {batch, row}, done, int64_t(row));
 }
 
+/// Whether this process writes the images that it makes.
+bool writes(const Run& run) {
+  return run.together.first() || run.together.shares == Together::Shares::batch;
+}
+
+Observer previews(const Run& run) {
+  return run.together.first() ? preview_writer(run.generation, run.outputs.preview) : Observer();
+}
+
+/// What the processes made, each its part: for the first one, once all are done.
+KeptImages brought_together(const Run& run, KeptImages kept) {
+  if (!run.together.group || run.together.shares != Together::Shares::batch) return kept;
+  const std::string work = "row " + std::to_string(run.costs.size());
+  run.together.processes->done(work);
+  run.together.processes->wait_for_all(work);
+  return gathered(*run.together.group, kept);
+}
+
+/// One row of the run's images, by this process or its part of them. own: their indices.
+void make_row(Run& run, std::span<ChosenGuidance> guidances, const std::vector<size_t>& own,
+              Progress& progress) {
+  const auto images = chosen(run.generation.images, own);
+  KeptImages kept;
+  const GuidanceCost cost = run_images(
+      run.generation, guidances, images, run.generation.request.batch, progress,
+      [&](size_t first, const DoneImages& done) {
+        if (!writes(run)) return;
+        const auto begin = images.begin() + std::ptrdiff_t(first);
+        const std::vector<ImageSpec> specs(begin, begin + done.samples.size(0));
+        if (writes_images(run)) write_images(run, specs, std::span(own).subspan(first), done);
+        keep(kept, run.generation, run.outputs, done);
+      },
+      previews(run));
+  append(run.kept, brought_together(run, std::move(kept)));
+  run.costs.push_back(total_cost(run.together, cost));
+}
+
 void make_images(Run& run) {
-  const Generation& generation = run.generation;
-  const auto images = chosen(generation.images, run.made);
-  const int64_t batch = generation.request.batch;
+  const std::vector<size_t> own = own_part(run.together, run.made);
   Progress progress("sampling",
-                    int64_t(run.rows.size() * images.size()) * generation.trajectory.steps(),
+                    int64_t(run.rows.size() * own.size()) * run.generation.trajectory.steps(),
                     "steps");
-  for (auto& guidances : run.rows)
-    run.costs.push_back(run_images(
-        generation, guidances, images, batch, progress,
-        [&](size_t first, const DoneImages& done) {
-          const auto begin = images.begin() + first;
-          const std::vector<ImageSpec> specs(begin, begin + done.pixels.size(0));
-          if (writes_images(run))
-            write_images(run, specs, std::span(run.made).subspan(first), done);
-          keep(run, done);
-        },
-        preview_writer(generation, run.outputs.preview)));
+  for (auto& guidances : run.rows) make_row(run, guidances, own, progress);
   progress.finish();
 }
 
@@ -161,18 +170,23 @@ DoneImages one_of(const DoneImages& done, int64_t row) {
           .straightness = part(done.straightness)};
 }
 
-/// Repeats the batch that an image was made in, and keeps that image.
+/// Repeats the batch that an image was made in, and keeps that image. Where processes share images
+/// it is the first one's.
 void repeat_image(Run& run, const BatchOf& batch) {
   const Generation& generation = run.generation;
   Progress progress("sampling", int64_t(batch.images.size()) * generation.trajectory.steps(),
                     "steps");
   DoneImages image;
-  run.costs.push_back(run_images(
-      generation, run.rows.front(), batch.images, batch.images.size(), progress,
-      [&](size_t, const DoneImages& done) { image = one_of(done, int64_t(batch.row)); },
-      preview_writer(generation, run.outputs.preview)));
+  GuidanceCost cost;
+  if (run.together.first() || !writes(run))
+    cost = run_images(
+        generation, run.rows.front(), batch.images, batch.images.size(), progress,
+        [&](size_t, const DoneImages& done) { image = one_of(done, int64_t(batch.row)); },
+        previews(run));
   progress.finish();
-  keep(run, image);
+  run.costs.push_back(total_cost(run.together, cost));
+  if (!run.together.first()) return;
+  keep(run.kept, generation, run.outputs, image);
   if (writes_images(run)) write_image(run, image_path(run.outputs, 0), batch, image, 0);
 }
 
@@ -184,23 +198,11 @@ void require_labels(const Generation& generation, const BatchOf& batch) {
                   ", expected one of the model's " + std::to_string(classes) + ".");
 }
 
-/// Maps and, where a grid is drawn, pixels of all images.
-DoneImages collected_maps(const Run& run) {
-  const auto all = [&](Tensor DoneImages::*part) {
-    std::vector<Tensor> parts;
-    for (const auto& done : run.maps)
-      if ((done.*part).defined()) parts.push_back(done.*part);
-    return parts.empty() ? Tensor() : at::cat(parts);
-  };
-  return {.pixels = run.pixels.empty() || run.maps.empty() ? Tensor() : at::cat(run.pixels),
-          .attention = all(&DoneImages::attention),
-          .effects = all(&DoneImages::effects)};
-}
-
 /// What train reads as pairs (training/pairs.cpp).
 void write_pairs(const Run& run) {
   const double scale = run.generation.trajectory.initial_scale;
-  NamedTensors pairs = {{"noise", at::cat(run.starts) / scale}, {"samples", at::cat(run.samples)}};
+  NamedTensors pairs = {{"noise", at::cat(run.kept.starts) / scale},
+                        {"samples", at::cat(run.kept.samples)}};
   std::vector<int64_t> labels;
   for (const size_t i : run.made) labels.push_back(run.generation.images[i].label);
   if (run.generation.model.classes) pairs.emplace_back("labels", at::tensor(labels, at::kLong));
@@ -209,8 +211,9 @@ void write_pairs(const Run& run) {
 }
 
 void write_collected(const Run& run) {
-  if (!run.pixels.empty()) write_grid(run.outputs, run.generation, at::cat(run.pixels), run.rows);
-  const DoneImages maps = collected_maps(run);
+  if (!run.kept.pixels.empty())
+    write_grid(run.outputs, run.generation, at::cat(run.kept.pixels), run.rows);
+  const DoneImages maps = collected_maps(run.kept);
   const GenerateRequest& request = run.generation.request;
   if (!run.outputs.maps.empty()) save_maps(run.outputs.maps, request, maps);
   if (!writes_images(run))
@@ -218,11 +221,12 @@ void write_collected(const Run& run) {
                        grid_columns(request, int64_t(run.generation.images.size())));
   if (!run.outputs.pairs.empty()) write_pairs(run);
   if (!run.outputs.latents.empty())
-    save_safetensors(run.outputs.latents, {{"latents", at::cat(run.samples)}}, {{"format", "pt"}});
+    save_safetensors(run.outputs.latents, {{"latents", at::cat(run.kept.samples)}},
+                     {{"format", "pt"}});
   if (run.generation.keeps_state) {
-    const InversionState state = joined(run.states);
+    const InversionState state = joined(run.kept.states);
     write_inversion(run.outputs.inversion, run.generation, state,
-                    as_stored(at::cat(run.starts), state));
+                    as_stored(at::cat(run.kept.starts), state));
   }
 }
 
@@ -237,7 +241,7 @@ Json cost_json(const GuidanceCost& cost) {
 
 Json images_json(const Run& run) {
   Json images = Json::array();
-  const DoneImages maps = collected_maps(run);
+  const DoneImages maps = collected_maps(run.kept);
   for (size_t n = 0; n < run.made.size(); ++n) {
     const size_t i = run.made[n];
     const ImageSpec& image = run.generation.images[i];
@@ -259,7 +263,7 @@ Json files_json(const Run& run) {
   Json files = Json::array();
   const auto add = [&](const fs::path& path) { files.push_back(path.string()); };
   const GenerateRequest& request = run.generation.request;
-  const DoneImages maps = collected_maps(run);
+  const DoneImages maps = collected_maps(run.kept);
   if (writes_images(run))
     for (size_t n = 0; n < run.made.size(); ++n) {
       const fs::path image = image_path(run.outputs, run.made[n]);
@@ -288,6 +292,8 @@ Json rows_json(const Run& run) {
       row["cache"] = {{"method", cache->text}, {"reused", run.costs[i].reused}};
     if (!run.generation.request.parallel.empty())
       row["parallel"] = parallel_json(run.generation, run.costs[i]);
+    else if (const Json shared = together_json(run.together); !shared.is_null())
+      row["parallel"] = shared;
     rows.push_back(row);
   }
   return rows;
@@ -311,8 +317,8 @@ Json report(const Run& run) {
                {"dtype", request.dtype},
                {"share", request.share},
                {"seconds", {{"load", run.load_seconds}, {"images", run.seconds}}}};
-  if (!run.straightness.empty())
-    json["straightness"] = at::cat(run.straightness).mean().item<double>();
+  if (!run.kept.straightness.empty())
+    json["straightness"] = at::cat(run.kept.straightness).mean().item<double>();
   if (run.came_back) json["exact"] = *run.came_back;
   const Json rows = rows_json(run);
   if (request.compare.empty() && !rows.empty())
@@ -330,7 +336,7 @@ void print_result(const Run& run) {
             << run.outputs.path.string() << "\n";
   if (run.came_back.value_or(false))
     std::cerr << "The latents that were inverted came back to the bit.\n";
-  if (run.generation.keeps_state && !is_exact_from(run.generation, run.states.front()))
+  if (run.generation.keeps_state && !is_exact_from(run.generation, run.kept.states.front()))
     std::cerr << "The way back to noise isn't exact with " << run.generation.sampler->name
               << ": bdia's is.\n";
 }
@@ -360,22 +366,15 @@ void hint_at_guidance(const Flags& flags, const Generation& generation) {
       << "Nothing guides the model: most want --guidance cfg:scale=7.5 (turbo models none).\n";
 }
 
-int generate(const Flags& flags) {
-  Progress::set_quiet(flags.has("quiet") || flags.has("json"));
-  const auto recipe = recipe_of(flags);
-  Run run;
-  const auto start = Clock::now();
-  run.generation = prepare(read_request(flags, recipe));
-  if (recipe) {
-    require_model(*recipe, run.generation.model, flags.text("from"));
-    require_inputs(recipe->inputs, run.generation.inputs, "--from " + flags.text("from"));
-  }
+/// Throws UsageError or Error on what can't be done, before anything is computed.
+void check(const Flags& flags, Run& run) {
   check_words(flags, run.generation);
   require_mask(run.generation);
   run.outputs =
       choose_outputs(flags, run.generation.request, int64_t(run.generation.images.size()));
   run.rows = choose_rows(run.generation);
   run.generation.keeps_state = !run.outputs.inversion.empty();
+  check_together(run.together, run.generation);
   if (run.generation.keeps_state || run.generation.inversion)
     require_invertible(run.generation, run.rows.front());
   if (run.generation.keeps_state && !run.generation.parts.valid())
@@ -385,10 +384,46 @@ int generate(const Flags& flags) {
     check_parallel(run.generation, row);
     check_cache(run.generation, row);
   }
-  run.made = images_to_make(run.outputs, run.generation.images.size());
+}
+
+/// The first process's answer, since images may appear while others still look.
+std::vector<size_t> same_everywhere(const Together& together, const std::vector<size_t>& indices) {
+  if (!together.group) return indices;
+  const std::vector<int64_t> numbers(indices.begin(), indices.end());
+  const Tensor first = together.group->gather({at::tensor(numbers, at::kLong)}).front().front();
+  const auto* begin = first.const_data_ptr<int64_t>();
+  return {begin, begin + first.numel()};
+}
+
+void tell(const Flags& flags, const Run& run) {
+  if (flags.has("json"))
+    std::cout << report(run).dump(2) << "\n";
+  else if (!flags.has("quiet"))
+    print_result(run);
+  warn_of_others(run);
+}
+
+int generate(const Flags& flags) {
+  const auto recipe = recipe_of(flags);
+  GenerateRequest request = read_request(flags, recipe);
+  Run run{.together = meet(flags.text("parallel"), request)};
+  Together& together = run.together;
+  Progress::set_quiet(flags.has("quiet") || flags.has("json") || !together.first());
+  request.device = device_of_process(request.device, together.processes->launch());
+  const auto start = Clock::now();
+  run.generation = prepare(std::move(request));
+  if (recipe) {
+    require_model(*recipe, run.generation.model, flags.text("from"));
+    require_inputs(recipe->inputs, run.generation.inputs, "--from " + flags.text("from"));
+  }
+  check(flags, run);
+  connect(together, run.generation);
+  run.made = same_everywhere(together, images_to_make(run.outputs, run.generation.images.size()));
   run.load_seconds = seconds_since(start);
-  hint_at_guidance(flags, run.generation);
-  note_unread_negative(flags, {run.rows.begin(), run.rows.end()});
+  if (together.first()) {
+    hint_at_guidance(flags, run.generation);
+    note_unread_negative(flags, {run.rows.begin(), run.rows.end()});
+  }
 
   const auto sampling = Clock::now();
   if (recipe && !recipe->batch.images.empty()) {
@@ -397,15 +432,12 @@ int generate(const Flags& flags) {
   } else {
     make_images(run);
   }
+  if (!together.first()) return 0;
   write_collected(run);
   if (run.generation.inversion)
-    run.came_back = came_back(run.generation, joined(run.states).latents);
+    run.came_back = came_back(run.generation, joined(run.kept.states).latents);
   run.seconds = seconds_since(sampling);
-  if (flags.has("json"))
-    std::cout << report(run).dump(2) << "\n";
-  else if (!flags.has("quiet"))
-    print_result(run);
-  warn_of_others(run);
+  tell(flags, run);
   return 0;
 }
 
@@ -416,8 +448,8 @@ std::vector<Flag> generate_flags() {
   flags.push_back(
       {"from", "IMAGE.png", "the recipe of a PNG: the same bytes; other flags override"});
   flags.push_back({"inversion", "FILE", "what `tiller invert` wrote: its image again"});
-  flags.push_back({"parallel", "METHOD[:key=value,...]",
-                   "many steps at once: picard, jacobi, gauss-seidel or taa"});
+  flags.push_back({"parallel", "HOW[:key=value,...]",
+                   "branches|batch: shared by processes; picard, taa: steps at once"});
   flags.push_back({"json", "", "one JSON object on standard output"});
   flags.push_back({"quiet", "", "no progress"});
   return flags;

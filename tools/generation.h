@@ -33,7 +33,8 @@ struct Generation {
   Controls controls;
   PromptTable prompts;
   std::shared_ptr<const InversionFile> inversion;  ///< What the run goes on from; null: noise.
-  bool keeps_state = false;  ///< Whether DoneImages are to hold what the way back needs.
+  ProcessGroup* together = nullptr;  ///< Processes that share evaluations; null: this one has all.
+  bool keeps_state = false;          ///< Whether DoneImages are to hold what the way back needs.
   /// Short SHA-256 of every file beside the model that the request names, by its name there.
   std::map<std::string, std::string> inputs;
   /// As begin_part_hashes gives them; not valid: nobody needs them.

@@ -12,6 +12,7 @@
 #include "tools/notes.h"
 #include "tools/outputs.h"
 #include "tools/source_image.h"
+#include "tools/together.h"
 #include "training/refine_latent.h"
 
 namespace tiller {
@@ -235,6 +236,7 @@ void warn_of_others(const Run& run) {
 }
 
 int invert(const Flags& flags) {
+  require_one_process("invert");
   Progress::set_quiet(flags.has("quiet") || flags.has("json"));
   const auto start = Clock::now();
   Run run;

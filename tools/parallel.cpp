@@ -2,13 +2,14 @@
 
 #include "guidance/pooled_denoiser.h"
 #include "io/error.h"
+#include "io/process_group.h"
 #include "tools/denoising.h"
 
 namespace tiller {
 
 std::optional<ParallelOptions> requested_parallel(const GenerateRequest& request, int64_t steps) {
   if (request.parallel.empty()) return std::nullopt;
-  return parallel_options(request.parallel, int(steps));
+  return parallel_options(request.parallel, int(steps), {"branches", "batch"});
 }
 
 void check_parallel(const Generation& generation, std::span<const ChosenGuidance> guidances) {
@@ -57,6 +58,7 @@ Tensor run_parallel(const Generation& generation, std::span<const ChosenGuidance
 Json parallel_json(const Generation& generation, const GuidanceCost& cost) {
   const auto options = requested_parallel(generation.request, generation.trajectory.steps());
   return {{"method", generation.request.parallel},
+          {"processes", generation.together ? generation.together->world() : 1},
           {"window", options->window},
           {"tolerance", options->tolerance},
           {"iterations", cost.windows},

@@ -3,6 +3,7 @@
 
 #include "io/error.h"
 #include "io/image.h"
+#include "io/process_group.h"
 #include "samplers/straightness.h"
 #include "tools/attention_maps.h"
 #include "tools/caching.h"
@@ -22,6 +23,7 @@ DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> gui
   GuidedBatch batch = guided_batch(generation, images);
   words.attach(batch);
   batch.cache = requested_cache(generation);
+  batch.together = generation.together;
   SeededNoise noise(batch.seeds, random_numbers(generation.request));
   if (generation.init.image.defined()) use_vae(generation);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
@@ -115,8 +117,10 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
     else
       done = run_batch(generation, guidances, part, cost, words, observer);
     require_finite(done.samples, generation.request);
-    use_vae(generation);
-    done.pixels = to_pixels(generation, done.samples);
+    if (!generation.together || generation.together->first()) {
+      use_vae(generation);
+      done.pixels = to_pixels(generation, done.samples);
+    }
     done.samples = done.samples.to(at::kCPU);
     done.attention = words.attention();
     done.effects = words.effects();

@@ -48,13 +48,6 @@ TrainOptions::Autocast read_autocast(const Flags& flags) {
   return flags.has("fp16") ? TrainOptions::Autocast::float16 : TrainOptions::Autocast::none;
 }
 
-/// Of several processes on a machine each takes the GPU of its place there.
-at::Device process_device(const std::string& name, const Launch& launch) {
-  const at::Device device = choose_device(name);
-  if (launch.world == 1 || !device.is_cuda() || name.starts_with("cuda:")) return device;
-  return choose_device("cuda:" + std::to_string(launch.local_rank));
-}
-
 void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.steps = flags.integer("steps", 1, most_steps, options.steps);
   options.batch = flags.integer("batch", 1, 1 << 20, options.batch);
@@ -67,7 +60,7 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.microbatch = flags.integer("microbatch", 1, 1 << 20, options.microbatch);
   if (flags.has("ema")) options.ema = read_averages(flags.all("ema"));
   options.autocast = read_autocast(flags);
-  options.device = process_device(flags.text("device", "auto"), options.launch);
+  options.device = choose_device(device_of_process(flags.text("device", "auto"), options.launch));
   if (flags.has("fp16") && options.device.is_cpu())
     throw UsageError("train: got --fp16 on the CPU, which is slow at it. Use --bf16.");
   options.seed = flags.seed("seed", options.seed);

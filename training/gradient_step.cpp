@@ -53,7 +53,7 @@ void follow_overflow(LossScale& scale, bool overflowed) {
 /// Gradients of all parts are in the weights afterwards. Returns the losses of the whole batch, on
 /// the CPU.
 Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step, double scale,
-                     ProcessGroup& group) {
+                     TrainingGroup& group) {
   Tensor all = at::zeros({options.whole_batch()}, at::kDouble);
   const auto parts = parts_of(options);
   for (const auto& part : parts) {
@@ -73,7 +73,7 @@ Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step,
 }  // namespace
 
 StepOutcome gradient_step(const TrainOptions& options, TrainTask& task, TrainState& state,
-                          ProcessGroup& group, double learning_rate) {
+                          TrainingGroup& group, double learning_rate) {
   const bool scaled = options.autocast == Kind::float16;
   const double scale = scaled ? state.loss_scale.scale : 1;
   for (auto& weight : state.weights) weight.mutable_grad() = Tensor();

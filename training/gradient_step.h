@@ -1,8 +1,8 @@
 #pragma once
 #include "training/options.h"
-#include "training/process_group.h"
 #include "training/state.h"
 #include "training/task.h"
+#include "training/training_group.h"
 
 namespace tiller {
 
@@ -16,7 +16,7 @@ struct StepOutcome {
 /// One step of all processes: gradients of each part of the batch added up, averaged over the
 /// processes, clipped, and AdamW's step with them; then the averages of the weights. Throws Error
 /// where a loss isn't finite, naming step and image, and leaves the weights as they were.
-StepOutcome gradient_step(const TrainOptions&, TrainTask&, TrainState&, ProcessGroup&,
+StepOutcome gradient_step(const TrainOptions&, TrainTask&, TrainState&, TrainingGroup&,
                           double learning_rate);
 
 }  // namespace tiller

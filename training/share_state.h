@@ -1,5 +1,5 @@
 #pragma once
-#include "training/process_group.h"
+#include "io/process_group.h"
 #include "training/state.h"
 
 namespace tiller {

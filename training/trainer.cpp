@@ -22,7 +22,7 @@ double seconds_since(Clock::time_point start) {
 
 class Trainer {
  public:
-  Trainer(const TrainOptions&, TrainTask&, ProcessGroup&);
+  Trainer(const TrainOptions&, TrainTask&, TrainingGroup&);
   void run();
 
  private:
@@ -39,7 +39,7 @@ class Trainer {
 
   const TrainOptions& options_;
   TrainTask& task_;
-  ProcessGroup& group_;
+  TrainingGroup& group_;
   TrainState state_;
   std::optional<TrainLog> log_;  ///< The first process's, as are the events.
   std::optional<EventFile> events_;
@@ -47,7 +47,7 @@ class Trainer {
   Clock::time_point start_ = Clock::now(), last_ = start_;
 };
 
-Trainer::Trainer(const TrainOptions& options, TrainTask& task, ProcessGroup& group)
+Trainer::Trainer(const TrainOptions& options, TrainTask& task, TrainingGroup& group)
     : options_(options),
       task_(task),
       group_(group),
@@ -139,7 +139,7 @@ void Trainer::run() {
 
 void train(const TrainOptions& options) {
   const Processes processes(options.launch);
-  ProcessGroup group(processes);
+  TrainingGroup group(processes);
   if (!group.first()) Progress::set_quiet(true);
   const auto task = train_task(options);
   Trainer(options, *task, group).run();

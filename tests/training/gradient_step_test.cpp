@@ -48,7 +48,7 @@ struct Steps {
   TrainOptions options;
   Fit task;
   Processes processes{Launch()};
-  ProcessGroup group{processes};
+  TrainingGroup group{processes};
   TrainState state;
 };
 

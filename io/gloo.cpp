@@ -1,4 +1,4 @@
-#include "training/gloo.h"
+#include "io/gloo.h"
 
 #ifdef TILLER_GLOO
 #include <cstdlib>
