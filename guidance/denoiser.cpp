@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "guidance/conversation.h"
+#include "guidance/evaluation_graphs.h"
 #include "guidance/shared_answers.h"
 #include "io/error.h"
 #include "models/feature_memory.h"
@@ -17,6 +18,7 @@ class GuidedDenoiser {
       : share_(share),
         cost_(cost),
         together_(batch.together),
+        graphs_(batch.graphs),
         memory_(memory_of(batch)),
         conversation_(model, guidances, std::move(batch)) {}
 
@@ -45,12 +47,13 @@ class GuidedDenoiser {
     const auto [scaled, t] = conversation_.network_input(question);
     if (memory_) memory_->expect(question.askers);
     return answered(*question.network, scaled, t, question.branches, share_, cost_,
-                    memory_ ? &*memory_ : nullptr);
+                    memory_ ? &*memory_ : nullptr, graphs_.get());
   }
 
   bool share_;
   GuidanceCost* cost_;
   ProcessGroup* together_;
+  std::shared_ptr<EvaluationGraphs> graphs_;
   std::optional<FeatureMemory> memory_;
   Conversation conversation_;
 };
@@ -59,8 +62,9 @@ class GuidedDenoiser {
 
 std::vector<Tensor> answered(const Network& network, const Tensor& x, const Tensor& t,
                              std::span<const Branch> branches, bool share, GuidanceCost* cost,
-                             FeatureMemory* memory) {
-  Answers answers = evaluate(network, x, t, branches, share, memory);
+                             FeatureMemory* memory, EvaluationGraphs* graphs) {
+  Answers answers = graphs && !memory ? graphs->evaluate(network, x, t, branches, share)
+                                      : evaluate(network, x, t, branches, share, memory);
   if (cost) {
     cost->flops.spent += answers.flops.spent;
     cost->flops.unshared += answers.flops.unshared;

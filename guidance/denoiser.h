@@ -6,6 +6,7 @@
 
 namespace tiller {
 
+class EvaluationGraphs;
 class ProcessGroup;
 
 /// The images that a guided denoiser works on.
@@ -25,6 +26,8 @@ struct GuidedBatch {
   std::optional<FeatureCache> cache = {};
   /// Processes that run the same loop and evaluate its branches together; null: this one does.
   ProcessGroup* together = nullptr;
+  /// Evaluations recorded for a device, which may serve several batches; null: none are.
+  std::shared_ptr<EvaluationGraphs> graphs = {};
 };
 
 /// What a run has cost, for --json.
@@ -38,10 +41,10 @@ struct GuidanceCost {
 };
 
 /// Raw outputs of a batch of branches in float32, counted in `cost` unless that is null. memory:
-/// what the networks keep; null: nothing.
+/// what the networks keep; graphs: recorded evaluations, for those without a memory; null: nothing.
 std::vector<Tensor> answered(const Network&, const Tensor& x, const Tensor& t,
                              std::span<const Branch>, bool share, GuidanceCost* cost,
-                             FeatureMemory* memory = nullptr);
+                             FeatureMemory* memory = nullptr, EvaluationGraphs* graphs = nullptr);
 
 /// Evaluates the branches of all guidances in one batch a stage, equal ones once, and combines
 /// them. The model, guidances and `cost` must outlive it. share = false: each branch in rows of its

@@ -1,6 +1,7 @@
 #include "guidance/evaluation_graphs.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 namespace tiller {
 namespace {

@@ -59,6 +59,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("rng", request.rng);
   visit("inversion", request.inversion);
   visit("share", request.share);
+  visit("graphs", request.graphs);
   visit("parallel", request.parallel);
   visit("cache", request.cache);
   visit("device", request.device);

@@ -152,6 +152,8 @@ const std::vector<Flag>& request_flags() {
       {"rng", "cpu|nv", "random numbers of PyTorch's CPU, or of its CUDA (A1111's NV); default cpu",
        Flag::rare},
       {"share", "on|off", "evaluate once what branches have in common; default on", Flag::rare},
+      {"graphs", "on|off", "on a GPU, record an evaluation's kernels and replay them; default on",
+       Flag::rare},
       {"device", "auto|cpu|cuda[:N]", "default auto"},
       {"dtype", "TYPE", "float32, float16 or bfloat16; default float32, on CUDA float16"},
       {"threads", "N", "CPU threads; default: one a core", Flag::rare}};
@@ -197,6 +199,7 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   if (flags.has("vae-tiling")) request.vae_tiling = true;
   if (flags.has("low-memory")) request.low_memory = true;
   request.share = flags.choice("share", {"on", "off"}, request.share ? "on" : "off") == "on";
+  request.graphs = flags.choice("graphs", {"on", "off"}, request.graphs ? "on" : "off") == "on";
   request.device = flags.text("device", request.device);
   request.dtype = flags.choice("dtype", {"auto", "float32", "float16", "bfloat16"}, request.dtype);
   request.threads = flags.integer("threads", 1, RequestLimits::threads, request.threads);

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
+#include "guidance/evaluation_graphs.h"
 #include "io/error.h"
 #include "io/image.h"
 #include "io/process_group.h"
@@ -18,12 +19,14 @@ namespace {
 
 /// One batch of samples, and of a flow how straight it came.
 DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> guidances,
-                     std::span<const ImageSpec> images, GuidanceCost& cost,
+                     std::span<const ImageSpec> images,
+                     const std::shared_ptr<EvaluationGraphs>& graphs, GuidanceCost& cost,
                      const WordRecorder& words, const Observer& observer) {
   GuidedBatch batch = guided_batch(generation, images);
   words.attach(batch);
   batch.cache = requested_cache(generation);
   batch.together = generation.together;
+  batch.graphs = graphs;
   SeededNoise noise(batch.seeds, random_numbers(generation.request));
   if (generation.init.image.defined()) use_vae(generation);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
@@ -82,6 +85,13 @@ DoneImages run_reversibly(const Generation& generation, std::span<ChosenGuidance
   return done;
 }
 
+/// With --low-memory weights move, and recordings don't follow. Runs that must come back to the bit
+/// do without: whether a recording rounds as its original is CUDA's affair.
+std::shared_ptr<EvaluationGraphs> graphs_for(const Generation& generation) {
+  if (!generation.request.graphs || generation.request.low_memory) return nullptr;
+  return std::make_shared<EvaluationGraphs>(graph_recorder(generation.device));
+}
+
 void require_finite(const Tensor& samples, const GenerateRequest& request) {
   if (samples.isfinite().all().item<bool>()) return;
   throw Error(
@@ -104,6 +114,7 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
                         const ImageSink& sink, const Observer& watch) {
   const c10::InferenceMode inference;
   GuidanceCost cost;
+  const auto graphs = graphs_for(generation);
   for (size_t first = 0; first < images.size(); first += batch) {
     const auto part = images.subspan(first, std::min<size_t>(batch, images.size() - first));
     const WordRecorder words(generation, part);
@@ -115,7 +126,7 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
     if (generation.inversion || generation.keeps_state)
       done = run_reversibly(generation, guidances, part, first, cost, words, observer);
     else
-      done = run_batch(generation, guidances, part, cost, words, observer);
+      done = run_batch(generation, guidances, part, graphs, cost, words, observer);
     require_finite(done.samples, generation.request);
     if (!generation.together || generation.together->first()) {
       use_vae(generation);

@@ -1,0 +1,170 @@
+#include "guidance/evaluation_graphs.h"
+
+#include "guidance/conversation.h"
+#include "models/device.h"
+#include "tests/guidance/toy.h"
+
+namespace tiller::test {
+namespace {
+
+/// "Records" by keeping the work: a replay does it again, with what the recording's tensors hold.
+Recorder keeping_recorder() {
+  return [](const std::function<void()>& work) { return Replay(work); };
+}
+
+/// A few steps from the batch's own noise.
+Tensor sampled(const Model& model, GuidedBatch batch, std::shared_ptr<EvaluationGraphs> graphs,
+               std::vector<ChosenGuidance>& chosen, GuidanceCost* cost = nullptr) {
+  batch.graphs = std::move(graphs);
+  const auto images = int64_t(batch.seeds.size());
+  Tensor x = normal({images, 4, 8, 8}, batch.seeds.front());
+  const Denoiser denoise = guided_denoiser(model, chosen, std::move(batch), true, cost);
+  Tensor last = at::zeros_like(x);
+  for (int step = 2; step < 6; ++step) {
+    const Tensor epsilon = denoise(x, level_at(step)).epsilon;
+    x = x - 0.3 * epsilon - 0.1 * last;
+    last = epsilon;
+  }
+  return x;
+}
+
+struct Runs {
+  explicit Runs(const Model& model, std::string text, Recorder recorder = keeping_recorder())
+      : model(model),
+        text(std::move(text)),
+        graphs(std::make_shared<EvaluationGraphs>(std::move(recorder))),
+        chosen(choose_guidances({this->text}, model)) {}
+
+  void expect_equal(const GuidedBatch& batch) {
+    const c10::InferenceMode inference;
+    SCOPED_TRACE(model.kind + " " + text);
+    auto fresh = choose_guidances({text}, model);
+    GuidanceCost expected, cost;
+    const Tensor plain = sampled(model, batch, nullptr, fresh, &expected);
+    EXPECT_TRUE(at::equal(sampled(model, batch, graphs, chosen, &cost), plain));
+    EXPECT_EQ(cost.flops.spent, expected.flops.spent);
+    EXPECT_EQ(cost.flops.unshared, expected.flops.unshared);
+  }
+
+  const Model& model;
+  std::string text;
+  std::shared_ptr<EvaluationGraphs> graphs;
+  std::vector<ChosenGuidance> chosen;
+};
+
+TEST(EvaluationGraphs, EqualEvaluationsWithoutThem) {
+  const Model toy = toy_model(), text = text_model();
+  for (const std::string each : {"none", "cfg:scale=3 + tpg:layers=all", "cfg + pag + seg", "asag",
+                                 "apg:momentum=-0.5", "cfg:scale=2 + tpg + tpg:layers=m0"}) {
+    Runs runs(toy, each);
+    runs.expect_equal(toy_batch({0, 2}, {7, 8}));
+    EXPECT_EQ(runs.graphs->recordings(), 1) << each;
+    EXPECT_EQ(runs.graphs->replays(), 3) << each;
+  }
+  Runs(text, "cfg + slg + tpg").expect_equal(text_batch({7, 8}));
+}
+
+TEST(EvaluationGraphs, OtherPromptsAndSeedsNeedNoOtherRecording) {
+  const Model toy = toy_model(), text = text_model();
+  Runs classes(toy, "cfg:scale=3 + tpg");
+  classes.expect_equal(toy_batch({0, 2}, {7, 8}));
+  classes.expect_equal(toy_batch({1, 1}, {9, 3}));
+  EXPECT_EQ(classes.graphs->recordings(), 1);
+  EXPECT_EQ(classes.graphs->replays(), 3 + 4);
+  Runs prompts(text, "cfg:scale=3 + asag");
+  prompts.expect_equal(text_batch({7, 8}));
+  prompts.expect_equal(text_batch({5, 1}));
+  EXPECT_EQ(prompts.graphs->recordings(), 1);
+}
+
+TEST(EvaluationGraphs, OtherShapesAndBranchesDo) {
+  const Model toy = toy_model();
+  Runs runs(toy, "cfg:scale=3");
+  runs.expect_equal(toy_batch({0, 2}, {7, 8}));
+  runs.expect_equal(toy_batch({0, 2, 1}, {7, 8, 9}));
+  EXPECT_EQ(runs.graphs->recordings(), 2);
+  Runs interval(toy, "cfg:scale=3,from=0.3,to=0.5");
+  interval.expect_equal(toy_batch({0, 2}, {7, 8}));
+  EXPECT_EQ(interval.graphs->recordings(), 2);
+}
+
+/// SAG's first stage reads queries and keys; its second, of the blurred input, is recorded.
+TEST(EvaluationGraphs, WhatReadsAttentionIsntRecorded) {
+  const Model toy = toy_model();
+  Runs runs(toy, "sag");
+  runs.expect_equal(toy_batch({0, 2}, {7, 8}));
+  EXPECT_EQ(runs.graphs->recordings(), 1);
+  EXPECT_EQ(runs.graphs->replays(), 3);
+}
+
+TEST(EvaluationGraphs, WhereRecordingFailsAllGoesOn) {
+  const Model toy = toy_model();
+  int tried = 0;
+  Runs runs(toy, "cfg:scale=3", [&](const std::function<void()>&) -> Replay {
+    ++tried;
+    TORCH_CHECK(false, "not permitted while a stream is captured");
+  });
+  runs.expect_equal(toy_batch({0, 2}, {7, 8}));
+  EXPECT_EQ(tried, 1);
+  EXPECT_EQ(runs.graphs->recordings(), 0);
+}
+
+/// A recording reads the permutations at the place where it found them.
+TEST(EvaluationGraphs, PermutationsKeepTheirPlace) {
+  const c10::InferenceMode inference;
+  const Model toy = toy_model();
+  auto chosen = choose_guidances({"tpg:layers=all"}, toy);
+  Conversation conversation(toy, chosen, toy_batch({0, 2}, {7, 8}));
+  const Tensor x = normal({2, 4, 8, 8}, 5);
+  const auto permutations = [&](int step) {
+    conversation.begin(x, level_at(step));
+    std::vector<Tensor> found;
+    for (const Question& question : conversation.ask())
+      for (const Branch& branch : question.branches)
+        if (branch.perturbation)
+          for (const Site& site : toy.network->sites())
+            found.push_back(branch.perturbation->permutation(site));
+    return found;
+  };
+  const auto first = permutations(2);
+  ASSERT_EQ(first.size(), 4u);
+  std::vector<Tensor> copies;
+  for (const Tensor& permutation : first) copies.push_back(permutation.clone());
+  const auto second = permutations(3);
+  for (size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(first[i].const_data_ptr(), second[i].const_data_ptr());
+    EXPECT_FALSE(at::equal(copies[i], second[i]));
+  }
+}
+
+TEST(EvaluationGraphsCuda, EqualEvaluationsWithoutThem) {
+  if (!cuda_kernels_problem().empty())
+    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
+  const c10::InferenceMode inference;
+  Model model = text_model();
+  for (auto& [name, tensor] : model.parameters) tensor.set_data(tensor.to(at::kCUDA));
+  const auto there = [](Tensor& t) { t = t.to(at::kCUDA); };
+  for (const std::string each : {"none", "cfg + tpg", "cfg + pag", "asag"}) {
+    Runs runs(model, each, graph_recorder(at::Device(at::kCUDA, 0)));
+    for (const uint64_t seed : {7, 5}) {
+      GuidedBatch batch = text_batch({seed, seed + 1});
+      for (auto* part : {&batch.positive, &*batch.negative, &*batch.empty}) there(part->context);
+      auto fresh = choose_guidances({each}, model);
+      const auto run = [&](auto graphs, auto& chosen) {
+        batch.graphs = graphs;
+        Tensor x = normal({2, 4, 8, 8}, seed).to(at::kCUDA);
+        const Denoiser denoise = guided_denoiser(model, chosen, batch, true);
+        for (int step = 2; step < 6; ++step) x = x - 0.3 * denoise(x, level_at(step)).epsilon;
+        return x;
+      };
+      EXPECT_LT(relative_error(run(runs.graphs, runs.chosen).cpu(),
+                               run(std::shared_ptr<EvaluationGraphs>(), fresh).cpu()),
+                1e-5)
+          << each;
+    }
+    EXPECT_EQ(runs.graphs->recordings(), 1) << each;
+  }
+}
+
+}  // namespace
+}  // namespace tiller::test
