@@ -40,6 +40,6 @@ find_package(ICU 70 REQUIRED COMPONENTS uc)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(yaml-cpp 0.6 REQUIRED)
 
-# c10d's Gloo backend (training in several processes) needs Gloo's headers, which the wheel lacks; its
-# code is in LibTorch.
+# c10d's Gloo backend (several processes) needs Gloo's headers, which the wheel lacks; its code is in
+# LibTorch.
 find_path(GLOO_INCLUDE gloo/context.h)

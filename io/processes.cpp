@@ -178,13 +178,14 @@ void Processes::require_alive() {
     const int64_t pulse = store_->add(pulse_key(rank), 0);
     if (pulse >= finished) continue;
     const std::string who = "launch: process " + std::to_string(rank);
-    if (pulse < 0) throw Error(who + " failed; it says why. Start all again: the run goes on.");
+    if (pulse < 0)
+      throw Error(who + " failed; it says why. Start all again: what has been saved is kept.");
     if (pulse != heard.pulse) heard = {pulse};
     const auto silence = Clock::now() - heard.when;
     if (silence < (pulse ? store_->patience : meeting_time)) continue;
     throw Error(who + " hasn't been heard from for " +
                 std::to_string(std::chrono::duration_cast<std::chrono::seconds>(silence).count()) +
-                " s. Start all again: the run goes on.");
+                " s. Start all again: what has been saved is kept.");
   }
 }
 

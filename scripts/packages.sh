@@ -57,7 +57,7 @@ check_build() {
   check needed "yaml-cpp's headers" libyaml-cpp-dev have_header yaml-cpp/yaml.h
   check needed "zlib's headers" zlib1g-dev have_header zlib.h
   check optional "Chart.js (else reports have no charts)" libjs-chart.js have_file /usr/share/javascript/chart.js/chart.min.js
-  check optional "Gloo's headers (else no training in several processes)" libgloo-dev have_header gloo/context.h
+  check optional "Gloo's headers (else nothing is shared by processes)" libgloo-dev have_header gloo/context.h
   check optional "Ninja (else make)" ninja-build have_command ninja
   check optional "ccache" ccache have_command ccache
   check optional "GoogleTest (else CMake downloads it)" libgtest-dev have_header gtest/gtest.h

@@ -22,7 +22,8 @@ int64_t number_of(const GenerateRequest& request) {
   return std::stoll(sha256_of(to_json(request).dump()).substr(0, 15), nullptr, 16);
 }
 
-Shares shares_of(const std::string& parallel, const GenerateRequest& request, const Launch& launch) {
+Shares shares_of(const std::string& parallel, const GenerateRequest& request,
+                 const Launch& launch) {
   const Shares shares = shares_from(parallel);
   if (shares != Shares::nothing) return shares;
   if (requested_parallel(request, request.steps)) return Shares::steps;

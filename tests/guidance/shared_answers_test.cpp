@@ -72,8 +72,7 @@ std::optional<GuidanceCost> expect_as_one(const Model& model, const std::string&
 
 TEST(SharedAnswers, EqualOneProcess) {
   const Model toy = toy_model(), text = text_model();
-  if (!expect_as_one(toy, "cfg:scale=3", toy_batch({0, 2}, {7, 8})))
-    GTEST_SKIP() << "without Gloo";
+  if (!expect_as_one(toy, "cfg:scale=3", toy_batch({0, 2}, {7, 8}))) GTEST_SKIP() << "without Gloo";
   for (const std::string each :
        {"none", "cfg:scale=3 + tpg:layers=all", "cfg + sag + pag", "sag", "swg:masked=false",
         "apg:momentum=-0.5", "icg + tsg", "cfg:scale=2 + tpg + tpg:layers=m0"})

@@ -74,7 +74,8 @@ TEST_F(GenerateTogether, BranchesEqualOneProcess) {
 TEST_F(GenerateTogether, BranchesOfAnotherNetwork) {
   make_model("weak", tiny_config());
   const std::string more =
-      "--guidance 'cfg:scale=2 + autoguidance:model=weak' --clip-denoised --steps 3 --output o.png ";
+      "--guidance 'cfg:scale=2 + autoguidance:model=weak' --clip-denoised --steps 3 --output "
+      "o.png ";
   must(run(more));
   const Tensor one = latents("l.safetensors");
   if (!together(run(more + "--parallel branches"))) GTEST_SKIP() << "without Gloo";
@@ -153,7 +154,8 @@ TEST_F(GenerateTogether, ABatchGoesOnAndRepeats) {
   for (const std::string how : {"batch", "branches"}) {
     ASSERT_TRUE(
         together("generate --quiet --from o/00003.png --output again.png --parallel " + how));
-    const Tensor again = read_image(folder / "again.png"), image = read_image(folder / "o/00003.png");
+    const Tensor again = read_image(folder / "again.png"),
+                 image = read_image(folder / "o/00003.png");
     EXPECT_LE((again.to(at::kInt) - image.to(at::kInt)).abs().max().item<int>(), 1) << how;
   }
   EXPECT_FALSE(missing.empty());
@@ -194,8 +196,7 @@ TEST_F(GenerateTogether, OtherRequestsOfOthersStopTheRun) {
   const std::string more = "generate --model model --quiet --steps 2 --output o.png ";
   const int code = shell(process(1, more + "--parallel branches --seed 1") + " & " +
                          process(0, more + "--parallel branches") + "; code=$?; wait; exit $code");
-  if (bytes("err0").find("can't connect them") != std::string::npos)
-    GTEST_SKIP() << "without Gloo";
+  if (bytes("err0").find("can't connect them") != std::string::npos) GTEST_SKIP() << "without Gloo";
   EXPECT_EQ(code, 1);
   EXPECT_NE(bytes("err0").find("process 1 computes otherwise than the first"), std::string::npos)
       << bytes("err0");
@@ -210,8 +211,7 @@ TEST_F(GenerateTogether, AKilledProcessStopsTheOthers) {
             " & other=$!; (while [ ! -e o/00000.png ] && [ ! -s err0 ]; do sleep 0.1; done; "
             "kill -KILL $other) & " +
             process(0, more) + "; code=$?; wait; exit $code");
-  if (bytes("err0").find("can't connect them") != std::string::npos)
-    GTEST_SKIP() << "without Gloo";
+  if (bytes("err0").find("can't connect them") != std::string::npos) GTEST_SKIP() << "without Gloo";
   EXPECT_EQ(code, 1);
   EXPECT_NE(bytes("err0").find("another process is gone"), std::string::npos) << bytes("err0");
   EXPECT_EQ(bytes("err0").find('\n'), bytes("err0").size() - 1) << "one line";
