@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include "models/gradients.h"
+
 namespace tiller {
 namespace {
 
@@ -58,10 +60,9 @@ Tensor dense_sinkhorn_potentials(const Tensor& q, const Tensor& k, int64_t itera
 }
 
 Tensor sinkhorn_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g) {
-  const bool gradients =
-      at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
   const bool real = q.scalar_type() == at::kFloat && g.scalar_type() == at::kFloat;
-  if (q.is_cpu() && real && !gradients && q.numel() > 0) return sinkhorn_attention_cpu(q, k, v, g);
+  if (q.is_cpu() && real && !wants_gradients({q, k, v}) && q.numel() > 0)
+    return sinkhorn_attention_cpu(q, k, v, g);
   const double scale = 1 / std::sqrt(double(q.size(3)));
   // Logits are scaled after the product, and rows of a softmax don't feel a shift.
   const Tensor potential = (g - g.mean(2, true)) / scale;

@@ -9,6 +9,7 @@
 
 #include <cmath>
 
+#include "models/gradients.h"
 #include "models/kernels/group_norm.h"
 #include "models/kernels/group_norm_shape.h"
 #include "models/parallel.h"
@@ -339,12 +340,6 @@ bool fusible(const Tensor& x) {
   const bool dtype = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
   return x.is_cpu() && x.dim() == 4 && dtype && x.numel() > 0 &&
          x.is_contiguous(at::MemoryFormat::ChannelsLast);
-}
-
-bool wants_gradients(std::initializer_list<Tensor> inputs) {
-  return at::GradMode::is_enabled() &&
-         std::any_of(inputs.begin(), inputs.end(),
-                     [](const Tensor& t) { return t.defined() && t.requires_grad(); });
 }
 
 std::optional<Tensor> present(const Tensor& tensor) {

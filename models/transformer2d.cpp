@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "models/geglu.h"
 #include "models/ip_adapter.h"
 
 namespace tiller {
@@ -59,8 +60,7 @@ TransformerBlock take_block(Weights& weights, const Site& site,
 }  // namespace
 
 Tensor GatedFeedForward::operator()(Rows& rows, const Tensor& tokens) const {
-  const auto halves = in(rows, tokens).chunk(2, -1);
-  return out(rows, halves[0] * at::gelu(halves[1]));
+  return out(rows, geglu(in(rows, tokens)));
 }
 
 Tensor TransformerBlock::operator()(Rows& rows, const Tensor& entering) const {

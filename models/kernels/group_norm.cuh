@@ -8,6 +8,7 @@
 
 #include "models/kernels/device_code.cuh"
 #include "models/kernels/group_norm_shape.h"
+#include "models/kernels/pack.cuh"
 
 namespace tiller::kernels {
 
@@ -20,11 +21,6 @@ struct Moments {
 template <class T>
 struct GroupNormInputs {
   const T *x, *weight, *bias, *modulation, *added;
-};
-
-template <class T, int vector>
-struct alignas(sizeof(T) * vector) Pack {
-  T values[vector];
 };
 
 inline size_t moments_shared_bytes(const GroupNormShape& s) {

@@ -1,0 +1,30 @@
+#include "models/geglu.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+#include "models/gradients.h"
+
+namespace tiller {
+
+TORCH_LIBRARY_FRAGMENT(tiller, library) { library.def("geglu(Tensor x) -> Tensor"); }
+
+TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
+  library.impl("geglu", geglu_reference);
+}
+
+Tensor geglu(const Tensor& x) {
+  if (!x.is_cuda() || wants_gradients({x})) return geglu_reference(x);
+  static const auto operation = c10::Dispatcher::singleton()
+                                    .findSchemaOrThrow("tiller::geglu", "")
+                                    .typed<Tensor(const Tensor&)>();
+  return operation.call(x);
+}
+
+Tensor geglu_reference(const Tensor& x) {
+  const auto halves = x.chunk(2, -1);
+  return halves[0] * at::gelu(halves[1]);
+}
+
+}  // namespace tiller

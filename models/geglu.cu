@@ -1,0 +1,65 @@
+// The op tiller::geglu on CUDA; its schema and LibTorch reference stand in geglu.cpp.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/library.h>
+
+#include <algorithm>
+
+#include "models/kernels/geglu.cuh"
+
+namespace tiller {
+namespace {
+
+using at::Tensor;
+
+constexpr int kThreads = 256;
+constexpr int64_t kMaxBlocks = 1 << 16;
+
+template <class T, int vector>
+void launch(const Tensor& x, Tensor& y) {
+  const int64_t channels = y.size(-1), rows = y.numel() / channels;
+  const int64_t blocks = std::min((y.numel() / vector + kThreads - 1) / kThreads, kMaxBlocks);
+  kernels::geglu_kernel<T, vector>
+      <<<static_cast<unsigned>(blocks), kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
+          x.const_data_ptr<T>(), y.mutable_data_ptr<T>(), rows, channels);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+template <class T>
+void launch(const Tensor& x, Tensor& y) {
+  constexpr int kVector = 16 / sizeof(T);
+  const bool aligned = reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0;
+  if (aligned && y.size(-1) % kVector == 0)
+    launch<T, kVector>(x, y);
+  else
+    launch<T, 1>(x, y);
+}
+
+Tensor geglu_cuda(const Tensor& x) {
+  TORCH_CHECK(x.dim() > 0 && x.size(-1) % 2 == 0, "geglu: got ", x.sizes(),
+              ", expected an even number of channels.");
+  const c10::cuda::CUDAGuard guard(x.device());
+  const Tensor from = x.contiguous();
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes.back() /= 2;
+  Tensor y = at::empty(sizes, x.options());
+  if (y.numel() == 0) return y;
+  if (x.scalar_type() == at::kFloat)
+    launch<float>(from, y);
+  else if (x.scalar_type() == at::kHalf)
+    launch<at::Half>(from, y);
+  else if (x.scalar_type() == at::kBFloat16)
+    launch<at::BFloat16>(from, y);
+  else
+    TORCH_CHECK(false, "geglu: got ", x.scalar_type(), ".");
+  return y;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(tiller, CUDA, m) { m.impl("geglu", geglu_cuda); }
+
+}  // namespace tiller
