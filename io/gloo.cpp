@@ -20,6 +20,8 @@ std::shared_ptr<gloo::transport::Device> network_device() {
 
 }  // namespace
 
+bool has_gloo() { return true; }
+
 c10::intrusive_ptr<c10d::Backend> gloo_backend(const c10::intrusive_ptr<c10d::Store>& store,
                                                int rank, int world) {
   const auto options = c10d::ProcessGroupGloo::Options::create();
@@ -28,6 +30,8 @@ c10::intrusive_ptr<c10d::Backend> gloo_backend(const c10::intrusive_ptr<c10d::St
 }
 
 #else
+
+bool has_gloo() { return false; }
 
 c10::intrusive_ptr<c10d::Backend> gloo_backend(const c10::intrusive_ptr<c10d::Store>&, int, int) {
   return {};

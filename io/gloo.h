@@ -4,6 +4,9 @@
 
 namespace tiller {
 
+/// Whether this build can connect processes.
+bool has_gloo();
+
 /// c10d's Gloo backend: of CPUs, and of GPUs by way of the CPU. Null when Gloo's headers weren't
 /// there at build time.
 c10::intrusive_ptr<c10d::Backend> gloo_backend(const c10::intrusive_ptr<c10d::Store>&, int rank,

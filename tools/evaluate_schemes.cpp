@@ -31,6 +31,7 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, SchemeMaking& making,
   for (const auto& guidance : scheme.guidances)
     result.sites.insert(result.sites.end(), guidance.sites.begin(), guidance.sites.end());
   making.make_missing(scheme);
+  run.collection->bring(scheme.files.shards, run.batch(), run.count(), run.by.networks.size());
   run.processes->done(scheme.files.shards.folder().filename());
   if (!run.processes->first()) return result;
   run.processes->wait_for_all(scheme.files.shards.folder().filename());
@@ -114,6 +115,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   for (auto& keep : run.by.keep) keep.features = true;
   load_clip(run, flags);
   if (run.named && !flags.has("reference")) require_possible(run.metrics, run.by.networks, {});
+  run.collection = std::make_unique<ShardCollection>(processes, run.report.folder);
   const Json reference = load_references(run, flags);
   run.report.protocol = protocol_of(run, reference);
   add_note(run.report, size_note(run.count()));

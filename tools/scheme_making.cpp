@@ -93,6 +93,7 @@ std::map<std::string, std::set<int64_t>> missing_batches(const SchemeRun& run) {
     auto& batches = missing[files.shards.folder().filename()];
     for (int64_t first = 0; first < run.count(); first += run.batch())
       if (is_missing(run, files, first, pictured)) batches.insert(first);
+    run.collection->agree(batches, run.batch(), run.count());
   }
   return missing;
 }

@@ -8,6 +8,7 @@
 #include "tools/program.h"
 #include "tools/scheme_report.h"
 #include "tools/scheme_shards.h"
+#include "tools/shard_collection.h"
 
 namespace tiller {
 
@@ -28,6 +29,7 @@ struct SchemeRun {
   fs::path images;  ///< Where images are kept; empty: nowhere.
   SchemeReport report;
   Processes* processes = nullptr;
+  std::unique_ptr<ShardCollection> collection;
 
   int64_t count() const { return std::ssize(generation.images); }
   int64_t batch() const { return generation.request.batch; }

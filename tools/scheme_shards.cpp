@@ -5,6 +5,7 @@
 #include <cinttypes>
 
 #include "io/error.h"
+#include "io/file.h"
 #include "io/safetensors.h"
 
 namespace tiller {
@@ -83,6 +84,12 @@ SchemeBatch SchemeShards::load(int64_t first, size_t networks) const {
     batch.features.push_back(std::move(features));
   }
   return batch;
+}
+
+std::string SchemeShards::bytes(int64_t first) const { return read_file(file(first)); }
+
+void SchemeShards::keep(int64_t first, std::string_view bytes) const {
+  write_file(file(first), bytes);
 }
 
 }  // namespace tiller

@@ -29,6 +29,9 @@ class SchemeShards {
   void save(const SchemeBatch&) const;
   /// Throws Error when the file is damaged or of another shape.
   SchemeBatch load(int64_t first, size_t networks) const;
+  /// A batch's file, and one that another process sent.
+  std::string bytes(int64_t first) const;
+  void keep(int64_t first, std::string_view bytes) const;
 
  private:
   fs::path file(int64_t first) const;

@@ -300,6 +300,32 @@ TEST_F(EvaluateSets, ProcessesShareTheWork) {
   }
 }
 
+/// As on machines that share no folder: each process's report is its own.
+TEST_F(EvaluateSets, ProcessesOfOtherFoldersBringTheirBatches) {
+  const std::string run = network() +
+                          "--model model --reference real --scheme none --scheme cfg:scale=2 "
+                          "--samples 12 --batch 2 --steps 2 --metrics fid,kid --pictures 2 "
+                          "--output ";
+  const Json alone = lasting(evaluated(run.substr(network().size()) + "alone"));
+  const auto together = [&](int attempt) {
+    const int port = 20000 + (getpid() * 7 + 50 + attempt) % 20000;
+    const std::string command = "cd '" + folder.string() + "';" + with_rank(1, 2, port) + run +
+                                "there > out1 2>&1 &" + with_rank(0, 2, port) + run +
+                                "here > out0 2>&1; code=$?; wait; exit $code";
+    return WEXITSTATUS(std::system(command.c_str()));
+  };
+  ASSERT_EQ(together(1), 0) << bytes("out0");
+  EXPECT_EQ(lasting(Json::parse(bytes("here/results.json"))), alone) << bytes("out0");
+  EXPECT_FALSE(fs::exists(folder / "there" / "results.json"));
+  // What the first process lost, another brings or makes.
+  std::vector<fs::path> lost;
+  for (const auto& file : fs::recursive_directory_iterator(folder / "here" / "features"))
+    if (file.path().filename() > "000000004") lost.push_back(file.path());
+  for (const auto& file : lost) fs::remove(file);
+  ASSERT_EQ(together(2), 0) << bytes("out0");
+  EXPECT_EQ(lasting(Json::parse(bytes("here/results.json"))), alone) << bytes("out0");
+}
+
 TEST_F(EvaluateSets, ImpossibleSchemesAreRefusedBeforeAnyWork) {
   const std::string run = "--model model --reference real --samples 4 --steps 2 --output report ";
   expect_refused(run + "--scheme none --scheme cgf:scale=2", "Did you mean 'cfg'?", 2);
