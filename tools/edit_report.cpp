@@ -120,8 +120,11 @@ std::vector<std::pair<std::string, std::string>> page_entries(const Editing& edi
   if (editing.control) add("Control", editing.control->text);
   if (outcome.reconstruction.defined()) {
     const Figures figures = figures_of(outcome);
-    add("Reconstruction", number(figures.psnr) + " dB PSNR, SSIM " + number(figures.ssim, "%.4f") +
-                              ", at most " + number(figures.max_error, "%.0f") + " of 255 off");
+    add("Reconstruction", figures.max_error == 0
+                              ? "the same image"
+                              : number(figures.psnr) + " dB PSNR, SSIM " +
+                                    number(figures.ssim, "%.4f") + ", at most " +
+                                    number(figures.max_error, "%.0f") + " of 255 off");
     add("Its latents", outcome.exact ? "the same bits"
                                      : "at most " + number(outcome.latent_error, "%.3g") + " off");
   }

@@ -24,6 +24,12 @@ TEST_F(EditFlags, NoSourceIsOverwritten) {
                  "which is --blend-mask's file");
 }
 
+TEST_F(EditFlags, AControlOfEditsIsNoControlNet) {
+  expect_refused(kEdit + std::string("--control p2p:cross=0.6"),
+                 "--control: got 'p2p:cross=0.6', expected a ControlNet's folder. Did you mean "
+                 "--edit-control p2p:cross=0.6?");
+}
+
 TEST_F(EditFlags, OneValueIsEnough) {
   expect_refused(kEdit + std::string("--edit-control pnp --edit-control masactrl"),
                  "--edit-control: got 'pnp' and 'masactrl', expected one of them");
