@@ -89,7 +89,7 @@ struct GenerateRequest {
   bool vae_tiling = false;
   bool low_memory = false;
   bool share = true;
-  bool graphs = true;  ///< On a GPU: evaluations are recorded and replayed.
+  bool graphs = true;    ///< On a GPU: evaluations are recorded and replayed.
   std::string cache;     ///< What network evaluations take from those before; empty: nothing.
   std::string parallel;  ///< How steps are solved side by side; empty: one after the other.
   std::string device = "auto", dtype = "auto";
