@@ -91,7 +91,7 @@ __device__ inline LogSum merged_over_lanes(LogSum sum) {
 
 /// Words of a row of a tile: no two of 8 rows begin in one bank.
 template <int steps>
-constexpr int kColumnStride = steps* kStepChannels / 2 + 4;
+constexpr int kColumnStride = kStepChannels / 2 * steps + 4;
 
 template <int steps>
 constexpr size_t columns_shared_bytes() {
