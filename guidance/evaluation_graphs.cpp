@@ -127,10 +127,10 @@ Answers EvaluationGraphs::evaluate(const Network& network, const Tensor& x, cons
     try {
       known->replay = recorder_([&] { known->evaluate(); });
     } catch (const c10::Error&) {
-      known->impossible = true;
+      known = std::make_unique<Plan>();
     }
   }
-  if (known->impossible) return evaluate_now();
+  if (!known->replay) return evaluate_now();
   known->read(x, t, sources);
   known->replay();
   ++replays_;

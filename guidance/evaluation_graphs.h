@@ -28,15 +28,14 @@ class EvaluationGraphs {
 
   /// A recorded evaluation and the tensors that it reads.
   struct Plan {
-    const Network* network;
-    bool share;
+    const Network* network = nullptr;
+    bool share = true;
     Tensor x, t;
     std::vector<Tensor> sources, parts;  ///< Of conditionings: as given, and as recorded.
     std::deque<Conditioning> conditionings;
     std::vector<Branch> branches;
     Answers answers;
-    Replay replay;
-    bool impossible = false;
+    Replay replay;  ///< Empty: it can't be recorded.
 
     void read(const Tensor& x, const Tensor& t, const std::vector<Tensor>& sources);
     void evaluate();

@@ -25,8 +25,8 @@ class SmoothedQueries final : public SitePerturbation {
     if (sigma_ > kInfiniteSigma) return;
     for (const Site& site : sites()) {
       const Grid grid = token_grid(site, step.height, step.width);
-      blurs_[site.order] = {blur_matrix(grid.height, sigma_).to(step.device),
-                            blur_matrix(grid.width, sigma_).to(step.device)};
+      blurs_[site.order] = {line_blur(grid.height, step.device),
+                            line_blur(grid.width, step.device)};
     }
   }
 
@@ -39,7 +39,15 @@ class SmoothedQueries final : public SitePerturbation {
   }
 
  private:
+  /// Made once, so that recorded evaluations find it where it was.
+  const Tensor& line_blur(int64_t size, at::Device device) {
+    Tensor& blur = lines_[size];
+    if (!blur.defined() || blur.device() != device) blur = blur_matrix(size, sigma_).to(device);
+    return blur;
+  }
+
   double sigma_;
+  std::map<int64_t, Tensor> lines_;  ///< By their number of tokens.
   std::map<int, std::pair<Tensor, Tensor>> blurs_;
 };
 

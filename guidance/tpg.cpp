@@ -33,22 +33,24 @@ class TokenShuffle final : public SitePerturbation {
     }
     std::vector<Tensor> flat;
     for (const auto& [order, images] : drawn) flat.push_back(at::stack(images).flatten());
-    refill(all_, at::cat(flat), step.device);
-    take_apart(drawn);
+    const Tensor fresh = at::cat(flat);
+    Tensor& all = buffers_[fresh.numel()];
+    refill(all, fresh, step.device);
+    take_apart(all, drawn);
   }
 
  private:
-  /// permutations_ as views of all_, where the sites' stand one after the other.
-  void take_apart(const std::map<int, std::vector<Tensor>>& drawn) {
+  /// permutations_ as views of all, where the sites' stand one after the other.
+  void take_apart(const Tensor& all, const std::map<int, std::vector<Tensor>>& drawn) {
     int64_t first = 0;
     for (const auto& [order, images] : drawn) {
       const auto count = int64_t(images.size()), tokens = images.front().numel();
-      permutations_[order] = all_.narrow(0, first, count * tokens).view({count, tokens});
+      permutations_[order] = all.narrow(0, first, count * tokens).view({count, tokens});
       first += count * tokens;
     }
   }
 
-  Tensor all_;
+  std::map<int64_t, Tensor> buffers_;  ///< By size: each keeps its place for recordings.
   std::map<int, Tensor> permutations_;
 };
 

@@ -93,7 +93,9 @@ at::Device choose_device(const std::string& name) {
 std::string device_of_process(const std::string& name, const Launch& launch) {
   if (launch.world == 1) return name;
   const bool any_gpu = name == "cuda" || (name == "auto" && cuda_available());
-  return any_gpu ? "cuda:" + std::to_string(launch.local_rank) : name;
+  if (!any_gpu || !cuda_available()) return name;
+  // A launcher may show each process one GPU alone.
+  return "cuda:" + std::to_string(launch.local_rank % at::detail::getCUDAHooks().deviceCount());
 }
 
 }  // namespace tiller

@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <numbers>
+#include <tuple>
 
 namespace tiller {
 namespace {
@@ -14,9 +17,19 @@ Tensor vp_time(const EdmPreconditioner& by, const Tensor& sigma) {
   return ((by.beta_min * by.beta_min + 2 * by.beta_d * integral).sqrt() - by.beta_min) / by.beta_d;
 }
 
+/// iddpm_sigmas on a device, brought there once: while an evaluation is recorded nothing can be.
+Tensor known_sigmas(const EdmPreconditioner& by, at::Device device) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int64_t, double, double, std::string>, Tensor> all;
+  const std::lock_guard lock(mutex);
+  Tensor& known = all[{by.timesteps, by.c1, by.c2, device.str()}];
+  if (!known.defined()) known = at::tensor(iddpm_sigmas(by), at::kDouble).to(device);
+  return known;
+}
+
 /// What an iddpm network is told: the timestep of the nearest sigma.
 Tensor iddpm_timestep(const EdmPreconditioner& by, const Tensor& sigma) {
-  const Tensor known = at::tensor(iddpm_sigmas(by), at::kDouble).to(sigma.device());
+  const Tensor known = known_sigmas(by, sigma.device());
   const Tensor nearest = (sigma.unsqueeze(1) - known.unsqueeze(0)).abs().argmin(1);
   return double(by.timesteps - 1) - nearest;
 }

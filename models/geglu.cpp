@@ -15,7 +15,8 @@ TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
 }
 
 Tensor geglu(const Tensor& x) {
-  if (!x.is_cuda() || wants_gradients({x})) return geglu_reference(x);
+  if (!x.is_cuda() || x.scalar_type() == at::kDouble || wants_gradients({x}))
+    return geglu_reference(x);
   static const auto operation = c10::Dispatcher::singleton()
                                     .findSchemaOrThrow("tiller::geglu", "")
                                     .typed<Tensor(const Tensor&)>();

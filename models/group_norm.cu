@@ -71,6 +71,11 @@ Tensor group_norm_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias
   TORCH_CHECK(
       x.dim() == 4 && x.numel() > 0 && kernels::group_norm_fits(x.size(0), x.size(1), groups),
       "group_norm: got ", x.sizes(), " in ", groups, " groups, not what the kernel takes.");
+  const int64_t rows = x.size(0), channels = x.size(1);
+  TORCH_CHECK(weight.numel() == channels && bias.numel() == channels &&
+                  (!modulation || modulation->sizes() == at::IntArrayRef({rows, 2 * channels})) &&
+                  (!added || added->sizes() == at::IntArrayRef({rows, channels})),
+              "group_norm: parameters or terms don't fit ", x.sizes(), ".");
   const c10::cuda::CUDAGuard guard(x.device());
   const auto plain = [&](const std::optional<Tensor>& t) -> std::optional<Tensor> {
     return t ? std::optional(t->to(x.scalar_type()).contiguous()) : std::nullopt;

@@ -11,7 +11,8 @@ namespace {
 
 // `device` is any tensor of the device.
 TORCH_LIBRARY_FRAGMENT(tiller, library) {
-  library.def("graph_begin(Tensor device) -> int");
+  library.def("graph_pool(Tensor device) -> int");
+  library.def("graph_begin(Tensor device, int pool) -> int");
   library.def("graph_end(Tensor device, int graph) -> ()");
   library.def("graph_replay(Tensor device, int graph) -> ()");
   library.def("graph_free(Tensor device, int graph) -> ()");
@@ -27,9 +28,10 @@ using OnGraph = void(const at::Tensor&, int64_t);
 /// A recorded graph, freed with its last user.
 class Graph {
  public:
-  explicit Graph(at::Tensor device)
+  Graph(at::Tensor device, int64_t pool)
       : device_(std::move(device)),
-        id_(operation<int64_t(const at::Tensor&)>("tiller::graph_begin").call(device_)) {}
+        id_(operation<int64_t(const at::Tensor&, int64_t)>("tiller::graph_begin")
+                .call(device_, pool)) {}
   Graph(const Graph&) = delete;
   ~Graph() { operation<OnGraph>("tiller::graph_free").call(device_, id_); }
   void end() { operation<OnGraph>("tiller::graph_end").call(device_, id_); }
@@ -43,8 +45,8 @@ class Graph {
   int64_t id_;
 };
 
-Replay record(const at::Tensor& device, const std::function<void()>& work) {
-  const auto graph = std::make_shared<Graph>(device);
+Replay record(const at::Tensor& device, int64_t pool, const std::function<void()>& work) {
+  const auto graph = std::make_shared<Graph>(device, pool);
   work();
   graph->end();
   return [graph] { graph->replay(); };
@@ -55,7 +57,8 @@ Replay record(const at::Tensor& device, const std::function<void()>& work) {
 Recorder graph_recorder(at::Device device) {
   if (!device.is_cuda() || !cuda_kernels_problem().empty()) return {};
   const at::Tensor like = at::empty({0}, device);
-  return [like](const std::function<void()>& work) { return record(like, work); };
+  const int64_t pool = operation<int64_t(const at::Tensor&)>("tiller::graph_pool").call(like);
+  return [like, pool](const std::function<void()>& work) { return record(like, pool, work); };
 }
 
 }  // namespace tiller

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <torch/library.h>
 
@@ -15,16 +16,20 @@ namespace tiller {
 namespace {
 
 using at::Tensor;
+namespace memory = c10::cuda::CUDACachingAllocator;
 
 struct Recording {
-  explicit Recording(c10::cuda::CUDAStream stream) : stream(stream) {}
+  Recording(c10::cuda::CUDAStream stream, at::cuda::MempoolId_t pool)
+      : stream(stream), pool(pool) {}
   at::cuda::CUDAGraph graph;
   c10::cuda::CUDAStream stream;
+  at::cuda::MempoolId_t pool;
   std::optional<c10::cuda::CUDAStreamGuard> recording;  ///< While it goes on.
 };
 
 std::mutex mutex;
 std::map<int64_t, std::shared_ptr<Recording>> recordings;
+std::map<int64_t, at::cuda::MempoolId_t> pools;
 int64_t next = 0;
 
 std::shared_ptr<Recording> recording_of(int64_t id) {
@@ -34,24 +39,67 @@ std::shared_ptr<Recording> recording_of(int64_t id) {
   return found->second;
 }
 
+/// One a device: memory of one stream isn't given to another's graphs.
+c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
+  static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
+  const std::lock_guard lock(mutex);
+  return streams.try_emplace(device, c10::cuda::getStreamFromPool(false, device)).first->second;
+}
+
+/// A pool dies with the last of its graphs, so each set of recordings has its own.
+int64_t make_pool(const Tensor&) {
+  const std::lock_guard lock(mutex);
+  pools[next] = at::cuda::graph_pool_handle();
+  return next++;
+}
+
+/// What a recording that failed leaves behind: LibTorch's allocator would go on as if it lasted.
+void abandon(Recording& recording) {
+  const auto quietly = [](const auto& act) {
+    try {
+      act();
+    } catch (const std::exception&) {
+      cudaGetLastError();
+    }
+  };
+  const c10::DeviceIndex device = recording.stream.device_index();
+  bool ended = false;
+  quietly([&] {
+    recording.graph.capture_end();
+    ended = true;
+  });
+  if (!ended) {
+    quietly([&] { memory::endAllocateToPool(device, recording.pool); });
+    quietly([&] { memory::releasePool(device, recording.pool); });
+  }
+  recording.recording.reset();
+}
+
 /// Graphs can't be recorded on the stream that LibTorch uses by default: work goes to another one,
-/// after what was asked of this one.
-int64_t begin(const Tensor& device) {
-  static const auto pool = at::cuda::graph_pool_handle();
+/// after what was asked of this one. Memory that lies idle is given back first, since it can't be
+/// while a recording goes on.
+int64_t begin(const Tensor& device, int64_t pool) {
   const c10::cuda::CUDAGuard guard(device.device());
+  const auto recording =
+      std::make_shared<Recording>(recording_stream(device.device().index()), pools.at(pool));
   at::cuda::CUDAEvent asked;
   asked.record(c10::cuda::getCurrentCUDAStream());
-  const auto recording =
-      std::make_shared<Recording>(c10::cuda::getStreamFromPool(false, device.device().index()));
   asked.block(recording->stream);
+  memory::emptyCache();
   recording->recording.emplace(recording->stream);
-  recording->graph.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
+  try {
+    recording->graph.capture_begin(recording->pool, cudaStreamCaptureModeThreadLocal);
+  } catch (const std::exception&) {
+    abandon(*recording);
+    throw;
+  }
   const std::lock_guard lock(mutex);
   recordings[next] = recording;
   return next++;
 }
 
-void end(const Tensor&, int64_t id) {
+void end(const Tensor& device, int64_t id) {
+  const c10::cuda::CUDAGuard guard(device.device());
   const auto recording = recording_of(id);
   recording->graph.capture_end();
   recording->recording.reset();
@@ -63,16 +111,10 @@ void replay(const Tensor& device, int64_t id) {
 }
 
 /// Of one that is being recorded too, whose work failed.
-void free_graph(const Tensor&, int64_t id) {
+void free_graph(const Tensor& device, int64_t id) {
+  const c10::cuda::CUDAGuard guard(device.device());
   const auto recording = recording_of(id);
-  if (recording->recording) {
-    try {
-      recording->graph.capture_end();
-    } catch (const std::exception&) {
-      cudaGetLastError();
-    }
-    recording->recording.reset();
-  }
+  if (recording->recording) abandon(*recording);
   const std::lock_guard lock(mutex);
   recordings.erase(id);
 }
@@ -80,6 +122,7 @@ void free_graph(const Tensor&, int64_t id) {
 }  // namespace
 
 TORCH_LIBRARY_IMPL(tiller, CUDA, m) {
+  m.impl("graph_pool", make_pool);
   m.impl("graph_begin", begin);
   m.impl("graph_end", end);
   m.impl("graph_replay", replay);

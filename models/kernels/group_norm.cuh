@@ -47,7 +47,8 @@ __device__ float center_of(const GroupNormInputs<T>& in, const GroupNormShape& s
 
 /// partial: (rows, chunks, groups). Grid: (chunks, rows).
 template <class T, int vector>
-__global__ void group_moments(GroupNormInputs<T> in, Moments* partial, GroupNormShape s) {
+__global__ void __launch_bounds__(1024)
+    group_moments(GroupNormInputs<T> in, Moments* partial, GroupNormShape s) {
   Moments* const sums = dynamic_shared<Moments>();  // (lanes, channels)
   const int64_t row = blockIdx.y, first = blockIdx.x * s.chunk_pixels;
   const int64_t end = first + s.chunk_pixels < s.pixels ? first + s.chunk_pixels : s.pixels;
@@ -100,8 +101,9 @@ __device__ void finish_group(const GroupNormInputs<T>& in, const Moments* partia
 
 /// y: as x. Grid and block as before.
 template <class T, int vector, bool silu>
-__global__ void apply_group_norm(GroupNormInputs<T> in, const Moments* partial, T* y, float eps,
-                                 GroupNormShape s) {
+__global__ void __launch_bounds__(1024)
+    apply_group_norm(GroupNormInputs<T> in, const Moments* partial, T* y, float eps,
+                     GroupNormShape s) {
   float* const slope = dynamic_shared<float>();  // (channels)
   float* const intercept = slope + s.channels;   // (channels)
   float* const mean = intercept + s.channels;    // (groups)

@@ -10,7 +10,8 @@ constexpr int kPackBytes = 16;
 
 /// Whether the kernels take images of these sizes.
 inline bool group_norm_fits(int64_t rows, int64_t channels, int64_t groups) {
-  return rows < 65536 && channels <= 4096 && channels % 8 == 0 && groups <= 256;
+  return rows < 65536 && channels <= 4096 && channels % 8 == 0 && groups > 0 && groups <= 256 &&
+         channels % groups == 0;
 }
 
 struct GroupNormShape {

@@ -54,8 +54,9 @@ struct Runs {
 
 TEST(EvaluationGraphs, EqualEvaluationsWithoutThem) {
   const Model toy = toy_model(), text = text_model();
-  for (const std::string each : {"none", "cfg:scale=3 + tpg:layers=all", "cfg + pag + seg", "asag",
-                                 "apg:momentum=-0.5", "cfg:scale=2 + tpg + tpg:layers=m0"}) {
+  for (const std::string each :
+       {"none", "cfg:scale=3 + tpg:layers=all", "cfg + pag + seg", "seg:sigma=1", "asag",
+        "apg:momentum=-0.5", "cfg:scale=2 + tpg + tpg:layers=m0"}) {
     Runs runs(toy, each);
     runs.expect_equal(toy_batch({0, 2}, {7, 8}));
     EXPECT_EQ(runs.graphs->recordings(), 1) << each;
@@ -135,6 +136,17 @@ TEST(EvaluationGraphs, PermutationsKeepTheirPlace) {
     EXPECT_EQ(first[i].const_data_ptr(), second[i].const_data_ptr());
     EXPECT_FALSE(at::equal(copies[i], second[i]));
   }
+}
+
+TEST(EvaluationGraphs, SeveralBatchSizesHaveTheirPlaces) {
+  const c10::InferenceMode inference;
+  const Model toy = toy_model();
+  Runs runs(toy, "cfg:scale=3 + tpg");
+  for (int round = 0; round < 2; ++round) {
+    runs.expect_equal(toy_batch({0, 2}, {7, 8}));
+    runs.expect_equal(toy_batch({0, 2, 1}, {7, 8, 9}));
+  }
+  EXPECT_EQ(runs.graphs->recordings(), 2);
 }
 
 TEST(EvaluationGraphsCuda, EqualEvaluationsWithoutThem) {
