@@ -9,6 +9,7 @@
 #include "io/image.h"
 #include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
+#include "tools/edit_checks.h"
 #include "tools/edit_report.h"
 #include "tools/init_image.h"
 #include "tools/notes.h"
@@ -52,6 +53,7 @@ GenerateRequest request_from(const Flags& flags) {
   GenerateRequest request;
   request.sampler = "bdia";
   request.steps = 50;
+  check_control_nets(flags.all("control"));
   apply_flags(flags, request);
   return request;
 }

@@ -38,17 +38,6 @@ void check_subjects(const GenerateRequest& request, const EditRequest& edit) {
   if (!edit.label.empty() || !request.classes.empty()) require_one("class", request.classes.size());
 }
 
-/// A ControlNet's flag with the name of what edits are controlled by.
-void check_controls(const GenerateRequest& request) {
-  for (const auto& net : request.control.nets)
-    for (const auto& control : edit_controls())
-      if (net.substr(0, net.find(':')) == control.name && !fs::exists(control.name))
-        throw UsageError("--control: got '" + net +
-                         "', expected a ControlNet's folder. Did you mean "
-                         "--edit-control " +
-                         net + "?");
-}
-
 }  // namespace
 
 void check_pairing(const EditRequest& edit) {
@@ -65,8 +54,16 @@ void check_pairing(const EditRequest& edit) {
                      " too, expected one of them: the source is regenerated beside the edit.");
 }
 
+void check_control_nets(const std::vector<std::string>& nets) {
+  for (const auto& net : nets)
+    for (const auto& control : edit_controls())
+      if (net.substr(0, net.find(':')) == control.name && !fs::exists(control.name))
+        throw UsageError("--control: got '" + net +
+                         "', expected a ControlNet's folder. Did you mean --edit-control " + net +
+                         "?");
+}
+
 void check_requests(const GenerateRequest& request, const EditRequest& edit) {
-  check_controls(request);
   if (!request.compare.empty())
     throw UsageError("--compare: got it with edit, expected --guidance.");
   check_subjects(request, edit);
