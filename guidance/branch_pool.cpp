@@ -2,13 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include "guidance/conditioning_parts.h"
+
 namespace tiller {
 namespace {
-
-constexpr Tensor Conditioning::*kParts[] = {&Conditioning::label,    &Conditioning::context,
-                                            &Conditioning::pooled,   &Conditioning::time_ids,
-                                            &Conditioning::guidance, &Conditioning::channels,
-                                            &Conditioning::image};
 
 bool alike(const Perturbation* a, const Perturbation* b) {
   return !a == !b && (!a || a->kind() == b->kind());
@@ -19,7 +16,7 @@ bool alike(const Control& a, const Control& b) {
 }
 
 bool alike(const Conditioning& a, const Conditioning& b) {
-  for (const auto part : kParts)
+  for (const auto part : conditioning_parts)
     if ((a.*part).defined() != (b.*part).defined() ||
         ((a.*part).defined() && (a.*part).sizes() != (b.*part).sizes()))
       return false;
@@ -69,7 +66,7 @@ const Conditioning* BranchPool::conditioning(size_t branch) {
   std::vector<const Conditioning*> all;
   for (const auto* question : questions_) all.push_back(question->branches[branch].conditioning);
   Conditioning& pooled = conditionings_.emplace_back(*all.front());
-  for (const auto part : kParts) pooled.*part = joined(part, all);
+  for (const auto part : conditioning_parts) pooled.*part = joined(part, all);
   return &pooled;
 }
 

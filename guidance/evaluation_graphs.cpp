@@ -3,13 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "guidance/conditioning_parts.h"
+
 namespace tiller {
 namespace {
-
-constexpr Tensor Conditioning::*kParts[] = {&Conditioning::label,    &Conditioning::context,
-                                            &Conditioning::pooled,   &Conditioning::time_ids,
-                                            &Conditioning::guidance, &Conditioning::channels,
-                                            &Conditioning::image};
 
 /// Whether its work at a step depends on nothing but tensors that keep their place.
 bool recordable(const Perturbation* perturbation) {
@@ -30,25 +27,23 @@ bool recordable(const Tensor& x, std::span<const Branch> branches) {
                      [](const Branch& branch) { return recordable(branch); });
 }
 
-/// The distinct tensors of the branches' conditionings, in order.
-std::vector<Tensor> sources_of(std::span<const Branch> branches) {
-  std::vector<Tensor> sources;
-  for (const Branch& branch : branches)
-    for (const auto part : kParts) {
-      const Tensor& tensor = branch.conditioning->*part;
-      const auto same = [&](const Tensor& other) { return same_rows(other, tensor); };
-      if (tensor.defined() && std::none_of(sources.begin(), sources.end(), same))
-        sources.push_back(tensor);
-    }
-  return sources;
-}
-
-/// The place of a tensor among the sources; -1: it isn't defined.
+/// The place of a tensor among the sources, behind them where it isn't there; -1: not defined.
 int64_t place_of(const Tensor& tensor, const std::vector<Tensor>& sources) {
   if (!tensor.defined()) return -1;
   const auto found = std::find_if(sources.begin(), sources.end(),
                                   [&](const Tensor& other) { return same_rows(other, tensor); });
   return found - sources.begin();
+}
+
+/// The distinct tensors of the branches' conditionings, in order.
+std::vector<Tensor> sources_of(std::span<const Branch> branches) {
+  std::vector<Tensor> sources;
+  for (const Branch& branch : branches)
+    for (const auto part : conditioning_parts) {
+      const Tensor& tensor = branch.conditioning->*part;
+      if (place_of(tensor, sources) == std::ssize(sources)) sources.push_back(tensor);
+    }
+  return sources;
 }
 
 void add_shape(std::vector<int64_t>& key, const Tensor& tensor) {
@@ -70,7 +65,8 @@ std::vector<int64_t> key_of(const Network& network, const Tensor& x, const Tenso
   for (const Branch& branch : branches) {
     key.push_back(address(branch.perturbation));
     key.push_back(address(branch.conditioning->adapter.get()));
-    for (const auto part : kParts) key.push_back(place_of(branch.conditioning->*part, sources));
+    for (const auto part : conditioning_parts)
+      key.push_back(place_of(branch.conditioning->*part, sources));
   }
   return key;
 }
@@ -103,7 +99,7 @@ std::unique_ptr<EvaluationGraphs::Plan> EvaluationGraphs::plan(const Network& ne
   for (const Tensor& source : plan->sources) plan->parts.push_back(source.clone());
   for (const Branch& branch : branches) {
     Conditioning own = *branch.conditioning;
-    for (const auto part : kParts)
+    for (const auto part : conditioning_parts)
       if (const int64_t place = place_of(own.*part, plan->sources); place >= 0)
         own.*part = plan->parts[size_t(place)];
     plan->conditionings.push_back(std::move(own));
@@ -116,7 +112,7 @@ std::unique_ptr<EvaluationGraphs::Plan> EvaluationGraphs::plan(const Network& ne
 Answers EvaluationGraphs::evaluate(const Network& network, const Tensor& x, const Tensor& t,
                                    std::span<const Branch> branches, bool share) {
   const auto evaluate_now = [&] { return tiller::evaluate(network, x, t, branches, share); };
-  if (!recorder_ || !recordable(x, branches)) return evaluate_now();
+  if (!recordable(x, branches)) return evaluate_now();
   const std::vector<Tensor> sources = sources_of(branches);
   const auto [place, is_new] =
       plans_.try_emplace(key_of(network, x, t, branches, sources, share), nullptr);

@@ -14,6 +14,7 @@ namespace tiller {
 /// perturbations must outlive it.
 class EvaluationGraphs {
  public:
+  /// recorder: not empty.
   explicit EvaluationGraphs(Recorder recorder) : recorder_(std::move(recorder)) {}
 
   /// As tiller::evaluate, without a memory. What can't be recorded is evaluated as ever.

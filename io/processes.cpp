@@ -224,4 +224,9 @@ void Processes::wait_for_all(const std::string& work) {
   }
 }
 
+void Processes::meet(const std::string& work) {
+  done(work);
+  wait_for_all(work);
+}
+
 }  // namespace tiller

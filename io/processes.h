@@ -42,6 +42,8 @@ class Processes {
   /// Waits until all processes have. Throws Error when the others can't be reached, one has given
   /// up or is lost.
   void wait_for_all(const std::string& work);
+  /// Both: says so, and waits for the others.
+  void meet(const std::string& work);
   /// Deals out `work` in pieces: 0, 1, 2, ..., each to one process.
   int64_t take(const std::string& work);
   /// Where c10d's process groups meet; null with one process.

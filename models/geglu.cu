@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "models/kernels/floating_type.cuh"
 #include "models/kernels/geglu.cuh"
 
 namespace tiller {
@@ -47,14 +48,7 @@ Tensor geglu_cuda(const Tensor& x) {
   sizes.back() /= 2;
   Tensor y = at::empty(sizes, x.options());
   if (y.numel() == 0) return y;
-  if (x.scalar_type() == at::kFloat)
-    launch<float>(from, y);
-  else if (x.scalar_type() == at::kHalf)
-    launch<at::Half>(from, y);
-  else if (x.scalar_type() == at::kBFloat16)
-    launch<at::BFloat16>(from, y);
-  else
-    TORCH_CHECK(false, "geglu: got ", x.scalar_type(), ".");
+  kernels::with_floating_type(x.scalar_type(), "geglu", [&]<class T>(T) { launch<T>(from, y); });
   return y;
 }
 

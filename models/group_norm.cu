@@ -7,6 +7,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
+#include "models/kernels/floating_type.cuh"
 #include "models/kernels/group_norm.cuh"
 
 namespace tiller {
@@ -82,14 +83,8 @@ Tensor group_norm_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias
   };
   const Inputs inputs{readable(x), *plain(weight), *plain(bias), plain(modulation), plain(added)};
   Tensor y = at::empty_like(inputs.x, inputs.x.options(), at::MemoryFormat::ChannelsLast);
-  if (x.scalar_type() == at::kFloat)
-    launch<float>(inputs, y, groups, float(eps), silu);
-  else if (x.scalar_type() == at::kHalf)
-    launch<at::Half>(inputs, y, groups, float(eps), silu);
-  else if (x.scalar_type() == at::kBFloat16)
-    launch<at::BFloat16>(inputs, y, groups, float(eps), silu);
-  else
-    TORCH_CHECK(false, "group_norm: got ", x.scalar_type(), ".");
+  kernels::with_floating_type(x.scalar_type(), "group_norm",
+                              [&]<class T>(T) { launch<T>(inputs, y, groups, float(eps), silu); });
   return y;
 }
 

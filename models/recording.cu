@@ -39,6 +39,11 @@ std::shared_ptr<Recording> recording_of(int64_t id) {
   return found->second;
 }
 
+at::cuda::MempoolId_t pool_of(int64_t id) {
+  const std::lock_guard lock(mutex);
+  return pools.at(id);
+}
+
 /// One a device: memory of one stream isn't given to another's graphs.
 c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
   static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
@@ -81,7 +86,7 @@ void abandon(Recording& recording) {
 int64_t begin(const Tensor& device, int64_t pool) {
   const c10::cuda::CUDAGuard guard(device.device());
   const auto recording =
-      std::make_shared<Recording>(recording_stream(device.device().index()), pools.at(pool));
+      std::make_shared<Recording>(recording_stream(device.device().index()), pool_of(pool));
   at::cuda::CUDAEvent asked;
   asked.record(c10::cuda::getCurrentCUDAStream());
   asked.block(recording->stream);

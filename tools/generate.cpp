@@ -127,9 +127,7 @@ Observer previews(const Run& run) {
 /// What the processes made, each its part: for the first one, once all are done.
 KeptImages brought_together(const Run& run, KeptImages kept) {
   if (!run.together.group || run.together.shares != Together::Shares::batch) return kept;
-  const std::string work = "row " + std::to_string(run.costs.size());
-  run.together.processes->done(work);
-  run.together.processes->wait_for_all(work);
+  run.together.processes->meet("row " + std::to_string(run.costs.size()));
   return gathered(*run.together.group, kept);
 }
 

@@ -89,7 +89,8 @@ DoneImages run_reversibly(const Generation& generation, std::span<ChosenGuidance
 /// do without: whether a recording rounds as its original is CUDA's affair.
 std::shared_ptr<EvaluationGraphs> graphs_for(const Generation& generation) {
   if (!generation.request.graphs || generation.request.low_memory) return nullptr;
-  return std::make_shared<EvaluationGraphs>(graph_recorder(generation.device));
+  const Recorder recorder = graph_recorder(generation.device);
+  return recorder ? std::make_shared<EvaluationGraphs>(recorder) : nullptr;
 }
 
 void require_finite(const Tensor& samples, const GenerateRequest& request) {

@@ -29,12 +29,6 @@ bool see_the_same(ProcessGroup& group, const fs::path& folder) {
   return seen.item<int64_t>() == group.world();
 }
 
-/// Waits for all with an eye on those that have given up, which c10d's groups don't have.
-void meet(Processes& processes, const std::string& work) {
-  processes.done(work);
-  processes.wait_for_all(work);
-}
-
 int64_t batches_of(int64_t images, int64_t size) { return (images + size - 1) / size; }
 
 Tensor as_tensor(const std::string& bytes) {
@@ -48,7 +42,7 @@ Tensor as_tensor(const std::string& bytes) {
 ShardCollection::ShardCollection(Processes& processes, const fs::path& folder)
     : processes_(&processes) {
   if (processes.launch().world == 1 || !has_gloo()) return;
-  meet(processes, "start");
+  processes.meet("start");  // c10d's groups don't notice those that have given up
   group_ = std::make_unique<ProcessGroup>(processes);
   if (see_the_same(*group_, folder)) group_.reset();
 }
@@ -70,7 +64,7 @@ void ShardCollection::agree(std::set<int64_t>& missing, int64_t size, int64_t im
 void ShardCollection::bring(const SchemeShards& shards, int64_t size, int64_t images,
                             size_t networks) {
   if (!group_) return;
-  meet(*processes_, "making " + shards.folder().filename().string());
+  processes_->meet("making " + shards.folder().filename().string());
   std::set<int64_t> lacking;
   for (int64_t first = 0; first < images && group_->first(); first += size)
     if (!shards.has(first, std::min(size, images - first), networks)) lacking.insert(first);

@@ -67,8 +67,7 @@ void check_together(const Together& together, const Generation& generation) {
 
 void connect(Together& together, Generation& generation) {
   if (together.world() == 1) return;
-  together.processes->done("checks");
-  together.processes->wait_for_all("checks");
+  together.processes->meet("checks");
   together.group = std::make_unique<ProcessGroup>(*together.processes);
   together.group->gather({}, number_of(generation.request));
   if (together.shares != Shares::batch) generation.together = together.group.get();
