@@ -58,7 +58,7 @@ def first_image(options, folder):
 
 def seconds_of(text):
     seconds = json.loads(text)["seconds"]
-    return sum(value for key, value in seconds.items() if key != "load") if isinstance(seconds, dict) else seconds
+    return sum(value for key, value in seconds.items() if key not in ("load", "first_image")) if isinstance(seconds, dict) else seconds
 
 
 def round_trip(options, folder):

@@ -11,7 +11,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(guidance/sinkhorn_cpu.cpp PROPERTIES COMPILE_DEFINITIONS TILLER_X86_KERNELS)
 endif()
 
-foreach(name group_norm sinkhorn)
+foreach(name fp8 group_norm sinkhorn)
   foreach(isa ${TILLER_KERNEL_ISAS})
     set(library tiller_kernels_${name}_${isa})
     add_library(${library} OBJECT models/kernels/${name}.cpp)

@@ -57,9 +57,10 @@ AttentionBlock take_attention(Weights& weights, const AdmConfig& config, Site si
   AttentionBlock block;
   block.site = std::move(site);
   block.norm = take_group_norm(weights, name + ".norm", channels);
-  block.qkv = take_linear(weights, name + ".qkv", channels, 3 * channels, true, Init::uniform, 1);
+  block.qkv =
+      take_token_linear(weights, name + ".qkv", channels, 3 * channels, true, Init::uniform, 1);
   block.proj_out =
-      take_linear(weights, name + ".proj_out", channels, channels, true, Init::zeros, 1);
+      take_token_linear(weights, name + ".proj_out", channels, channels, true, Init::zeros, 1);
   block.new_order = config.use_new_attention_order;
   return block;
 }

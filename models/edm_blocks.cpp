@@ -99,8 +99,9 @@ Attention take_attention(Weights& weights, const std::string& name, const EdmCon
   attention.site = std::move(site);
   attention.norm = take_norm(weights, name + ".norm2", config, channels);
   attention.qkv =
-      take_linear(weights, name + ".qkv", channels, 3 * channels, true, Init::uniform, 2);
-  attention.proj = take_linear(weights, name + ".proj", channels, channels, true, Init::zeros, 2);
+      take_token_linear(weights, name + ".qkv", channels, 3 * channels, true, Init::uniform, 2);
+  attention.proj =
+      take_token_linear(weights, name + ".proj", channels, channels, true, Init::zeros, 2);
   attention.scale = sum_scale(config);
   return attention;
 }

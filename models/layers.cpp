@@ -9,6 +9,7 @@
 namespace tiller {
 
 Tensor Linear::operator()(const Tensor& x) const {
+  if (fp8.wanted()) return fp8.linear(x, weight, bias);
   return at::linear(x, weight.dim() > 2 ? weight.flatten(1) : weight, bias);
 }
 
@@ -23,6 +24,13 @@ Linear take_linear(Weights& weights, const std::string& name, int64_t in, int64_
   shape.insert(shape.end(), kernel_dims, 1);
   Linear layer{weights.take(name + ".weight", shape, init), {}};
   if (bias) layer.bias = weights.take(name + ".bias", {out}, init, in);
+  return layer;
+}
+
+Linear take_token_linear(Weights& weights, const std::string& name, int64_t in, int64_t out,
+                         bool bias, Init init, int kernel_dims) {
+  Linear layer = take_linear(weights, name, in, out, bias, init, kernel_dims);
+  layer.fp8 = Fp8Weight(weights.fp8);
   return layer;
 }
 

@@ -2,6 +2,7 @@
 /// Layers as plain structs of their tensors. Where they are given Rows they count their operations
 /// there. Inputs lie in the channels-last order where they are images.
 #include "models/branch.h"
+#include "models/fp8.h"
 #include "models/packed_conv.h"
 #include "models/weights.h"
 
@@ -11,12 +12,16 @@ namespace tiller {
 /// dimension.
 struct Linear {
   Tensor weight, bias;
+  Fp8Weight fp8 = {};
   Tensor operator()(const Tensor& x) const;
   Tensor operator()(Rows&, const Tensor& x) const;
 };
 /// `name` without ".weight". kernel_dims: trailing ones in the weight's shape.
 Linear take_linear(Weights&, const std::string& name, int64_t in, int64_t out, bool bias = true,
                    Init init = Init::uniform, int kernel_dims = 0);
+/// The same of a layer that runs over all tokens, whose weight is kept in FP8 if Weights say so.
+Linear take_token_linear(Weights&, const std::string& name, int64_t in, int64_t out,
+                         bool bias = true, Init init = Init::uniform, int kernel_dims = 0);
 
 /// weight: (out, in, k, k).
 struct Conv2d {

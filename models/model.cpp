@@ -126,17 +126,17 @@ void replace_vae(Components& components, const fs::path& path, bool half) {
 }
 
 Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Device device,
-                         const Replacements& replacements) {
+                         const LoadOptions& options) {
   Components components =
       files.weights.empty() ? diffusers_components(files.config.parent_path(), dtype != at::kFloat)
                             : single_file_components(files.weights);
-  if (!replacements.config.empty()) take_configs(components, replacements.config);
-  if (!replacements.vae.empty()) replace_vae(components, replacements.vae, dtype != at::kFloat);
+  if (!options.config.empty()) take_configs(components, options.config);
+  if (!options.vae.empty()) replace_vae(components, options.vae, dtype != at::kFloat);
   if (!components.parts.contains("unet"))
     throw Error(files.weights.string() +
                 ": got a VAE alone, expected a whole checkpoint. --vae takes it with a model.");
   const fs::path weights = components.parts["unet"].file;
-  Model model = text_to_image_model(std::move(components), dtype, device);
+  Model model = text_to_image_model(std::move(components), dtype, device, options.fp8);
   model.hash = hash_of(weights);
   return model;
 }
@@ -144,11 +144,12 @@ Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Devi
 }  // namespace
 
 Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
-                 const Replacements& replacements) {
+                 const LoadOptions& options) {
   const ModelFiles files = find_model(path);
-  if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device, replacements);
+  if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device, options);
   const Json config = read_json_object(files.config);
   Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
+  weights.fp8 = options.fp8;
   Model model;
   if (files.kind == "adm") {
     const std::string name = files.config.string();

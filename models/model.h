@@ -62,19 +62,20 @@ struct ModelFiles {
 };
 ModelFiles find_model(const fs::path&);
 
-/// What takes the place of parts of a text-to-image model.
-struct Replacements {
-  fs::path config;  ///< A diffusers folder, whose configs and tokenizers count.
-  fs::path vae;     ///< As autoencoder_component reads it.
+/// How a model is loaded; the first two of a text-to-image model alone.
+struct LoadOptions {
+  fs::path config;   ///< A diffusers folder, whose configs and tokenizers count.
+  fs::path vae;      ///< As autoencoder_component reads it.
+  bool fp8 = false;  ///< The UNet's layers over tokens keep their weights in FP8, fp8.h.
 };
 
 /// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint),
 /// an ADM weights file with config.json beside it, a folder of EDM's networks, a diffusers UNet
 /// folder, a diffusers pipeline's folder or a Stable Diffusion checkpoint in one file. Weights are
 /// cast to `dtype` (Undefined: left as stored) on `device`. Throws Error naming missing, surplus or
-/// misshapen tensors and keys. Replacements are for text_to_image models alone.
+/// misshapen tensors and keys.
 Model load_model(const fs::path&, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU,
-                 const Replacements& = {});
+                 const LoadOptions& = {});
 
 /// An ADM model of fresh or loaded weights; without hash, file and config.
 Model adm_model(const AdmConfig&, Weights&);

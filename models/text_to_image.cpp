@@ -111,7 +111,8 @@ Autoencoder autoencoder_from(Component component, at::ScalarType dtype, at::Devi
   }
 }
 
-Model text_to_image_model(Components components, at::ScalarType dtype, at::Device device) {
+Model text_to_image_model(Components components, at::ScalarType dtype, at::Device device,
+                          bool fp8) {
   Model model;
   model.kind = "text_to_image";
   Component& unet = part(components, "unet");
@@ -124,6 +125,7 @@ Model text_to_image_model(Components components, at::ScalarType dtype, at::Devic
     model.vae = std::make_shared<Autoencoder>(
         autoencoder_from(std::move(part(components, "vae")), dtype, device));
   Weights weights({std::move(unet.tensors), {}}, unet.file, dtype, device);
+  weights.fp8 = fp8;
   model.network = unet2d_condition(unet.config, weights);
   model.parameters = weights.finish();
   if (model.vae) check_vae(model);

@@ -4,6 +4,7 @@
 
 #include "models/geglu.h"
 #include "models/ip_adapter.h"
+#include "models/joined_linear.h"
 
 namespace tiller {
 namespace {
@@ -26,18 +27,17 @@ Tensor attend_to_text(Rows& rows, const CrossAttention& layer, const Tensor& tok
 
 Tensor attend_to_self(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
                       const Site& site) {
-  const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
-  const Tensor k = split_heads(layer.k(rows, tokens), layer.heads);
-  const Tensor v = split_heads(layer.v(rows, tokens), layer.heads);
-  return layer.out(rows, merge_heads(rows.attention(site, q, k, v)));
+  const auto qkv = apply_joined(rows, tokens, {&layer.q, &layer.k, &layer.v});
+  const auto heads = [&](int part) { return split_heads(qkv[part], layer.heads); };
+  return layer.out(rows, merge_heads(rows.attention(site, heads(0), heads(1), heads(2))));
 }
 
 CrossAttention take_attention(Weights& weights, const std::string& name, int64_t channels,
                               int64_t context, int64_t heads) {
-  return {take_linear(weights, name + ".to_q", channels, channels, false),
-          take_linear(weights, name + ".to_k", context, channels, false),
-          take_linear(weights, name + ".to_v", context, channels, false),
-          take_linear(weights, name + ".to_out.0", channels, channels), heads};
+  return {take_token_linear(weights, name + ".to_q", channels, channels, false),
+          take_token_linear(weights, name + ".to_k", context, channels, false),
+          take_token_linear(weights, name + ".to_v", context, channels, false),
+          take_token_linear(weights, name + ".to_out.0", channels, channels), heads};
 }
 
 TransformerBlock take_block(Weights& weights, const Site& site,
@@ -52,8 +52,8 @@ TransformerBlock take_block(Weights& weights, const Site& site,
   block.cross =
       take_attention(weights, name + ".attn2", c, options.context_channels, options.heads);
   block.norm3 = take_layer_norm(weights, name + ".norm3", c);
-  block.feed_forward.in = take_linear(weights, name + ".ff.net.0.proj", c, 2 * hidden);
-  block.feed_forward.out = take_linear(weights, name + ".ff.net.2", hidden, c);
+  block.feed_forward.in = take_token_linear(weights, name + ".ff.net.0.proj", c, 2 * hidden);
+  block.feed_forward.out = take_token_linear(weights, name + ".ff.net.2", hidden, c);
   return block;
 }
 
@@ -86,9 +86,11 @@ Transformer2D take_transformer2d(Weights& weights, const std::string& name,
   const int kernel_dims = options.linear_projection ? 0 : 2;
   Transformer2D stack;
   stack.norm = take_group_norm(weights, name + ".norm", c, options.norm_groups, kStackNormEps);
-  stack.proj_in = take_linear(weights, name + ".proj_in", c, c, true, Init::uniform, kernel_dims);
+  stack.proj_in =
+      take_token_linear(weights, name + ".proj_in", c, c, true, Init::uniform, kernel_dims);
   for (const auto& site : sites) stack.blocks.push_back(take_block(weights, site, options));
-  stack.proj_out = take_linear(weights, name + ".proj_out", c, c, true, Init::uniform, kernel_dims);
+  stack.proj_out =
+      take_token_linear(weights, name + ".proj_out", c, c, true, Init::uniform, kernel_dims);
   return stack;
 }
 

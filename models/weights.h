@@ -26,6 +26,9 @@ class Weights {
   /// Fresh float32 tensors from `seed`; on the meta device they have shapes and no values.
   explicit Weights(uint64_t seed, at::Device device = at::kCPU);
 
+  /// Layers that run over tokens are to keep their weights in FP8, fp8.h.
+  bool fp8 = false;
+
   bool has(const std::string& name) const;
   /// The shape of a tensor in the file; empty when it isn't there.
   std::vector<int64_t> shape(const std::string& name) const;

@@ -72,7 +72,7 @@ Json protocol_of(const SchemeRun& run, const Json& reference) {
           {"size", to_text(request.size)},
           {"batch", request.batch},
           {"device", generation.device.str()},
-          {"dtype", request.dtype},
+          {"dtype", request.dtype + (request.fp8 ? ", attention and feed-forward in fp8" : "")},
           {"threads", at::get_num_threads()},
           {"clip", run.clip_hash},
           {"features", networks_json(run.by.networks)},

@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 
 #include <chrono>
 #include <iostream>
@@ -7,37 +8,28 @@
 #include "io/safetensors.h"
 #include "models/device.h"
 #include "tools/attention_maps.h"
+#include "tools/behind.h"
 #include "tools/caching.h"
+#include "tools/generate_report.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/kept_images.h"
 #include "tools/notes.h"
 #include "tools/parallel.h"
 #include "tools/preview.h"
+#include "tools/process_age.h"
 #include "tools/together.h"
 
 namespace tiller {
 namespace {
 
+using Run = GenerateRun;
 using Rows = std::vector<std::vector<ChosenGuidance>>;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-/// All of a run that its report needs.
-struct Run {
-  Together together;
-  Outputs outputs;
-  Generation generation;
-  Rows rows;                        ///< One, or one for each row of a comparison.
-  std::vector<GuidanceCost> costs;  ///< One for each of the above.
-  std::vector<size_t> made;         ///< Indices of the images that were made.
-  KeptImages kept;
-  std::optional<bool> came_back;  ///< Of a run from an inversion; unset: nobody can say.
-  double load_seconds = 0, seconds = 0;
-};
 
 /// Whether anything that decides the bytes is given besides --from.
 bool overrides(const Flags& flags) {
@@ -97,20 +89,20 @@ std::vector<ImageSpec> chosen(const std::vector<ImageSpec>& images,
   return specs;
 }
 
-bool writes_images(const Run& run) { return run.outputs.folder || !run.outputs.grid; }
-
 /// Writes the image in `row` of those done, and its overlays.
-void write_image(const Run& run, const fs::path& path, const BatchOf& batch, const DoneImages& done,
+void write_image(Run& run, const fs::path& path, const BatchOf& batch, const DoneImages& done,
                  int64_t row) {
   const PngText text = image_text(run.generation, run.rows.front(), batch);
   write_png(path, done.pixels[row], text);
+  if (run.first_image == 0) run.first_image = process_age();
   write_overlays(path, done.pixels[row],
                  word_maps(run.generation, batch.images[batch.row], done, row), text);
 }
 
 /// Writes the images of a batch. made: their indices in the run.
-void write_images(const Run& run, const std::vector<ImageSpec>& batch, std::span<const size_t> made,
+void write_images(Run& run, const std::vector<ImageSpec>& batch, std::span<const size_t> made,
                   const DoneImages& done) {
+  const c10::InferenceMode inference;
   for (size_t row = 0; row < batch.size(); ++row)
     write_image(run, image_path(run.outputs, made[row]), {batch, row}, done, int64_t(row));
 }
@@ -136,16 +128,21 @@ void make_row(Run& run, std::span<ChosenGuidance> guidances, const std::vector<s
               Progress& progress) {
   const auto images = chosen(run.generation.images, own);
   KeptImages kept;
+  Behind writing;
   const GuidanceCost cost = run_images(
       run.generation, guidances, images, run.generation.request.batch, progress,
       [&](size_t first, const DoneImages& done) {
         if (!writes(run)) return;
         const auto begin = images.begin() + std::ptrdiff_t(first);
         const std::vector<ImageSpec> specs(begin, begin + done.samples.size(0));
-        if (writes_images(run)) write_images(run, specs, std::span(own).subspan(first), done);
+        if (writes_images(run))
+          writing.run([&run, &own, specs, first, done] {
+            write_images(run, specs, std::span(own).subspan(first), done);
+          });
         keep(kept, run.generation, run.outputs, done);
       },
       previews(run));
+  writing.finish();
   append(run.kept, brought_together(run, std::move(kept)));
   run.costs.push_back(total_cost(run.together, cost));
 }
@@ -226,124 +223,6 @@ void write_collected(const Run& run) {
     write_inversion(run.outputs.inversion, run.generation, state,
                     as_stored(at::cat(run.kept.starts), state));
   }
-}
-
-Json cost_json(const GuidanceCost& cost) {
-  const FlopCount& flops = cost.flops;
-  return {{"evaluations", cost.evaluations},
-          {"branches", cost.branches},
-          {"flops", flops.spent},
-          {"flops_unshared", flops.unshared},
-          {"flops_saved", flops.unshared > 0 ? 1 - flops.spent / flops.unshared : 0}};
-}
-
-Json images_json(const Run& run) {
-  Json images = Json::array();
-  const DoneImages maps = collected_maps(run.kept);
-  for (size_t n = 0; n < run.made.size(); ++n) {
-    const size_t i = run.made[n];
-    const ImageSpec& image = run.generation.images[i];
-    const fs::path path = writes_images(run) ? image_path(run.outputs, i) : fs::path();
-    Json json = {{"seed", image.seed}};
-    if (!path.empty()) json["file"] = path.string();
-    if (image.label >= 0) {
-      json["class"] = image.label;
-      json["class_name"] = class_label(run.generation.model, image.label);
-    }
-    if (run.generation.model.text) json["prompt"] = image.prompt;
-    json.update(maps_json(path, word_maps(run.generation, image, maps, int64_t(n))));
-    images.push_back(json);
-  }
-  return images;
-}
-
-Json files_json(const Run& run) {
-  Json files = Json::array();
-  const auto add = [&](const fs::path& path) { files.push_back(path.string()); };
-  const GenerateRequest& request = run.generation.request;
-  const DoneImages maps = collected_maps(run.kept);
-  if (writes_images(run))
-    for (size_t n = 0; n < run.made.size(); ++n) {
-      const fs::path image = image_path(run.outputs, run.made[n]);
-      add(image);
-      const ImageSpec& spec = run.generation.images[run.made[n]];
-      for (const auto& path :
-           overlay_paths(image, word_maps(run.generation, spec, maps, int64_t(n))))
-        add(path);
-    }
-  if (run.outputs.grid) add(grid_path(run.outputs));
-  if (!writes_images(run))
-    for (const auto& path : overlay_paths(run.outputs.path, request.words)) add(path);
-  if (!run.outputs.latents.empty()) add(run.outputs.latents);
-  if (!run.outputs.maps.empty()) add(run.outputs.maps);
-  if (!run.outputs.inversion.empty()) add(run.outputs.inversion);
-  if (!run.outputs.pairs.empty()) add(run.outputs.pairs);
-  return files;
-}
-
-Json rows_json(const Run& run) {
-  Json rows = Json::array();
-  for (size_t i = 0; i < run.costs.size(); ++i) {
-    Json row = {{"guidance", describe(run.rows[i])}};
-    row.update(cost_json(run.costs[i]));
-    if (const auto cache = requested_cache(run.generation))
-      row["cache"] = {{"method", cache->text}, {"reused", run.costs[i].reused}};
-    if (!run.generation.request.parallel.empty())
-      row["parallel"] = parallel_json(run.generation, run.costs[i]);
-    else if (const Json shared = together_json(run.together); !shared.is_null())
-      row["parallel"] = shared;
-    rows.push_back(row);
-  }
-  return rows;
-}
-
-Json report(const Run& run) {
-  const Generation& generation = run.generation;
-  const GenerateRequest& request = generation.request;
-  Json json = {{"files", files_json(run)},
-               {"images", images_json(run)},
-               {"skipped", generation.images.size() - run.made.size()},
-               {"model", {{"file", generation.model.file}, {"hash", generation.model.hash.get()}}},
-               {"sampler",
-                {{"name", generation.sampler->name},
-                 {"options", generation.sampler_options.values},
-                 {"steps", generation.trajectory.steps()}}},
-               {"height", request.size.height},
-               {"width", request.size.width},
-               {"batch", request.batch},
-               {"device", request.device},
-               {"dtype", request.dtype},
-               {"share", request.share},
-               {"seconds", {{"load", run.load_seconds}, {"images", run.seconds}}}};
-  if (!run.kept.straightness.empty())
-    json["straightness"] = at::cat(run.kept.straightness).mean().item<double>();
-  if (run.came_back) json["exact"] = *run.came_back;
-  const Json rows = rows_json(run);
-  if (request.compare.empty() && !rows.empty())
-    json.update(rows.front());
-  else
-    json["rows"] = rows;
-  return json;
-}
-
-void print_result(const Run& run) {
-  char seconds[32];
-  std::snprintf(seconds, sizeof seconds, "%.1f s", run.seconds);
-  const size_t images = run.made.size() * run.rows.size();
-  std::cerr << images << (images == 1 ? " image in " : " images in ") << seconds << ": "
-            << run.outputs.path.string() << "\n";
-  if (run.came_back.value_or(false))
-    std::cerr << "The latents that were inverted came back to the bit.\n";
-  if (run.generation.keeps_state && !is_exact_from(run.generation, run.kept.states.front()))
-    std::cerr << "The way back to noise isn't exact with " << run.generation.sampler->name
-              << ": bdia's is.\n";
-}
-
-/// Said even where nothing else is.
-void warn_of_others(const Run& run) {
-  if (!run.came_back.value_or(true))
-    std::cerr << "The latents aren't those that were inverted: another machine, device or LibTorch "
-                 "rounds otherwise.\n";
 }
 
 /// An inpainting network reads a mask and what it covers beside the latents.

@@ -57,9 +57,10 @@ void check_kind(const AdapterRequest& adapters, const ModelFiles& files) {
   for (const auto& file : adapters.textual_inversions) refuse("textual-inversion", file);
 }
 
-/// The autoencoder that the request decodes by: TAESD where no other is named.
-Replacements replacements_of(const AdapterRequest& adapters) {
-  return {adapters.config, adapters.vae.empty() ? adapters.taesd : adapters.vae};
+/// The autoencoder is the one that the request decodes by: TAESD where no other is named.
+LoadOptions options_of(const GenerateRequest& request) {
+  const AdapterRequest& adapters = request.adapters;
+  return {adapters.config, adapters.vae.empty() ? adapters.taesd : adapters.vae, request.fp8};
 }
 
 void set_prediction(Model& model, const std::string& type) {
@@ -130,7 +131,7 @@ void load_requested(Generation& generation) {
   generation.dtype = dtype_from(request.dtype, generation.device);
   const bool staged = request.low_memory && files.kind == "text_to_image";
   generation.model = load_model(path, generation.dtype, staged ? at::kCPU : generation.device,
-                                replacements_of(request.adapters));
+                                options_of(request));
   decide_on_packing(generation);
   if (staged) wait_on_cpu(generation);
   set_prediction(generation.model, request.adapters.prediction_type);

@@ -54,6 +54,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("textual_inversions", request.adapters.textual_inversions);
   visit("strict_diffusers", request.strict_diffusers);
   visit("low_memory", request.low_memory);
+  visit("fp8", request.fp8);
   visit("embedded_guidance", request.embedded_guidance);
   visit("clip_denoised", request.clip_denoised);
   visit("rng", request.rng);
@@ -66,6 +67,9 @@ void visit_fields(Request& request, Visit visit) {
   visit("dtype", request.dtype);
   visit("threads", request.threads);
 }
+
+/// What older recipes don't have.
+const std::set<std::string> later_keys = {"inversion", "rng", "parallel", "cache", "graphs", "fp8"};
 
 /// Older recipes name one IP-Adapter or "".
 Json with_list_of_adapters(Json json) {
@@ -91,9 +95,7 @@ GenerateRequest request_from(const Json& recipe, const std::string& where) {
   const Json json = with_list_of_adapters(recipe);
   GenerateRequest request;
   visit_fields(request, [&]<class Field>(const char* key, Field& field) {
-    const bool later = key == std::string("inversion") || key == std::string("rng") ||
-                       key == std::string("parallel") || key == std::string("cache");
-    if (later && !json.contains(key)) return;  // older recipes
+    if (later_keys.contains(key) && !json.contains(key)) return;
     try {
       field = json.at(key).get<Field>();
     } catch (const nlohmann::json::exception&) {

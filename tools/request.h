@@ -88,6 +88,7 @@ struct GenerateRequest {
   bool strict_diffusers = false;
   bool vae_tiling = false;
   bool low_memory = false;
+  bool fp8 = false;  ///< The UNet's layers over tokens in 8-bit floats.
   bool share = true;
   bool graphs = true;    ///< On a GPU: evaluations are recorded and replayed.
   std::string cache;     ///< What network evaluations take from those before; empty: nothing.

@@ -148,6 +148,8 @@ const std::vector<Flag>& request_flags() {
        Flag::rare},
       {"vae-tiling", "", "encode and decode in tiles: less memory for large images", Flag::rare},
       {"low-memory", "", "keep on the device only the part in use; free text encoders", Flag::rare},
+      {"fp8", "", "attention and feed-forward layers of the UNet in 8-bit floats, on Hopper fast",
+       Flag::rare},
       {"strict-diffusers", "", "reproduce diffusers' known bugs in schedules", Flag::rare},
       {"rng", "cpu|nv", "random numbers of PyTorch's CPU, or of its CUDA (A1111's NV); default cpu",
        Flag::rare},
@@ -198,6 +200,7 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   if (flags.has("strict-diffusers")) request.strict_diffusers = true;
   if (flags.has("vae-tiling")) request.vae_tiling = true;
   if (flags.has("low-memory")) request.low_memory = true;
+  if (flags.has("fp8")) request.fp8 = true;
   request.share = flags.choice("share", {"on", "off"}, request.share ? "on" : "off") == "on";
   request.graphs = flags.choice("graphs", {"on", "off"}, request.graphs ? "on" : "off") == "on";
   request.device = flags.text("device", request.device);

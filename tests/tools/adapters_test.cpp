@@ -177,6 +177,19 @@ TEST_F(Adapters, LowMemoryGivesTheSameLatents) {
   EXPECT_TRUE(latents_of(command("sdxl", "--guidance cfg:scale=5 --low-memory")).equal(plain));
 }
 
+TEST_F(Adapters, Fp8IsCloseToThePlainModelAndKeptInTheRecipe) {
+  make_pipeline("sd1");
+  const std::string guided = "--guidance cfg:scale=3 ";
+  const Tensor plain = latents_of(command("sd1", guided));
+  const Tensor fp8 = latents_of(command("sd1", guided + "--fp8"));
+  const double error = (fp8 - plain).norm().item<double>() / plain.norm().item<double>();
+  EXPECT_GT(error, 1e-5);
+  EXPECT_LT(error, 0.1);
+  const std::string image = bytes("y.png");
+  ASSERT_EQ(tiller("generate --quiet --from y.png --output again.png").code, 0);
+  EXPECT_EQ(bytes("again.png"), image);
+}
+
 TEST_F(Adapters, NumbersThatAreNoneNameTheirPart) {
   make_pipeline("sd1");
   for (const auto& [part, name] : std::map<std::string, std::string>{

@@ -18,6 +18,13 @@ TEST_F(Generate, SameCommandSameBytes) {
   EXPECT_NE(bytes("a.png"), bytes("c.png"));
 }
 
+TEST_F(Generate, SaysWhenTheFirstImageWasThere) {
+  const Result result = tiller("generate --json --count 3 --batch 1 --output many");
+  const Json seconds = Json::parse(result.out).at("seconds");
+  EXPECT_GT(seconds.at("first_image"), seconds.at("load"));
+  EXPECT_LT(seconds.at("first_image").get<double>(), 600);
+}
+
 TEST_F(Generate, AnImageDependsOnItsSeedAndClassAlone) {
   const std::string guided = "--guidance tpg:scale=2 --sampler euler-a ";
   generate(guided + "--seed 7 --count 5 --batch 3 --save-latents many.safetensors --output many");

@@ -1,0 +1,139 @@
+#include "models/fp8.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/library.h>
+
+#include <cmath>
+
+#include "models/gradients.h"
+#include "models/kernels/fp8.h"
+#include "models/parallel.h"
+
+namespace tiller {
+namespace {
+
+constexpr double kLargest = 448, kLeastRow = 1e-30;
+/// Of rows that a thread takes at once.
+constexpr int64_t kGrain = 1 << 15;
+
+const kernels::Fp8Table& table() {
+#ifdef TILLER_X86_KERNELS
+  static const std::string isa = at::get_cpu_capability();
+  if (isa == "AVX512") return kernels::fp8_avx512();
+  if (isa == "AVX2") return kernels::fp8_avx2();
+#endif
+  return kernels::fp8_baseline();
+}
+
+/// decode(values, scale, out, columns) of each row.
+template <class T, class Decode>
+void decode_rows(const Fp8Rows& rows, T* out, const Decode& decode) {
+  const int64_t columns = rows.values.size(1);
+  const auto* values = static_cast<const uint8_t*>(rows.values.const_data_ptr());
+  const auto* scales = rows.scales.const_data_ptr<float>();
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(columns, 1));
+  parallel_for(0, rows.values.size(0), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      decode(values + r * columns, scales[r], out + r * columns, columns);
+  });
+}
+
+Tensor from_fp8_cpu(const Fp8Rows& rows, at::ScalarType dtype) {
+  const Fp8Rows plain{rows.values.contiguous(), rows.scales.contiguous()};
+  Tensor out = at::empty(rows.values.sizes(), at::TensorOptions(dtype));
+  if (dtype == at::kFloat)
+    decode_rows(plain, out.mutable_data_ptr<float>(), table().to_float);
+  else
+    decode_rows(plain, reinterpret_cast<uint16_t*>(out.mutable_data_ptr<at::BFloat16>()),
+                table().to_bfloat16);
+  return out;
+}
+
+Tensor linear_of_rounded(const Tensor& x, const Fp8Rows& weight, const Tensor& bias) {
+  const Tensor rows = x.detach().flatten(0, -2);
+  Tensor rounded = from_fp8(to_fp8(rows), x.scalar_type()).view(x.sizes());
+  if (wants_gradients({x})) rounded = x + (rounded - x.detach());
+  return at::linear(rounded, from_fp8(weight, x.scalar_type()), bias);
+}
+
+/// On Hopper LibTorch multiplies in FP8 with a scale a row. On what came later it fails or hasn't
+/// been tried.
+bool multiplies_fp8(const Tensor& x) {
+  static const auto operation = c10::Dispatcher::singleton()
+                                    .findSchemaOrThrow("tiller::compute_capability", "")
+                                    .typed<int64_t(const Tensor&)>();
+  return operation.call(x) / 10 == 9;
+}
+
+Tensor scaled_product(const Tensor& x, const Fp8Rows& weight, const Tensor& bias) {
+  const Fp8Rows rows = to_fp8(x.flatten(0, -2).contiguous());
+  std::optional<Tensor> added;
+  if (bias.defined()) added = bias.to(at::kBFloat16);
+  const Tensor y = at::_scaled_mm(rows.values, weight.values.t(), rows.scales, weight.scales.t(),
+                                  added, std::nullopt, at::kBFloat16);
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes.back() = weight.values.size(0);
+  return y.to(x.scalar_type()).view(sizes);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(tiller, library) {
+  library.def("fp8_rows(Tensor x) -> (Tensor, Tensor)");
+  library.def("compute_capability(Tensor x) -> int");
+}
+
+TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
+  library.impl("fp8_rows", [](const Tensor& x) {
+    Fp8Rows rows = to_fp8_reference(x);
+    return std::tuple(std::move(rows.values), std::move(rows.scales));
+  });
+  library.impl("compute_capability", [](const Tensor&) { return int64_t(0); });
+}
+
+Fp8Rows to_fp8_reference(const Tensor& x) {
+  const Tensor most = x.abs().amax(-1, true).to(at::kFloat).clamp_min(kLeastRow);
+  const auto [mantissa, exponent] = at::frexp(most / kLargest);
+  const Tensor powers = at::ldexp(at::where(mantissa == 0.5, 0.5, 1.0), exponent).to(at::kFloat);
+  const Tensor scales = at::where(most.isfinite(), powers, NAN);
+  const Tensor inverse = scales.reciprocal();
+  return {(x * inverse).clamp(-kLargest, kLargest).to(at::kFloat8_e4m3fn), scales};
+}
+
+Fp8Rows to_fp8(const Tensor& x) {
+  if (!x.is_cuda() || x.scalar_type() == at::kDouble) return to_fp8_reference(x);
+  static const auto operation = c10::Dispatcher::singleton()
+                                    .findSchemaOrThrow("tiller::fp8_rows", "")
+                                    .typed<std::tuple<Tensor, Tensor>(const Tensor&)>();
+  auto [values, scales] = operation.call(x);
+  return {std::move(values), std::move(scales)};
+}
+
+Tensor from_fp8(const Fp8Rows& rows, at::ScalarType dtype) {
+  const bool has_loop = dtype == at::kFloat || dtype == at::kBFloat16;
+  if (rows.values.is_cpu() && has_loop) return from_fp8_cpu(rows, dtype);
+  return rows.values.to(at::kFloat).mul_(rows.scales).to(dtype);
+}
+
+Tensor fp8_linear(const Tensor& x, const Fp8Rows& weight, const Tensor& bias) {
+  const bool fits = weight.values.size(0) % 16 == 0 && weight.values.size(1) % 16 == 0;
+  const bool in_fp8 = x.is_cuda() && fits && x.numel() > 0 && !wants_gradients({x});
+  return in_fp8 && multiplies_fp8(x) ? scaled_product(x, weight, bias)
+                                     : linear_of_rounded(x, weight, bias);
+}
+
+Tensor Fp8Weight::linear(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
+  if (weight.scalar_type() != at::kFloat8_e4m3fn) {
+    const c10::InferenceMode kept_beyond_it(false);
+    const at::NoGradGuard no_gradients;
+    const Fp8Rows rows = to_fp8(weight.detach().flatten(1));
+    weight.set_data(rows.values.view(weight.sizes()));
+    *scales_ = rows.scales;
+  }
+  if (scales_->device() != x.device()) *scales_ = scales_->to(x.device());
+  return fp8_linear(x, {weight.flatten(1), *scales_}, bias);
+}
+
+}  // namespace tiller
