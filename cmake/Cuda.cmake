@@ -43,6 +43,28 @@ if(TILLER_CUDA_REASON OR NOT TILLER_CUDA_SOURCES)
 endif()
 message(STATUS "CUDA kernels: ${TILLER_NVCC}")
 
+# NCCL's code is in LibTorch's libraries, or loaded by them; its header comes in the wheel
+# nvidia-nccl-cu13 or Debian's libnccl-dev.
+find_path(NCCL_INCLUDE nccl.h HINTS ${TORCH_ROOT}/../nvidia/nccl/include)
+set(TILLER_NCCL_REASON "")
+if(NCCL_INCLUDE)
+  execute_process(COMMAND grep -qF 16ProcessGroupNCCLC1E ${TORCH_ROOT}/lib/libtorch_cuda.so
+    RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    set(TILLER_NCCL_REASON "LibTorch was built without it")
+  endif()
+else()
+  set(TILLER_NCCL_REASON "nccl.h was not found")
+endif()
+if(TILLER_NCCL_REASON)
+  message(STATUS "NCCL: not used, gradients go by way of the CPU (${TILLER_NCCL_REASON})")
+  list(REMOVE_ITEM TILLER_CUDA_SOURCES ${CMAKE_SOURCE_DIR}/io/nccl.cu)
+else()
+  message(STATUS "NCCL: ${NCCL_INCLUDE}")
+endif()
+# No kernels are in it, and nvcc would read LibTorch's long headers once for each kind of GPU.
+set(TILLER_NVCC_FLAGS_nccl -x c++ -DUSE_C10D_NCCL -Xcompiler=-idirafter,${NCCL_INCLUDE})
+
 set(TILLER_NVCC_FLAGS -std=c++20 -O3 -DNDEBUG -Xcompiler=-fPIC,-Wall,-Wextra,-Wno-unused-parameter
   ${TILLER_CUDA_ARCHITECTURES})
 if(TILLER_WERROR)
@@ -52,11 +74,12 @@ endif()
 set(TILLER_CUDA_OBJECTS "")
 foreach(source ${TILLER_CUDA_SOURCES})
   file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
+  get_filename_component(stem ${source} NAME_WE)
   set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
   get_filename_component(folder ${object} DIRECTORY)
   file(MAKE_DIRECTORY ${folder})
   add_custom_command(OUTPUT ${object}
-    COMMAND ${TILLER_NVCC} ${TILLER_NVCC_FLAGS} -isystem ${TORCH_ROOT}/include
+    COMMAND ${TILLER_NVCC} ${TILLER_NVCC_FLAGS} ${TILLER_NVCC_FLAGS_${stem}} -isystem ${TORCH_ROOT}/include
       -isystem ${TORCH_ROOT}/include/torch/csrc/api/include -I ${CMAKE_SOURCE_DIR}
       -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source} DEPFILE ${object}.d VERBATIM COMMENT "Compiling ${name} for sm_80, sm_90 and PTX")

@@ -7,12 +7,15 @@
 
 #include "io/error.h"
 #include "io/gloo.h"
+#include "io/nccl.h"
 #include "io/tensor_bytes.h"
 
 namespace tiller {
 namespace {
 
-/// The one place that chooses c10d's backend.
+using Type = c10d::ProcessGroup::BackendType;
+
+/// By Gloo.
 c10::intrusive_ptr<c10d::ProcessGroup> connect(const Processes& processes) {
   const auto [rank, world] = std::pair(processes.launch().rank, processes.launch().world);
   const auto store = processes.store();
@@ -22,10 +25,14 @@ c10::intrusive_ptr<c10d::ProcessGroup> connect(const Processes& processes) {
                 " processes, but this build can't connect them. Install libgloo-dev and run make "
                 "again.");
   const auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, world);
-  for (const auto device : {at::kCPU, at::kCUDA})
-    group->setBackend(device, c10d::ProcessGroup::BackendType::GLOO, backend);
-  group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+  for (const auto device : {at::kCPU, at::kCUDA}) group->setBackend(device, Type::GLOO, backend);
+  group->setDefaultBackend(Type::GLOO);
   return group;
+}
+
+/// The way out where NCCL itself can't reach the others.
+std::string without_nccl(const std::string& sign) {
+  return sign == "NCCL" ? " TILLER_NCCL=off does without NCCL." : "";
 }
 
 /// Room for the bytes of all, one (bytes) a process.
@@ -42,11 +49,39 @@ ProcessGroup::ProcessGroup(const Processes& processes) : launch_(processes.launc
   translate_lost_process([&] { c10d_ = connect(processes); });
 }
 
-ProcessGroup::~ProcessGroup() = default;
+// What NCCL still sends is lost when the sender ends, so all end together; not when one has failed,
+// whose end the others' meeting notices.
+ProcessGroup::~ProcessGroup() {
+  if (!nccl_) return;
+  try {
+    if (!std::uncaught_exceptions()) meet_for_nccl();
+  } catch (const std::exception&) {
+  }
+  abandon_nccl(nccl_);
+}
+
+// The first sum connects NCCL, which would wait for ever for one that is gone by then: so it is
+// now.
+bool ProcessGroup::connect_gpus(at::Device device) {
+  if (!c10d_ || !each_has_its_own(*this, nccl_gpu(device))) return false;
+  translate_lost_process([&] {
+    nccl_ = nccl_backend(c10d_->getStore(), rank(), world());
+    c10d_->setBackend(at::kCUDA, Type::NCCL, nccl_);
+  });
+  Tensor nothing = at::zeros({1}, device);
+  sum(nothing);
+  return true;
+}
+
+/// NCCL doesn't notice that a process is gone, Gloo does at once.
+void ProcessGroup::meet_for_nccl() {
+  if (nccl_) c10d_->getBackend(at::kCPU)->barrier()->wait();
+}
 
 void ProcessGroup::sum(Tensor& tensor) {
   if (!c10d_) return;
   translate_lost_process([&] {
+    if (tensor.is_cuda()) meet_for_nccl();
     std::vector<Tensor> tensors = {tensor};
     c10d_->allreduce(tensors)->wait();
   });
@@ -55,6 +90,7 @@ void ProcessGroup::sum(Tensor& tensor) {
 void ProcessGroup::broadcast(std::vector<Tensor>& tensors) {
   if (!c10d_) return;
   translate_lost_process([&] {
+    meet_for_nccl();
     for (const auto& tensor : tensors) {
       std::vector<Tensor> one = {tensor};
       c10d_->broadcast(one)->wait();
@@ -132,7 +168,7 @@ void translate_lost_process(const std::function<void()>& work) {
       if (reason.find(sign) != reason.npos)
         throw Error("launch: another process is gone, or can't be reached (" +
                     printable(reason.substr(0, reason.find('\n'))) +
-                    "). Start all again: what has been saved is kept.");
+                    "). Start all again: what has been saved is kept." + without_nccl(sign));
     throw;
   }
 }

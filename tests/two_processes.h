@@ -8,15 +8,15 @@
 
 namespace tiller::test {
 
-/// What `work`, which is given a ProcessGroup, returns in each of two processes, here two threads;
+/// What `work`, which is given a Group, returns in each of two processes, here two threads;
 /// nothing where this build can't connect processes.
-template <class Work>
+template <class Group = ProcessGroup, class Work>
 auto in_two_processes(const Work& work) {
   static int used = 0;
   const int port = 20000 + (getpid() * 7 + 101 * ++used) % 20000;
   const auto as = [&, port](int rank) {
     const Processes processes({.rank = rank, .world = 2, .host = "127.0.0.1", .port = port});
-    ProcessGroup group(processes);
+    Group group(processes);
     return work(group);
   };
   auto second = std::async(std::launch::async, as, 1);

@@ -50,11 +50,11 @@ void follow_overflow(LossScale& scale, bool overflowed) {
   }
 }
 
-/// Gradients of all parts are in the weights afterwards. Returns the losses of the whole batch, on
-/// the CPU.
+/// Gradients of all parts are in the weights afterwards: the losses' sum comes behind theirs, and
+/// throws where these didn't arrive. Returns the losses of the whole batch, on the CPU.
 Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step, double scale,
                      TrainingGroup& group) {
-  Tensor all = at::zeros({options.whole_batch()}, at::kDouble);
+  Tensor all = at::zeros({options.whole_batch()}, at::dtype(at::kDouble).device(options.device));
   const auto parts = parts_of(options);
   for (const auto& part : parts) {
     Tensor losses;
@@ -67,7 +67,7 @@ Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step,
     translate_lost_process([&] { (losses.sum() * (scale / double(options.batch))).backward(); });
   }
   group.sum(all);
-  return all;
+  return all.cpu();
 }
 
 }  // namespace

@@ -140,6 +140,7 @@ void Trainer::run() {
 void train(const TrainOptions& options) {
   const Processes processes(options.launch);
   TrainingGroup group(processes);
+  group.connect_gpus(options.device);
   if (!group.first()) Progress::set_quiet(true);
   const auto task = train_task(options);
   Trainer(options, *task, group).run();
