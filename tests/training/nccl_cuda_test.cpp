@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/DeviceGuard.h>
 #include <gtest/gtest.h>
 
@@ -14,7 +15,8 @@ namespace {
 std::string problem_with(int gpus) {
   if (!cuda_available()) return cuda_problem();
   if (nccl_gpu(at::Device(at::kCUDA, 0)).empty()) return "libtiller_cuda.so lacks NCCL";
-  if (at::globalContext().getNumGPUs() < gpus) return "fewer than " + std::to_string(gpus) + " GPUs";
+  if (at::detail::getCUDAHooks().deviceCount() < gpus)
+    return "fewer than " + std::to_string(gpus) + " GPUs";
   return "";
 }
 
