@@ -113,6 +113,7 @@ std::vector<TaskFlag> request_task_flags() {
       {"clip-denoised", {"schemes"}},
       {"device", {}},
       {"dtype", by_model},
+      {"fp8", by_model},
       {"threads", {}},
       {"vae", by_model},
       {"taesd", by_model},

@@ -133,5 +133,4 @@ void warn_of_others(const GenerateRun& run) {
                  "rounds otherwise.\n";
 }
 
-
 }  // namespace tiller

@@ -23,9 +23,8 @@ Floats scaled(const uint8_t* values, float scale, int64_t count) {
 }
 
 void to_float(const uint8_t* values, float scale, float* out, int64_t columns) {
-  over(columns, [&](int64_t j, int64_t count) {
-    store(scaled(values + j, scale, count), out + j, count);
-  });
+  over(columns,
+       [&](int64_t j, int64_t count) { store(scaled(values + j, scale, count), out + j, count); });
 }
 
 void to_bfloat16(const uint8_t* values, float scale, uint16_t* out, int64_t columns) {

@@ -56,8 +56,7 @@ TEST(JoinedLinearCuda, EqualsTheLayersAlone) {
   const Branch branch{&none};
   Rows rows(std::span(&branch, 1), 2);
   const auto got = apply_joined(rows, x.to(at::kCUDA), layers.all());
-  for (size_t i = 0; i < 3; ++i)
-    EXPECT_TRUE(got[i].cpu().allclose(expected[i], 1e-4, 1e-5));
+  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(got[i].cpu().allclose(expected[i], 1e-4, 1e-5));
   EXPECT_TRUE(layers.k.weight.is_alias_of(layers.q.weight));
 }
 
