@@ -1,18 +1,14 @@
 # models/kernels/NAME.cpp is compiled once an instruction set, each into a function NAME_ISA that
-# models/NAME.cpp picks from at run time. These files have neither the precompiled header nor any other
-# that defines functions.
-set(TILLER_KERNEL_ISAS baseline)
+# choose.h picks from at run time; elsewhere than on x86 the three are the same. These files have neither
+# the precompiled header nor any other that defines functions.
 set(TILLER_KERNEL_FLAGS_baseline "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  list(APPEND TILLER_KERNEL_ISAS avx2 avx512)
   set(TILLER_KERNEL_FLAGS_avx2 -mavx2 -mfma)
   set(TILLER_KERNEL_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
-  target_compile_definitions(tiller_models PRIVATE TILLER_X86_KERNELS)
-  set_source_files_properties(guidance/sinkhorn_cpu.cpp PROPERTIES COMPILE_DEFINITIONS TILLER_X86_KERNELS)
 endif()
 
 foreach(name fp8 group_norm sinkhorn)
-  foreach(isa ${TILLER_KERNEL_ISAS})
+  foreach(isa baseline avx2 avx512)
     set(library tiller_kernels_${name}_${isa})
     add_library(${library} OBJECT models/kernels/${name}.cpp)
     target_include_directories(${library} PRIVATE ${CMAKE_SOURCE_DIR})

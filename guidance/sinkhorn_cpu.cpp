@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "guidance/sinkhorn.h"
+#include "models/kernels/choose.h"
 #include "models/kernels/sinkhorn.h"
 #include "models/parallel.h"
 
@@ -25,12 +26,9 @@ constexpr int64_t kTaskRows = 512;
 constexpr double kLeastMass = 1e-25;
 
 const kernels::SinkhornTable& table() {
-#ifdef TILLER_X86_KERNELS
-  static const std::string isa = at::get_cpu_capability();
-  if (isa == "AVX512") return kernels::sinkhorn_avx512();
-  if (isa == "AVX2") return kernels::sinkhorn_avx2();
-#endif
-  return kernels::sinkhorn_baseline();
+  using namespace kernels;
+  static const SinkhornTable& chosen = choose(sinkhorn_baseline, sinkhorn_avx2, sinkhorn_avx512);
+  return chosen;
 }
 
 /// One head's logits rows (N, d) times columns (N, d), scaled already.

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "models/gradients.h"
+#include "models/kernels/choose.h"
 #include "models/kernels/fp8.h"
 #include "models/parallel.h"
 
@@ -19,12 +20,9 @@ constexpr double kLargest = 448, kLeastRow = 1e-30;
 constexpr int64_t kGrain = 1 << 15;
 
 const kernels::Fp8Table& table() {
-#ifdef TILLER_X86_KERNELS
-  static const std::string isa = at::get_cpu_capability();
-  if (isa == "AVX512") return kernels::fp8_avx512();
-  if (isa == "AVX2") return kernels::fp8_avx2();
-#endif
-  return kernels::fp8_baseline();
+  using namespace kernels;
+  static const Fp8Table& chosen = choose(fp8_baseline, fp8_avx2, fp8_avx512);
+  return chosen;
 }
 
 /// decode(values, scale, out, columns) of each row.

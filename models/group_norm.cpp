@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "models/gradients.h"
+#include "models/kernels/choose.h"
 #include "models/kernels/group_norm.h"
 #include "models/kernels/group_norm_shape.h"
 #include "models/parallel.h"
@@ -28,12 +29,9 @@ constexpr int64_t kChunk = 256;
 constexpr int64_t kGrain = 1 << 16;
 
 const kernels::GroupNormTable& table() {
-#ifdef TILLER_X86_KERNELS
-  static const std::string isa = at::get_cpu_capability();
-  if (isa == "AVX512") return kernels::group_norm_avx512();
-  if (isa == "AVX2") return kernels::group_norm_avx2();
-#endif
-  return kernels::group_norm_baseline();
+  using namespace kernels;
+  static const GroupNormTable& chosen = choose(group_norm_baseline, group_norm_avx2, group_norm_avx512);
+  return chosen;
 }
 
 template <class T>
