@@ -9,7 +9,7 @@ std::vector<Request> CfgForm::requests(const GuidanceStep& step, std::span<const
   return {{.branch = {step.negative}}};
 }
 
-Tensor CfgForm::delta(const GuidanceStep& step, std::span<const Tensor> answers) {
+Combination CfgForm::delta(const GuidanceStep& step, std::span<const Tensor> answers) {
   if (idle_) return {};
   const Tensor c = into(space_, step, answers[0]), u = into(space_, step, answers[1]);
   return difference_from(space_, step, combine(step, c, u) - c);

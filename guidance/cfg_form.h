@@ -11,7 +11,7 @@ class CfgForm : public Guidance {
   /// idle: the rule gives D_c back, so nothing is evaluated.
   CfgForm(Space space, bool idle) : space_(space), idle_(idle) {}
   std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) final;
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) final;
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) final;
 
  protected:
   /// c, u: (B, C, H, W) float32 in the space given.

@@ -16,8 +16,8 @@ class Manifold final : public Guidance {
     if (!answers.empty()) return {};
     return {{.branch = {step.negative}}};
   }
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
-    return (scale_ - 1) * (answers[0] - answers[1]);
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+    return (scale_ - 1) * difference(answers[0], answers[1]);
   }
   Tensor renoise(const GuidanceStep&, std::span<const Tensor> answers) override {
     return answers[1];

@@ -66,15 +66,15 @@ void Conversation::hear(const std::vector<std::vector<Tensor>>& answers) {
     for (size_t i = 0; i < places_[q].size(); ++i) outputs[places_[q][i]] = answers[q][i];
   if (!raw_.defined()) {
     raw_ = outputs[0];
-    for (auto& dialogue : dialogues_) dialogue.answers = {without_variance(raw_)};
+    conditional_ = without_variance(raw_);
+    for (auto& dialogue : dialogues_) dialogue.answers = {conditional_};
   }
   for (size_t i = 0; i < stage_.size(); ++i)
     if (stage_[i].dialogue) stage_[i].dialogue->answers.push_back(without_variance(outputs[i]));
 }
 
 Prediction Conversation::finish() {
-  const Tensor guided = combined(without_variance(raw_));
-  Prediction prediction = to_prediction(guided, step_.x, step_.level, model_->prediction);
+  Prediction prediction = to_prediction(combined(), step_.x, step_.level, model_->prediction);
   const Tensor renoise = renoised();
   if (renoise.defined())
     prediction.renoise = to_prediction(renoise, step_.x, step_.level, model_->prediction).epsilon;
@@ -221,14 +221,12 @@ Tensor Conversation::renoised() const {
 }
 
 /// D_c + sum_i delta_i, then post-processing.
-Tensor Conversation::combined(const Tensor& conditional) const {
-  Tensor guided = conditional;
-  for (const auto& dialogue : dialogues_) {
-    const Tensor delta = dialogue.guidance->delta(step_, dialogue.answers);
-    if (delta.defined()) guided = guided + delta;
-  }
+Combination Conversation::combined() const {
+  Combination guided = conditional_;
   for (const auto& dialogue : dialogues_)
-    guided = dialogue.guidance->finish(step_, guided, conditional);
+    guided.add(dialogue.guidance->delta(step_, dialogue.answers), 1);
+  for (const auto& dialogue : dialogues_)
+    guided = dialogue.guidance->finish(step_, std::move(guided), conditional_);
   return guided;
 }
 

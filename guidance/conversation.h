@@ -53,7 +53,7 @@ class Conversation {
   std::vector<Question> questions();
   Tensor without_variance(const Tensor& output) const;
   Tensor renoised() const;
-  Tensor combined(const Tensor& conditional) const;
+  Combination combined() const;
 
   const Model* model_;
   std::span<ChosenGuidance> guidances_;
@@ -67,6 +67,7 @@ class Conversation {
   std::vector<Asked> stage_;
   std::vector<std::vector<size_t>> places_;  // in stage_, of each question's branches
   Tensor raw_;                               // the conditional branch's output
+  Tensor conditional_;                       // of it, D_c
 };
 
 }  // namespace tiller

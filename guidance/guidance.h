@@ -52,9 +52,9 @@ class Guidance {
     return {};
   }
   /// Its difference, given all answers. Undefined: none.
-  virtual Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) { return {}; }
+  virtual Combination delta(const GuidanceStep&, std::span<const Tensor> answers) { return {}; }
   /// Post-processing of the sum. conditional: D_c.
-  virtual Tensor finish(const GuidanceStep&, Tensor guided, const Tensor& conditional) {
+  virtual Combination finish(const GuidanceStep&, Combination guided, const Tensor& conditional) {
     return guided;
   }
   /// The raw output whose epsilon the sampler noises the sample with (CFG++). Undefined: the guided

@@ -38,9 +38,9 @@ class IndependentCondition final : public Guidance {
     return {{.branch = {&drawn_}}};
   }
 
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
     if (scale_ == 1) return {};
-    return (scale_ - 1) * (answers[0] - answers[1]);
+    return (scale_ - 1) * difference(answers[0], answers[1]);
   }
 
  private:

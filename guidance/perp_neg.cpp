@@ -18,7 +18,7 @@ class PerpendicularNegative final : public Guidance {
     return {{.branch = {step.empty}}, {.branch = {step.negative}}};
   }
 
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
     const Tensor &c = answers[0], &empty = answers[1];
     const Tensor towards = c - empty, away = answers[2] - empty;
     const Tensor along = image_dot(away, towards) / image_dot(towards, towards).clamp_min(1e-24);

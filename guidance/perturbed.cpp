@@ -20,9 +20,9 @@ class PerturbedGuidance final : public Guidance {
     return {{.branch = {step.positive, perturbation_.get()}}};
   }
 
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
     if (scale_ == 0) return {};
-    return scale_ * (answers[0] - answers[1]);
+    return scale_ * difference(answers[0], answers[1]);
   }
 
  private:

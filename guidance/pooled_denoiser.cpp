@@ -17,7 +17,7 @@ class SharedGuidance final : public Guidance {
                                 std::span<const Tensor> answers) override {
     return one_.requests(step, answers);
   }
-  Tensor delta(const GuidanceStep& step, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep& step, std::span<const Tensor> answers) override {
     return one_.delta(step, answers);
   }
 

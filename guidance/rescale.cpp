@@ -19,11 +19,11 @@ class Rescale final : public Guidance {
   std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor>) override {
     return {};
   }
-  Tensor delta(const GuidanceStep&, std::span<const Tensor>) override { return {}; }
+  Combination delta(const GuidanceStep&, std::span<const Tensor>) override { return {}; }
 
-  Tensor finish(const GuidanceStep&, Tensor guided, const Tensor& conditional) override {
-    const Tensor ratio = image_std(conditional) / image_std(guided).clamp_min(1e-12);
-    return guided * (phi_ * ratio + (1 - phi_));
+  Combination finish(const GuidanceStep&, Combination guided, const Tensor& conditional) override {
+    const Tensor ratio = image_std(conditional) / image_std(guided.tensor()).clamp_min(1e-12);
+    return guided.tensor() * (phi_ * ratio + (1 - phi_));
   }
 
  private:

@@ -53,9 +53,9 @@ class SelfAttention final : public Guidance {
     return {{.branch = {read}, .input = blurred_input(prediction, step.level, mask, sigma_)}};
   }
 
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
     if (scale_ == 0) return {};
-    return scale_ * (answers[1] - answers[2]);
+    return scale_ * difference(answers[1], answers[2]);
   }
 
  private:

@@ -45,7 +45,7 @@ class SlidingWindow final : public Guidance {
     return requests;
   }
 
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
     if (options_.scale == 0) return {};
     const Tensor& conditional = answers[0];
     const Tensor sum = at::zeros_like(conditional);

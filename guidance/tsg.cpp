@@ -49,9 +49,9 @@ class TimeStep final : public Guidance {
     if (scale_ == 1 || !answers.empty()) return {};
     return {{.branch = {step.positive, &rule_}}};
   }
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
     if (scale_ == 1) return {};
-    return (scale_ - 1) * (answers[0] - answers[1]);
+    return (scale_ - 1) * difference(answers[0], answers[1]);
   }
 
  private:

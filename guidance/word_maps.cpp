@@ -152,9 +152,9 @@ std::vector<Request> WordEffects::requests(const GuidanceStep& step,
   return requests;
 }
 
-Tensor WordEffects::delta(const GuidanceStep& step, std::span<const Tensor> answers) {
+Combination WordEffects::delta(const GuidanceStep& step, std::span<const Tensor> answers) {
   if (!measures_) return {};
-  const auto epsilon = [&](const Tensor& answer) {
+  const auto epsilon = [&](const Tensor& answer) -> Tensor {
     return to_prediction(answer, step.x.to(at::kFloat), step.level, step.prediction).epsilon;
   };
   const Tensor whole = epsilon(answers[0]);

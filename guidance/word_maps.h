@@ -59,7 +59,7 @@ class WordEffects final : public Guidance {
   void begin_run() override;
   void begin_step(const GuidanceStep&) override;
   std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) override;
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override;
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override;
   /// (B, words, H, W) float32 on the CPU; zeros where an image's prompt lacks the word.
   Tensor maps() const;
 

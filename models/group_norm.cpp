@@ -30,7 +30,8 @@ constexpr int64_t kGrain = 1 << 16;
 
 const kernels::GroupNormTable& table() {
   using namespace kernels;
-  static const GroupNormTable& chosen = choose(group_norm_baseline, group_norm_avx2, group_norm_avx512);
+  static const GroupNormTable& chosen =
+      choose(group_norm_baseline, group_norm_avx2, group_norm_avx512);
   return chosen;
 }
 

@@ -62,22 +62,22 @@ double input_scale(const NoiseLevel& level, PredictionType type) {
 
 namespace {
 
-Prediction edm_prediction(const Tensor& output, const Tensor& x, const NoiseLevel& level) {
+Prediction edm_prediction(const Combination& output, const Tensor& x, const NoiseLevel& level) {
   const double sigma = level.sigma / level.alpha;
   const EdmPreconditioning by = edm_preconditioning(sigma);
-  const Tensor noisy = level.alpha == 1 ? x : x / level.alpha;
-  const Tensor sample = by.skip * noisy + by.out * output;
+  const Combination noisy = Combination(x) / level.alpha;
+  const Combination sample = by.skip * noisy + by.out * output;
   return {sample, (noisy - sample) / sigma, {}, {}};
 }
 
 }  // namespace
 
-Prediction to_prediction(const Tensor& output, const Tensor& x, const NoiseLevel& level,
+Prediction to_prediction(const Combination& output, const Tensor& x, const NoiseLevel& level,
                          PredictionType type) {
   if (type == PredictionType::edm) return edm_prediction(output, x, level);
   const double scale = input_scale(level, type);
   const double alpha = level.alpha * scale, sigma = level.sigma * scale;
-  const Tensor input = scale == 1 ? x : x * scale;
+  const Combination input = scale * Combination(x);
   switch (type) {
     case PredictionType::epsilon:
       return {(input - sigma * output) / alpha, output, {}, {}};

@@ -1,11 +1,10 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <functional>
 #include <string>
 
+#include "models/combination.h"
+
 namespace tiller {
-using at::Tensor;
 
 /// A point on the noise scale, where a sample reads x = alpha x_0 + sigma epsilon.
 /// Variance preserving samplers have alpha^2 + sigma^2 = 1, k-diffusion's have alpha = 1, flows
@@ -21,11 +20,12 @@ struct NoiseLevel {
 
 /// What a denoiser makes of a noisy sample. Shapes as the sample's, (B, C, H, W).
 struct Prediction {
-  Tensor sample;    ///< Estimate of x_0.
-  Tensor epsilon;   ///< Estimate of the noise.
-  Tensor variance;  ///< Learned variance's raw value (-1: smallest, 1: largest); undefined without
-                    ///< one.
-  Tensor renoise;   ///< Another epsilon to noise the sample with (CFG++); undefined: use `epsilon`.
+  Combination sample;   ///< Estimate of x_0.
+  Combination epsilon;  ///< Estimate of the noise.
+  Tensor variance;      ///< Learned variance's raw value (-1: smallest, 1: largest); undefined
+                        ///< without one.
+  Combination renoise;  ///< Another epsilon to noise the sample with (CFG++); undefined: use
+                        ///< `epsilon`.
 };
 
 /// All that a sampler sees of networks and guidance. x: (B, C, H, W) at the given level.
@@ -70,6 +70,7 @@ constexpr double edm_sigma_data = 0.5;
 double input_scale(const NoiseLevel&, PredictionType);
 
 /// Converts a network's raw output (same shape as x) to a sample and epsilon, in float32.
-Prediction to_prediction(const Tensor& output, const Tensor& x, const NoiseLevel&, PredictionType);
+Prediction to_prediction(const Combination& output, const Tensor& x, const NoiseLevel&,
+                         PredictionType);
 
 }  // namespace tiller

@@ -7,7 +7,7 @@ namespace tiller {
 Denoiser clipped(Denoiser denoise, ClipMode mode, double range) {
   return [denoise = std::move(denoise), mode, range](const Tensor& x, const NoiseLevel& level) {
     Prediction p = denoise(x, level);
-    p.sample = p.sample.clamp(-range, range);
+    p.sample = p.sample.tensor().clamp(-range, range);
     if (mode == ClipMode::recompute_epsilon) p.epsilon = (x - level.alpha * p.sample) / level.sigma;
     return p;
   };
@@ -16,12 +16,12 @@ Denoiser clipped(Denoiser denoise, ClipMode mode, double range) {
 Denoiser thresholded(Denoiser denoise, const Threshold& threshold) {
   return [denoise = std::move(denoise), threshold](const Tensor& x, const NoiseLevel& level) {
     Prediction p = denoise(x, level);
-    const Tensor magnitude = p.sample.abs().flatten(1);
+    const Tensor magnitude = p.sample.tensor().abs().flatten(1);
     const Tensor bound = magnitude.quantile(threshold.ratio, 1, true)
                              .clamp_min(1)
                              .clamp_max(threshold.max_value)
                              .view({-1, 1, 1, 1});
-    p.sample = p.sample.clamp(-bound, bound) / bound;
+    p.sample = p.sample.tensor().clamp(-bound, bound) / bound;
     return p;
   };
 }

@@ -15,7 +15,7 @@ struct Coupled {
 /// isn't the same, and nor is what they would round.
 inline Prediction asked(const InversionRun& run, const Tensor& latents, const NoiseLevel& level) {
   Prediction prediction = run.denoise(latents.contiguous(), level);
-  prediction.epsilon = prediction.epsilon.to(at::kDouble);
+  prediction.epsilon = prediction.epsilon.tensor().to(at::kDouble);
   return prediction;
 }
 

@@ -18,8 +18,8 @@ Tensor ddim_step(const Tensor& x, const Prediction& p, const Trajectory& traject
   const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
   const double added = added_noise(from, to, eta);
   const double kept = std::sqrt(std::max(0.0, to.sigma * to.sigma - added * added));
-  const Tensor next = to.alpha * p.sample + kept * noise_of(p);
-  return eta > 0 ? next + added * noise.draw(x) : next;
+  const Combination next = to.alpha * p.sample + kept * noise_of(p);
+  return eta > 0 ? next + added * Combination(noise.draw(x)) : next;
 }
 
 double eta_of(const Options& options) { return options.number("eta", 0, 1); }

@@ -34,9 +34,10 @@ Variance resolve(Variance wanted, const Prediction& p) {
 }
 
 /// Noise of the posterior's standard deviation; arXiv 2102.09672, equation 15 where it is learned.
-Tensor scaled_noise(const Posterior& q, Variance kind, const Prediction& p, const Tensor& unit) {
-  if (kind == Variance::fixed_small) return std::sqrt(q.variance) * unit;
-  if (kind == Variance::fixed_large) return std::sqrt(q.beta) * unit;
+Combination scaled_noise(const Posterior& q, Variance kind, const Prediction& p,
+                         const Tensor& unit) {
+  if (kind == Variance::fixed_small) return std::sqrt(q.variance) * Combination(unit);
+  if (kind == Variance::fixed_large) return std::sqrt(q.beta) * Combination(unit);
   const double smallest = std::log(q.variance), largest = std::log(q.beta);
   const Tensor fraction = (p.variance.to(unit.scalar_type()) + 1) / 2;
   return (0.5 * (smallest + (largest - smallest) * fraction)).exp() * unit;
@@ -50,9 +51,9 @@ Tensor ddpm_step(const Tensor& x, const Prediction& p, const Trajectory& traject
                  const DdpmOptions& options, NoiseSource& noise) {
   const Variance kind = resolve(options.variance, p);
   const Posterior q = posterior(trajectory.levels[i], trajectory.landing(i));
-  const Tensor mean = q.sample * p.sample + q.x * x;
+  const Combination mean = q.sample * p.sample + q.x * Combination(x);
   if (!adds_noise(trajectory, i, options)) return mean;
-  return mean + scaled_noise(q, kind, p, noise.draw(mean));
+  return mean + scaled_noise(q, kind, p, noise.draw(x));
 }
 
 }  // namespace

@@ -22,17 +22,18 @@ struct Past {
 
 /// The first and second differences of the estimates, in units of this step.
 struct Differences {
-  Tensor first, second;  ///< Undefined where the order doesn't reach.
+  Combination first, second;  ///< Undefined where the order doesn't reach.
 };
 
-Differences differences(const Tensor& sample, double h, const std::deque<Past>& past, int order) {
+Differences differences(const Combination& sample, double h, const std::deque<Past>& past,
+                        int order) {
   if (order < 2) return {};
   const double r0 = past[0].h / h;
-  const Tensor first = (sample - past[0].sample) / r0;
+  const Combination first = (sample - past[0].sample) / r0;
   if (order < 3) return {first, {}};
   const double r1 = past[1].h / h;
-  const Tensor before = (past[0].sample - past[1].sample) / r1;
-  const Tensor second = (first - before) / (r0 + r1);
+  const Combination before = difference(past[0].sample, past[1].sample) / r1;
+  const Combination second = (first - before) / (r0 + r1);
   return {first + r0 * second, second};
 }
 
@@ -49,11 +50,12 @@ Weights weights(double grown_h, bool third_order, const DpmMultistepOptions& opt
 }
 
 /// Steps from one level to another by the estimate and its differences, without the noise.
-Tensor stepped(const Tensor& x, const Tensor& sample, const Differences& d, const NoiseLevel& from,
-               const NoiseLevel& to, const DpmMultistepOptions& options) {
+Combination stepped(const Tensor& x, const Combination& sample, const Differences& d,
+                    const NoiseLevel& from, const NoiseLevel& to,
+                    const DpmMultistepOptions& options) {
   const double h = log_snr(to) - log_snr(from), grown_h = h * (1 + options.eta);
   const double kept = to.sigma > 0 ? to.sigma / from.sigma * std::exp(-options.eta * h) : 0;
-  Tensor result = kept * x - (to.alpha * std::expm1(-grown_h)) * sample;
+  Combination result = kept * Combination(x) - (to.alpha * std::expm1(-grown_h)) * sample;
   if (!d.first.defined()) return result;
   const Weights weight = weights(grown_h, d.second.defined(), options);
   result = result + (to.alpha * weight.first) * d.first;
@@ -78,7 +80,7 @@ int dpm_order(const Trajectory& trajectory, int level, const DpmMultistepOptions
 }
 
 Tensor dpm_step(const Trajectory& trajectory, int level, const DpmMultistepOptions& options,
-                const Tensor& x, const Tensor& sample, const Tensor& sample_before) {
+                const Tensor& x, const Combination& sample, const Tensor& sample_before) {
   const NoiseLevel &from = trajectory.levels[level], &to = trajectory.landing(level);
   std::deque<Past> past;
   if (sample_before.defined())
@@ -98,8 +100,9 @@ Tensor sample_dpmpp_multistep(const Denoiser& denoise, Tensor x, const Trajector
     const Prediction p = denoise(x, from);
     const double h = log_snr(to) - log_snr(from);
     const auto d = differences(p.sample, h, past, dpm_order(trajectory, i, options));
-    x = stepped(x, p.sample, d, from, to, options);
-    if (options.eta > 0) x = x + noise_at(from, to, options.eta) * options.s_noise * noise.draw(x);
+    Combination next = stepped(x, p.sample, d, from, to, options);
+    if (options.eta > 0) next.add(noise.draw(x), noise_at(from, to, options.eta) * options.s_noise);
+    x = next;
     past.push_front({p.sample, h});
     if (past.size() > 2) past.pop_back();
     report(observer, trajectory, i, x, p);

@@ -10,7 +10,7 @@ int dpm_order(const Trajectory&, int level, const DpmMultistepOptions&);
 /// The step from levels[level], without noise, up to second order. sample: the estimate of x_0
 /// there; sample_before: that at levels[level - 1], undefined where the run begins here.
 Tensor dpm_step(const Trajectory&, int level, const DpmMultistepOptions&, const Tensor& x,
-                const Tensor& sample, const Tensor& sample_before);
+                const Combination& sample, const Tensor& sample_before);
 
 /// The options of the deterministic samplers, with this default order.
 std::vector<Option> dpm_option_list(int order);

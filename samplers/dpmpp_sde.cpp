@@ -30,10 +30,10 @@ NoisePath noise_path(const Trajectory& trajectory, NoiseSource& noise, const Ten
 }
 
 /// To `to` with the estimate held, over an ancestral step.
-Tensor stepped(const Tensor& x, const Tensor& sample, const Tensor& noise, double from, double to,
-               const DpmSdeOptions& options) {
+Tensor stepped(const Tensor& x, const Combination& sample, const Tensor& noise, double from,
+               double to, const DpmSdeOptions& options) {
   const auto [down, up] = ancestral_step(from, to, options.eta);
-  return sample + (down / from) * (x - sample) + up * options.s_noise * noise;
+  return sample + (down / from) * (x - sample) + up * options.s_noise * Combination(noise);
 }
 
 }  // namespace

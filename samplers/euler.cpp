@@ -34,11 +34,10 @@ Sampler euler_sampler() {
                 return sample_euler(denoise, with_prior(x, trajectory, options, noise), trajectory,
                                     churn_from(options), noise, observer);
               },
-          .step =
-              [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
-                 const Options&, NoiseSource&) {
-                return euler_step(x, p, trajectory.levels[i].sigma, trajectory.landing(i));
-              }};
+          .step = [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
+                     const Options&, NoiseSource&) -> Tensor {
+            return euler_step(x, p, trajectory.levels[i].sigma, trajectory.landing(i));
+          }};
 }
 
 }  // namespace tiller

@@ -9,8 +9,8 @@ Tensor euler_ancestral_step(const Tensor& x, const Prediction& p, const Trajecto
                             int i, const EulerAncestralOptions& options, NoiseSource& noise) {
   const double from = trajectory.levels[i].sigma;
   const auto [down, up] = ancestral_step(from, trajectory.landing(i).sigma, options.eta);
-  const Tensor below = euler_step(x, p, from, {1, down});
-  return below + up * options.s_noise * noise.draw(below);
+  const Combination below = euler_step(x, p, from, {1, down});
+  return below + up * options.s_noise * Combination(noise.draw(x));
 }
 
 EulerAncestralOptions ancestral_options(const Options& options) {

@@ -30,14 +30,15 @@ Tensor sample_ge(const Denoiser& denoise, Tensor x, const Trajectory& trajectory
     const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
     const Prediction p = denoise(x, from);
     const Tensor e = (x - from.alpha * p.sample) / from.sigma;  // so that a clipped sample counts
-    Tensor sample = p.sample, along = e;
+    Combination sample = p.sample, along = e;
     if (before.defined()) {
-      along = options.gamma * e + (1 - options.gamma) * before;
+      along = options.gamma * along + (1 - options.gamma) * Combination(before);
       sample = sample + from.sigma / from.alpha * (e - along);
     }
     const auto [down, up] = split(from.sigma / from.alpha, to.sigma / to.alpha, options.mu);
-    x = to.alpha * (sample + down * along);
-    if (options.mu > 0) x = x + to.alpha * up * noise.draw(x);
+    Combination next = to.alpha * (sample + down * along);
+    if (options.mu > 0) next.add(noise.draw(x), to.alpha * up);
+    x = next;
     before = e;
     report(observer, trajectory, i, x, p);
   }

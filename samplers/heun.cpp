@@ -11,9 +11,10 @@ Tensor sample_heun(const Denoiser& denoise, Tensor x, const Trajectory& trajecto
     const NoiseLevel hat = churned(trajectory, i, churn), to = level_within(trajectory, i);
     x = raise_noise(x, trajectory.levels[i], hat, churn, noise);
     const Prediction p = denoise(x, hat);
-    const Tensor d = slope(x, p, hat.sigma), euler = p.sample + to.sigma * d;
+    const Combination d = slope(x, p, hat.sigma);
+    const Tensor euler = p.sample + to.sigma * d;
     if (to.sigma > 0) {
-      const Tensor d_next = slope(euler, denoise(euler, to), to.sigma);
+      const Combination d_next = slope(euler, denoise(euler, to), to.sigma);
       x = x + (to.sigma - hat.sigma) / 2 * (d + d_next);
     } else {
       x = euler;

@@ -21,9 +21,9 @@ Tensor lcm_step(const Tensor& x, const Prediction& p, const Trajectory& trajecto
                 const LcmOptions& options, NoiseSource& noise) {
   const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
   const auto [skip, out] = boundary(from.timestep, options.timestep_scaling);
-  const Tensor denoised = out * p.sample + skip * x;
+  const Combination denoised = out * p.sample + skip * Combination(x);
   const bool last = i + 1 == trajectory.steps();
-  return last ? denoised : to.alpha * denoised + to.sigma * noise.draw(x);
+  return last ? denoised : to.alpha * denoised + to.sigma * Combination(noise.draw(x));
 }
 
 LcmOptions lcm_options(const Options& options) {

@@ -43,8 +43,10 @@ Tensor sample_lms(const Denoiser& denoise, Tensor x, const Trajectory& trajector
     if (static_cast<int>(past.size()) > options.order) past.pop_back();
     std::vector<double> nodes;
     for (const auto& entry : past) nodes.push_back(entry.sigma);
+    Combination next = x;
     for (size_t k = 0; k < past.size(); ++k)
-      x = x + lagrange_integral(nodes, k, from, to) * past[k].d;
+      next.add(past[k].d, lagrange_integral(nodes, k, from, to));
+    x = next;
     report(observer, trajectory, i, x, p);
   }
   return x;

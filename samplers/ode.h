@@ -22,18 +22,19 @@ inline Tensor raise_noise(const Tensor& x, const NoiseLevel& from, const NoiseLe
                           const Churn& churn, NoiseSource& noise) {
   if (to.sigma <= from.sigma) return x;
   const double added = std::sqrt(to.sigma * to.sigma - from.sigma * from.sigma);
-  return x + added * churn.noise * noise.draw(x);
+  return x + added * churn.noise * Combination(noise.draw(x));
 }
 
 /// dx / dsigma of the probability flow ODE for alpha = 1 and for alpha = 1 - sigma, by way of the
 /// sample: so a clipped one counts.
-inline Tensor slope(const Tensor& x, const Prediction& p, double sigma) {
+inline Combination slope(const Tensor& x, const Prediction& p, double sigma) {
   return (x - p.sample) / sigma;
 }
 
 /// An Euler step to `to`. Adding noise to the sample is exact where x + (to - sigma) * slope
 /// cancels at large sigmas, and lets guidance choose the noise (CFG++).
-inline Tensor euler_step(const Tensor& x, const Prediction& p, double sigma, const NoiseLevel& to) {
+inline Combination euler_step(const Tensor& x, const Prediction& p, double sigma,
+                              const NoiseLevel& to) {
   if (p.renoise.defined()) return to.alpha * p.sample + to.sigma * p.renoise;
   return p.sample + to.sigma * slope(x, p, sigma);
 }

@@ -17,26 +17,23 @@ Tensor output_of(const Prediction& p, const NoiseLevel& level, History history) 
 }
 
 /// Equation 9: the deterministic DDIM step from one level to another by what was combined.
-Tensor transferred(const Tensor& x, const Tensor& output, const NoiseLevel& from,
+Tensor transferred(const Tensor& x, const Combination& output, const NoiseLevel& from,
                    const NoiseLevel& to, History history) {
-  const Tensor epsilon =
-      history == History::epsilon ? output : from.alpha * output + from.sigma * x;
+  const Combination epsilon =
+      history == History::epsilon ? output : from.alpha * output + from.sigma * Combination(x);
   const double scale = to.alpha / from.alpha;
-  return scale * x + (to.sigma - scale * from.sigma) * epsilon;
+  return scale * Combination(x) + (to.sigma - scale * from.sigma) * epsilon;
 }
 
 /// Adams-Bashforth's combination of the outputs, the latest first.
-Tensor extrapolated(const std::deque<Tensor>& past) {
-  switch (past.size()) {
-    case 1:
-      return past[0];
-    case 2:
-      return (3 * past[0] - past[1]) / 2;
-    case 3:
-      return (23 * past[0] - 16 * past[1] + 5 * past[2]) / 12;
-    default:
-      return (55 * past[0] - 59 * past[1] + 37 * past[2] - 9 * past[3]) / 24;
-  }
+Combination extrapolated(const std::deque<Tensor>& past) {
+  static constexpr double weights[4][4] = {{1},
+                                           {3 / 2., -1 / 2.},
+                                           {23 / 12., -16 / 12., 5 / 12.},
+                                           {55 / 24., -59 / 24., 37 / 24., -9 / 24.}};
+  Combination sum;
+  for (size_t k = 0; k < past.size(); ++k) sum.add(past[k], weights[past.size() - 1][k]);
+  return sum;
 }
 
 /// One step's surroundings.

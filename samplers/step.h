@@ -12,7 +12,7 @@ inline Tensor as_state(const Tensor& x) {
 }
 
 /// The noise to leave in the sample: the guided epsilon unless guidance asks for another.
-inline const Tensor& noise_of(const Prediction& prediction) {
+inline const Combination& noise_of(const Prediction& prediction) {
   return prediction.renoise.defined() ? prediction.renoise : prediction.epsilon;
 }
 

@@ -20,7 +20,7 @@ Straightness::Straightness(const Tensor& x, const Trajectory& trajectory) {
 void Straightness::add(const StepReport& report) {
   const double scale = line_scale(report.level), sigma = report.level.sigma * scale;
   const double time = sigma_ - sigma;
-  const Tensor v = (report.prediction.sample - report.prediction.epsilon).to(at::kDouble);
+  const Tensor v = (report.prediction.sample - report.prediction.epsilon).tensor().to(at::kDouble);
   velocity_ = velocity_.defined() ? velocity_ + time * v : time * v;
   const Tensor square = time * square_norm(v);
   square_ = square_.defined() ? square_ + square : square;

@@ -10,10 +10,10 @@ Tensor tcd_step(const Tensor& x, const Prediction& p, const Trajectory& trajecto
                 double eta, NoiseSource& noise) {
   const NoiseLevel& to = trajectory.landing(i);
   const NoiseLevel below = trajectory.level_at(std::floor((1 - eta) * to.timestep));
-  const Tensor next = below.alpha * p.sample + below.sigma * noise_of(p);
+  const Combination next = below.alpha * p.sample + below.sigma * noise_of(p);
   const double kept = to.alpha / below.alpha;
   if (eta <= 0 || i + 1 == trajectory.steps()) return next;
-  return kept * next + std::sqrt(std::max(0.0, 1 - kept * kept)) * noise.draw(x);
+  return kept * next + std::sqrt(std::max(0.0, 1 - kept * kept)) * Combination(noise.draw(x));
 }
 
 double eta_of(const Options& options) { return options.number("eta", 0, 1); }

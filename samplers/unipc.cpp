@@ -67,37 +67,38 @@ struct UniStep {
   double h() const { return log_snr(to) - log_snr(from); }
 
   /// What the exponential integrator gives with x_0 held.
-  Tensor first_order(const Tensor& x) const {
-    return (to.sigma / from.sigma) * x - (to.alpha * std::expm1(-h())) * past[0].sample;
+  Combination first_order(const Combination& x) const {
+    return (to.sigma / from.sigma) * x -
+           (to.alpha * std::expm1(-h())) * Combination(past[0].sample);
   }
   std::vector<double> ratios(int order) const {
     std::vector<double> r;
     for (int k = 1; k < order; ++k) r.push_back((past[k].lambda - past[0].lambda) / h());
     return r;
   }
-  Tensor add(Tensor x, double weight, const Tensor& difference) const {
+  Combination add(const Combination& x, double weight, const Combination& difference) const {
     return x - (to.alpha * basis(-h(), kind) * weight) * difference;
   }
 
   /// UniP.
   Tensor predicted(const Tensor& x, int order) const {
-    Tensor result = first_order(x);
+    Combination result = first_order(x);
     if (order < 2) return result;
     const auto r = ratios(order);
     const auto rho = order == 2 ? std::vector<double>{0.5} : weights(r, -h(), kind);
     for (int k = 1; k < order; ++k)
-      result = add(result, rho[k - 1] / r[k - 1], past[k].sample - past[0].sample);
+      result = add(result, rho[k - 1] / r[k - 1], difference(past[k].sample, past[0].sample));
     return result;
   }
 
   /// UniC: the same step again, knowing the estimate at its end.
-  Tensor corrected(const Tensor& x, const Tensor& sample_at_end, int order) const {
-    Tensor result = first_order(x);
+  Tensor corrected(const Tensor& x, const Combination& sample_at_end, int order) const {
+    Combination result = first_order(x);
     auto r = ratios(order);
     r.push_back(1);
     const auto rho = order == 1 ? std::vector<double>{0.5} : weights(r, -h(), kind);
     for (int k = 1; k < order; ++k)
-      result = add(result, rho[k - 1] / r[k - 1], past[k].sample - past[0].sample);
+      result = add(result, rho[k - 1] / r[k - 1], difference(past[k].sample, past[0].sample));
     return add(result, rho.back(), sample_at_end - past[0].sample);
   }
 };

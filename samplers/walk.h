@@ -32,7 +32,7 @@ void require_landings_on_levels(const Trajectory&);
 void require_signal_at_start(const Trajectory&);
 
 /// Where DDIM leads to, arXiv 2010.02502, equation 12 at eta = 0.
-inline Tensor ddim_towards(const Prediction& p, const NoiseLevel& to) {
+inline Combination ddim_towards(const Prediction& p, const NoiseLevel& to) {
   return to.alpha * p.sample + to.sigma * noise_of(p);
 }
 /// DDIM's step to levels[level + 1].

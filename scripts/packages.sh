@@ -99,9 +99,9 @@ as_root() {
 install_packages() {
   have_command apt-get || return 1
   echo "Installing ${packages[*]}" >&2
-  as_root apt-get update -q >&2 || true
-  as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-    "${packages[@]}" >&2
+  as_root apt-get -o Acquire::Retries=3 update -q >&2 || true
+  as_root DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -q \
+    --no-install-recommends "${packages[@]}" >&2
 }
 
 for group in "$@"; do "check_$group"; done

@@ -14,7 +14,7 @@ bool same(const Tensor& a, const Tensor& b) {
 }
 
 void require_alike(const Prediction& first, const Prediction& second) {
-  if (!first.epsilon.isfinite().all().item<bool>())
+  if (!first.epsilon.tensor().isfinite().all().item<bool>())
     throw Error("unet: gave values that aren't finite, expected numbers. Use --dtype float32.");
   if (same(first.sample, second.sample) && same(first.epsilon, second.epsilon) &&
       same(first.renoise, second.renoise))

@@ -134,7 +134,7 @@ TEST(Denoiser, WithoutStrengthNothingIsEvaluated) {
         "ssg:scale=0", "apg:scale=1", "cfg-zero:scale=1", "tcfg:scale=1", "fdg:scales=1+1",
         "icg:scale=1", "tsg:scale=1", "sag:scale=0", "swg:scale=0"}) {
     GuidanceCost cost;
-    EXPECT_TRUE(guided(model, text, x, batch, true, &cost).epsilon.equal(plain)) << text;
+    EXPECT_TRUE(guided(model, text, x, batch, true, &cost).epsilon.tensor().equal(plain)) << text;
     EXPECT_EQ(cost.branches, 1) << text;
   }
 }
@@ -215,7 +215,8 @@ TEST(Denoiser, NormalizedAttentionIsTheConditionalBranch) {
   const Tensor nag = guided(model, "nag", x, batch).epsilon;
   const Tensor both = guided(model, "nag + cfg:scale=3", x, batch).epsilon;
   EXPECT_TRUE(guided(model, "nag:scale=1", x, batch)
-                  .epsilon.equal(guided(model, "none", x, batch).epsilon));
+                  .epsilon.tensor()
+                  .equal(guided(model, "none", x, batch).epsilon));
   batch.positive = *batch.negative;
   const Tensor negative = guided(model, "none", x, batch).epsilon;
   EXPECT_LT(relative_error(both, negative + 3 * (nag - negative)), 1e-5);
@@ -292,7 +293,7 @@ TEST(Denoiser, SplitsOffTheLearnedVariance) {
   ASSERT_TRUE(cfg.variance.defined());
   EXPECT_EQ(cfg.variance.sizes(), x.sizes());
   EXPECT_LT(relative_error(cfg.variance, none.variance), 1e-5);  // the conditional branch's
-  EXPECT_EQ(cfg.epsilon.sizes(), x.sizes());
+  EXPECT_EQ(cfg.epsilon.tensor().sizes(), x.sizes());
   EXPECT_GT(relative_error(cfg.variance, cfg.epsilon), 1e-2);
 }
 
@@ -308,7 +309,7 @@ TEST(Denoiser, ScalesTheInputAndTellsTheTimestep) {
   EXPECT_LT(relative_error(denoise(x, level).epsilon, output), 1e-6);
   EXPECT_LT(relative_error(denoise(x, level).sample, x - 3 * output), 1e-5);
   const auto wide = denoise(x.to(at::kDouble), level);
-  EXPECT_EQ(wide.sample.scalar_type(), at::kDouble);
+  EXPECT_EQ(wide.sample.tensor().scalar_type(), at::kDouble);
 }
 
 /// Asks in three stages: the negative, then another input that depends on the answer, then another
@@ -325,7 +326,7 @@ class Staged final : public Guidance {
     if (answers.size() == 3) return {{.branch = branch, .network = &other_}, {.branch = branch}};
     return {};
   }
-  Tensor delta(const GuidanceStep&, std::span<const Tensor> answers) override {
+  Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
     told.assign(answers.begin(), answers.end());
     return {};
   }

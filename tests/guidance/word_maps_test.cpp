@@ -92,7 +92,7 @@ TEST(WordMaps, OnlookersAddNothing) {
     seen += int(q.size(0) == 1 && k.size(2) == 5);
   };
   const Tensor expected = guided(model, "cfg:scale=3 + nag", x, plain).sample;
-  EXPECT_TRUE(guided(model, "cfg:scale=3 + nag", x, watched).sample.equal(expected));
+  EXPECT_TRUE(guided(model, "cfg:scale=3 + nag", x, watched).sample.tensor().equal(expected));
   EXPECT_EQ(seen, int(model.network->sites().size()));
   watched.onlooker = std::make_shared<WordEffects>(std::vector<WordTokens>{{{1}}}, 1);
   EXPECT_LT(relative_error(guided(model, "cfg:scale=3 + nag", x, watched).sample, expected), 1e-5);

@@ -11,16 +11,16 @@ TEST(Clip, SampleOnlyKeepsEpsilon) {
   const auto plain = toy_denoiser(PredictionType::epsilon);
   const Tensor x = toy_base();
   const auto before = plain(x, kLevel), after = clipped(plain, ClipMode::sample_only)(x, kLevel);
-  EXPECT_GT(before.sample.abs().max().item<float>(), 1);
-  EXPECT_TRUE(after.sample.equal(before.sample.clamp(-1, 1)));
-  EXPECT_TRUE(after.epsilon.equal(before.epsilon));
+  EXPECT_GT(before.sample.tensor().abs().max().item<float>(), 1);
+  EXPECT_TRUE(after.sample.tensor().equal(before.sample.tensor().clamp(-1, 1)));
+  EXPECT_TRUE(after.epsilon.tensor().equal(before.epsilon));
 }
 
 TEST(Clip, RecomputedEpsilonLeadsToTheClippedSample) {
   const Tensor x = toy_base();
   const auto p =
       clipped(toy_denoiser(PredictionType::epsilon), ClipMode::recompute_epsilon, 0.5)(x, kLevel);
-  EXPECT_LE(p.sample.abs().max().item<float>(), 0.5);
+  EXPECT_LE(p.sample.tensor().abs().max().item<float>(), 0.5);
   EXPECT_TRUE(at::allclose(0.6 * p.sample + 0.8 * p.epsilon, x, 1e-6, 1e-6));
 }
 
@@ -46,14 +46,14 @@ TEST(Clip, ReflectionFoldsBack) {
   EXPECT_TRUE(at::allclose(reflect(0.6 * x, 0.6), 0.6 * folded, 0, 1e-12));
   const auto plain = toy_denoiser(PredictionType::epsilon);
   const Prediction p = reflected(plain, 0.5)(toy_base(), kLevel);
-  EXPECT_LE(p.sample.abs().max().item<float>(), 0.5);
-  EXPECT_TRUE(p.epsilon.equal(plain(toy_base(), kLevel).epsilon));
+  EXPECT_LE(p.sample.tensor().abs().max().item<float>(), 0.5);
+  EXPECT_TRUE(p.epsilon.tensor().equal(plain(toy_base(), kLevel).epsilon));
 }
 
 TEST(Clip, OptionsChooseTheLimit) {
   const auto plain = toy_denoiser(PredictionType::epsilon);
   const Tensor x = toy_base();
-  const auto limit = [&](const std::string& text) {
+  const auto limit = [&](const std::string& text) -> Tensor {
     return limited(plain, Configured("ddim", text).options)(x, kLevel).sample;
   };
   EXPECT_TRUE(limit("").equal(plain(x, kLevel).sample));

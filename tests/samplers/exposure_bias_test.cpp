@@ -181,7 +181,7 @@ TEST(ExposureBias, DefaultsChangeNothing) {
   const NoiseLevel& level = trajectory.levels[3];
   const Prediction plain = toy_denoiser(PredictionType::epsilon)(x, level),
                    got = unbiased_toy(chosen.options, trajectory, schedule, false)(x, level);
-  EXPECT_TRUE(got.sample.equal(plain.sample) && got.epsilon.equal(plain.epsilon));
+  EXPECT_TRUE(got.sample.tensor().equal(plain.sample) && got.epsilon.tensor().equal(plain.epsilon));
 }
 
 }  // namespace

@@ -1,0 +1,113 @@
+#include "models/combination.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "models/device.h"
+#include "tests/models/formula.h"
+
+namespace tiller::test {
+namespace {
+
+Tensor values(const std::string& name) { return formula_tensor(name, {2, 3, 5, 7}); }
+
+TEST(Combination, IsTheSum) {
+  const Tensor a = values("a"), b = values("b"), c = values("c");
+  const Combination sum = (2 * (Combination(a) - 3 * Combination(b)) + c) / 4;
+  EXPECT_TRUE(sum.tensor().allclose(a / 2 - 1.5 * b + c / 4, 1e-6, 1e-6));
+  EXPECT_TRUE((a - Combination(b)).tensor().equal(a - b));
+  EXPECT_TRUE((Combination(a) + b).tensor().equal(a + b));
+}
+
+TEST(Combination, ReadsATensorOnce) {
+  const Tensor a = values("a"), b = values("b");
+  const Combination sum = 3 * difference(a, b) + a;
+  ASSERT_EQ(sum.terms().size(), 2u);
+  EXPECT_EQ(sum.terms()[0].factor, 4);
+  EXPECT_EQ(sum.terms()[1].factor, -3);
+}
+
+TEST(Combination, ATensorAloneIsItself) {
+  const Tensor a = values("a");
+  EXPECT_TRUE(Combination(a).tensor().is_same(a));
+  EXPECT_TRUE((1 * Combination(a)).tensor().is_same(a));
+  EXPECT_EQ(Combination(a.to(at::kBFloat16)).tensor().scalar_type(), at::kFloat);
+}
+
+TEST(Combination, IsComputedOnceAndAgainWhenChanged) {
+  const Tensor a = values("a"), b = values("b");
+  Combination sum = Combination(a) + b;
+  const Tensor first = sum;
+  EXPECT_TRUE(sum.tensor().is_same(first));
+  sum.add(b, 1);
+  EXPECT_TRUE(sum.tensor().allclose(a + 2 * b, 1e-6, 1e-6));
+  EXPECT_TRUE(sum.scale(0.5).tensor().allclose(a / 2 + b, 1e-6, 1e-6));
+}
+
+/// Whether somebody looked must not change digits: terms stay as they are.
+TEST(Combination, ReadingLeavesTheTerms) {
+  const Tensor a = values("a"), b = values("b");
+  const Combination read = 0.1 * difference(a, b), unread = 0.1 * difference(a, b);
+  EXPECT_TRUE(read.tensor().defined());
+  EXPECT_TRUE((read + 0.3 * Combination(b)).tensor().equal(unread + 0.3 * Combination(b)));
+}
+
+TEST(Combination, IsFloat64WhereATermIs) {
+  const Tensor a = values("a"), b = values("b").to(at::kDouble);
+  const Tensor sum = 0.1 * Combination(a) + b;
+  EXPECT_TRUE(sum.allclose(0.1 * a.to(at::kDouble) + b, 1e-15, 1e-15));
+  EXPECT_EQ((0.1 * Combination(a.to(at::kBFloat16))).tensor().scalar_type(), at::kFloat);
+}
+
+TEST(Combination, OfNothingIsUndefined) {
+  Combination none;
+  EXPECT_FALSE(none.defined());
+  EXPECT_FALSE(none.tensor().defined());
+  EXPECT_FALSE(Combination(Tensor()).defined());
+  const Tensor a = values("a");
+  EXPECT_TRUE(none.add(a, 1).tensor().is_same(a));
+}
+
+TEST(Combination, IsDifferentiable) {
+  const Tensor a = values("a").set_requires_grad(true), b = values("b");
+  (3 * difference(a, b) - a).tensor().sum().backward();
+  EXPECT_TRUE(a.grad().allclose(at::full_like(a, 2)));
+}
+
+TEST(Combination, RefusesShapesThatDiffer) {
+  const Combination sum = Combination(values("a")) + values("b").narrow(3, 0, 1);
+  EXPECT_THROW(sum.tensor(), c10::Error);
+}
+
+/// The kernel rounds less than a sum of products one by one does.
+TEST(CombinationCuda, EqualsTheReference) {
+  if (!cuda_kernels_problem().empty())
+    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
+  for (const at::IntArrayRef shape : {at::IntArrayRef{2, 3, 5, 7}, {1, 4, 64, 64}, {0, 4, 8, 8}, {11}})
+    for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf})
+      for (const int count : {1, 2, 3, 12, 13, 30}) {
+        Combination here, there;
+        for (int k = 0; k < count; ++k) {
+          const auto own = k % 2 ? at::kFloat : type;
+          const Tensor x = formula_tensor("x" + std::to_string(k), shape).to(own);
+          here.add(x, 0.3 * k - 1);
+          there.add(x.cuda(), 0.3 * k - 1);
+        }
+        const Tensor expected = here, got = there.tensor().cpu();
+        EXPECT_EQ(got.scalar_type(), expected.scalar_type());
+        EXPECT_TRUE(got.allclose(expected, 1e-5, 1e-5)) << shape << ' ' << type << ' ' << count;
+      }
+}
+
+TEST(CombinationCuda, ReadsAnyLayout) {
+  if (!cuda_kernels_problem().empty())
+    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
+  const Tensor a = values("a").cuda(), b = formula_tensor("b", {2, 6, 5, 7}).cuda();
+  const Combination sum =
+      difference(a.contiguous(at::MemoryFormat::ChannelsLast), b.narrow(1, 2, 3));
+  EXPECT_TRUE(sum.tensor().allclose(a - b.narrow(1, 2, 3), 1e-6, 1e-6));
+  EXPECT_TRUE(sum.tensor().is_contiguous());
+}
+
+}  // namespace
+}  // namespace tiller::test
