@@ -37,7 +37,7 @@ void Conversation::begin(const Tensor& x, const NoiseLevel& level) {
   cross_ = nullptr;
   for (const auto& dialogue : dialogues_)
     if (const auto* own = dialogue.guidance->cross(step_)) cross_ = own;
-  raw_ = Tensor();
+  raw_ = conditional_ = Tensor();
 }
 
 std::vector<Question> Conversation::ask() {

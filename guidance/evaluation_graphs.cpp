@@ -131,7 +131,7 @@ Answers EvaluationGraphs::evaluate(const Network& network, const Tensor& x, cons
   known->replay();
   ++replays_;
   Answers answers = known->answers;
-  for (Tensor& output : answers.outputs) output = output.clone();
+  for (Tensor& output : answers.outputs) output = output.to(at::kFloat, false, true);
   return answers;
 }
 

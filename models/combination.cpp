@@ -7,35 +7,68 @@
 #include <algorithm>
 
 #include "models/gradients.h"
+#include "models/kernels/choose.h"
+#include "models/kernels/weighted_sum.h"
+#include "models/parallel.h"
 
 namespace tiller {
 namespace {
 
+/// Elements that are worth a thread.
+constexpr int64_t kGrain = 1 << 15;
+
+const kernels::WeightedSumTable& table() {
+  using namespace kernels;
+  static const WeightedSumTable& chosen =
+      choose(weighted_sum_baseline, weighted_sum_avx2, weighted_sum_avx512);
+  return chosen;
+}
+
 at::ScalarType sum_type(at::TensorList x) {
-  const bool wide = std::any_of(x.begin(), x.end(), [](const Tensor& one) {
-    return one.scalar_type() == at::kDouble;
-  });
+  const bool wide = std::any_of(x.begin(), x.end(),
+                                [](const Tensor& one) { return one.scalar_type() == at::kDouble; });
   return wide ? at::kDouble : at::kFloat;
 }
 
+void require_one_shape(at::TensorList x) {
+  for (const Tensor& one : x)
+    TORCH_CHECK(one.sizes() == x[0].sizes(), "weighted_sum: got shapes ", x[0].sizes(), " and ",
+                one.sizes());
+}
+
 Tensor weighted_sum_reference(at::TensorList x, at::ArrayRef<double> factors) {
-  const auto type = sum_type(x);
-  Tensor sum = x[0].to(type) * factors[0];
-  for (size_t i = 1; i < x.size(); ++i) {
-    TORCH_CHECK(x[i].sizes() == sum.sizes(), "weighted_sum: got shapes ", sum.sizes(), " and ",
-                x[i].sizes());
-    sum = at::add(sum, x[i].to(type), factors[i]);
-  }
-  return sum;
+  require_one_shape(x);
+  Tensor sum = x[0].to(at::kDouble) * factors[0];
+  for (size_t i = 1; i < x.size(); ++i) sum = at::add(sum, x[i].to(at::kDouble), factors[i]);
+  return sum.to(sum_type(x));
+}
+
+template <class T, class Sum>
+Tensor summed_up(at::TensorList x, at::ArrayRef<double> factors, const Sum& sum) {
+  std::vector<Tensor> terms;
+  for (const Tensor& one : x) terms.push_back(one.to(sum_type(x)).contiguous());
+  Tensor sums = at::empty(x[0].sizes(), terms[0].options());
+  T* const to = sums.mutable_data_ptr<T>();
+  parallel_for(0, sums.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    std::vector<const T*> from;
+    for (const Tensor& term : terms) from.push_back(term.const_data_ptr<T>() + begin);
+    sum(from.data(), factors.data(), std::ssize(from), to + begin, end - begin);
+  });
+  return sums;
+}
+
+Tensor weighted_sum_cpu(at::TensorList x, at::ArrayRef<double> factors) {
+  require_one_shape(x);
+  return sum_type(x) == at::kDouble ? summed_up<double>(x, factors, table().of_doubles)
+                                    : summed_up<float>(x, factors, table().of_floats);
 }
 
 Tensor weighted_sum(const std::vector<Tensor>& x, const std::vector<double>& factors) {
   static const auto operation = c10::Dispatcher::singleton()
                                     .findSchemaOrThrow("tiller::weighted_sum", "")
                                     .typed<Tensor(at::TensorList, at::ArrayRef<double>)>();
-  const bool differentiable = std::any_of(x.begin(), x.end(), [](const Tensor& one) {
-    return wants_gradients({one});
-  });
+  const bool differentiable =
+      std::any_of(x.begin(), x.end(), [](const Tensor& one) { return wants_gradients({one}); });
   return differentiable ? weighted_sum_reference(x, factors) : operation.call(x, factors);
 }
 
@@ -48,6 +81,8 @@ TORCH_LIBRARY_FRAGMENT(tiller, library) {
 TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
   library.impl("weighted_sum", weighted_sum_reference);
 }
+
+TORCH_LIBRARY_IMPL(tiller, CPU, library) { library.impl("weighted_sum", weighted_sum_cpu); }
 
 const Tensor& Combination::tensor() const {
   if (value_.defined() || terms_.empty()) return value_;
@@ -69,9 +104,8 @@ const Tensor& Combination::tensor() const {
 Combination& Combination::add(const Combination& other, double factor) {
   value_ = Tensor();
   for (const auto& [weight, tensor] : other.terms_) {
-    const auto same = std::find_if(terms_.begin(), terms_.end(), [&](const Term& term) {
-      return term.tensor.is_same(tensor);
-    });
+    const auto same = std::find_if(terms_.begin(), terms_.end(),
+                                   [&](const Term& term) { return term.tensor.is_same(tensor); });
     if (same == terms_.end())
       terms_.push_back({factor * weight, tensor});
     else

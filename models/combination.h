@@ -46,13 +46,11 @@ concept Combinable = (std::same_as<A, Combination> &&
                      (std::same_as<A, Tensor> && std::same_as<B, Combination>);
 
 template <class A, class B>
-  requires Combinable<A, B>
-Combination operator+(const A& a, const B& b) {
+requires Combinable<A, B> Combination operator+(const A& a, const B& b) {
   return Combination(a).add(b, 1);
 }
 template <class A, class B>
-  requires Combinable<A, B>
-Combination operator-(const A& a, const B& b) {
+requires Combinable<A, B> Combination operator-(const A& a, const B& b) {
   return Combination(a).add(b, -1);
 }
 template <std::same_as<Combination> C>  // tensors are LibTorch's to scale

@@ -9,7 +9,7 @@ namespace {
 /// What DDIM's step adds to (alpha' / alpha) x: a function of the other latents y alone.
 Tensor increment(const Prediction& p, const Tensor& y, const NoiseLevel& from,
                  const NoiseLevel& to) {
-  return ddim_towards(p, to) - (to.alpha / from.alpha) * y;
+  return ddim_towards(p, to) - (to.alpha / from.alpha) * Combination(y);
 }
 
 /// The latents take turns in which is stepped first.

@@ -41,7 +41,7 @@ Tensor fine_ascent(const InversionRun& run, Tensor x, int level, const ExactDpm&
     asked.step = goal.step;
     const Prediction p = run.denoise(x, asked);
     const double scale = to.alpha / at.alpha;
-    x = scale * x + (to.sigma - scale * at.sigma) * p.epsilon;
+    x = scale * Combination(x) + (to.sigma - scale * at.sigma) * p.epsilon;
     at = to;
   }
   return x;

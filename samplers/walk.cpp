@@ -77,7 +77,7 @@ Stepped ddim_up(const Denoiser& denoise, const Trajectory& trajectory, const Ten
   const Prediction p = denoise(latents, asked);
   if (!end) return {ddim_towards(p, to), p};
   const double scale = to.alpha / from.alpha;
-  return {scale * latents + (to.sigma - from.sigma * scale) * noise_of(p), p};
+  return {scale * Combination(latents) + (to.sigma - from.sigma * scale) * noise_of(p), p};
 }
 
 Stepped ddim_corrected(const InversionRun& run, const Tensor& guess, const Tensor& latents,

@@ -45,6 +45,23 @@ TEST(Combination, IsComputedOnceAndAgainWhenChanged) {
 }
 
 /// Whether somebody looked must not change digits: terms stay as they are.
+/// Guidance between equal branches changes no bit, whatever its scale.
+TEST(Combination, EqualBranchesGuideNowhere) {
+  const Tensor c = values("c"), u = c.clone();
+  for (const double scale : {0.5, 1.1, 6.3, 99.7})
+    EXPECT_TRUE((scale * difference(c, u) + c).tensor().equal(c)) << scale;
+}
+
+TEST(Combination, AnyLayoutGivesTheSameBits) {
+  const Tensor a = values("a"), b = values("b"), big = formula_tensor("c", {3, 5, 97, 113});
+  const auto last = at::MemoryFormat::ChannelsLast;
+  const Tensor sum = 0.3 * Combination(a) + b;
+  EXPECT_TRUE((0.3 * Combination(a.contiguous(last)) + b).tensor().equal(sum));
+  const Tensor all = 0.3 * Combination(big) + 1.7 * Combination(big.sin());
+  const Tensor part = 0.3 * Combination(big[1]) + 1.7 * Combination(big.sin()[1]);
+  EXPECT_TRUE(all[1].equal(part));
+}
+
 TEST(Combination, ReadingLeavesTheTerms) {
   const Tensor a = values("a"), b = values("b");
   const Combination read = 0.1 * difference(a, b), unread = 0.1 * difference(a, b);
@@ -79,11 +96,11 @@ TEST(Combination, RefusesShapesThatDiffer) {
   EXPECT_THROW(sum.tensor(), c10::Error);
 }
 
-/// The kernel rounds less than a sum of products one by one does.
 TEST(CombinationCuda, EqualsTheReference) {
   if (!cuda_kernels_problem().empty())
     GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
-  for (const at::IntArrayRef shape : {at::IntArrayRef{2, 3, 5, 7}, {1, 4, 64, 64}, {0, 4, 8, 8}, {11}})
+  for (const auto& shape :
+       std::vector<std::vector<int64_t>>{{2, 3, 5, 7}, {1, 4, 64, 64}, {0, 4, 8, 8}, {11}})
     for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf})
       for (const int count : {1, 2, 3, 12, 13, 30}) {
         Combination here, there;
@@ -95,7 +112,8 @@ TEST(CombinationCuda, EqualsTheReference) {
         }
         const Tensor expected = here, got = there.tensor().cpu();
         EXPECT_EQ(got.scalar_type(), expected.scalar_type());
-        EXPECT_TRUE(got.allclose(expected, 1e-5, 1e-5)) << shape << ' ' << type << ' ' << count;
+        EXPECT_TRUE(got.allclose(expected, 1e-5, 1e-5))
+            << at::IntArrayRef(shape) << ' ' << type << ' ' << count;
       }
 }
 

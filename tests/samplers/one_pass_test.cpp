@@ -13,11 +13,11 @@ class SumCounter {
  public:
   SumCounter() {
     sums = 0;
-    handle_ = at::addThreadLocalCallback(
-        at::RecordFunctionCallback([](const at::RecordFunction& call) {
-          sums += std::string(call.name()) == "tiller::weighted_sum";
-          return std::unique_ptr<at::ObserverContext>();
-        }).scopes({at::RecordScope::FUNCTION}));
+    handle_ =
+        at::addThreadLocalCallback(at::RecordFunctionCallback([](const at::RecordFunction& call) {
+                                     sums += std::string(call.name()) == "tiller::weighted_sum";
+                                     return std::unique_ptr<at::ObserverContext>();
+                                   }).scopes({at::RecordScope::FUNCTION}));
   }
   ~SumCounter() { at::removeCallback(handle_); }
 
@@ -38,9 +38,8 @@ int sums_of_a_run(const std::string& name, const std::string& options, Predictio
   const Configured chosen(name, options);
   TrajectoryConfig config;
   config.steps = 10;
-  const auto trajectory =
-      chosen.sampler.trajectory(diffusers_schedule({"scaled_linear", 0.00085, 0.012}),
-                                with_options(config, chosen.options));
+  const auto trajectory = chosen.sampler.trajectory(
+      diffusers_schedule({"scaled_linear", 0.00085, 0.012}), with_options(config, chosen.options));
   SineNoise noise;
   const SumCounter counter;
   chosen.run(guided(type), toy_base(), trajectory, noise);
@@ -49,14 +48,14 @@ int sums_of_a_run(const std::string& name, const std::string& options, Predictio
 
 TEST(OnePass, AStepIsOneSum) {
   for (const auto type : {PredictionType::epsilon, PredictionType::v, PredictionType::sample})
-    for (const auto& [name, options] : std::vector<std::pair<std::string, std::string>>{
-             {"ddim", ""},
-             {"ddim", "eta=1"},
-             {"ddpm", ""},
-             {"euler", ""},
-             {"euler-a", ""},
-             {"lcm", ""},
-             {"tcd", "eta=0.3"}})
+    for (const auto& [name, options] :
+         std::vector<std::pair<std::string, std::string>>{{"ddim", ""},
+                                                          {"ddim", "eta=1"},
+                                                          {"ddpm", ""},
+                                                          {"euler", ""},
+                                                          {"euler-a", ""},
+                                                          {"lcm", ""},
+                                                          {"tcd", "eta=0.3"}})
       EXPECT_EQ(sums_of_a_run(name, options, type), 10) << name << ' ' << options;
 }
 
