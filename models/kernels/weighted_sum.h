@@ -1,6 +1,6 @@
 #pragma once
-/// Linear combinations of arrays. weighted_sum.cpp is compiled once an instruction set; choose.h picks
-/// one at run time.
+/// Linear combinations of arrays. weighted_sum.cpp is compiled once an instruction set; choose.h
+/// picks one at run time.
 #include <cstdint>
 
 namespace tiller::kernels {
