@@ -25,11 +25,8 @@ constexpr int64_t kTaskRows = 512;
 /// Columns whose mass is smaller may have lost terms that exp rounded to nothing.
 constexpr double kLeastMass = 1e-25;
 
-const kernels::SinkhornTable& table() {
-  using namespace kernels;
-  static const SinkhornTable& chosen = choose(sinkhorn_baseline, sinkhorn_avx2, sinkhorn_avx512);
-  return chosen;
-}
+constexpr auto table =
+    kernels::chosen<kernels::sinkhorn_baseline, kernels::sinkhorn_avx2, kernels::sinkhorn_avx512>;
 
 /// One head's logits rows (N, d) times columns (N, d), scaled already.
 struct Head {

@@ -17,12 +17,8 @@ namespace {
 /// Elements that are worth a thread.
 constexpr int64_t kGrain = 1 << 15;
 
-const kernels::WeightedSumTable& table() {
-  using namespace kernels;
-  static const WeightedSumTable& chosen =
-      choose(weighted_sum_baseline, weighted_sum_avx2, weighted_sum_avx512);
-  return chosen;
-}
+constexpr auto table = kernels::chosen<kernels::weighted_sum_baseline, kernels::weighted_sum_avx2,
+                                       kernels::weighted_sum_avx512>;
 
 at::ScalarType sum_type(at::TensorList x) {
   const bool wide = std::any_of(x.begin(), x.end(),

@@ -19,11 +19,8 @@ constexpr double kLargest = 448, kLeastRow = 1e-30;
 /// Of rows that a thread takes at once.
 constexpr int64_t kGrain = 1 << 15;
 
-const kernels::Fp8Table& table() {
-  using namespace kernels;
-  static const Fp8Table& chosen = choose(fp8_baseline, fp8_avx2, fp8_avx512);
-  return chosen;
-}
+constexpr auto table =
+    kernels::chosen<kernels::fp8_baseline, kernels::fp8_avx2, kernels::fp8_avx512>;
 
 /// decode(values, scale, out, columns) of each row.
 template <class T, class Decode>

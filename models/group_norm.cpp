@@ -28,12 +28,8 @@ constexpr int64_t kChunk = 256;
 /// Values that are worth a thread.
 constexpr int64_t kGrain = 1 << 16;
 
-const kernels::GroupNormTable& table() {
-  using namespace kernels;
-  static const GroupNormTable& chosen =
-      choose(group_norm_baseline, group_norm_avx2, group_norm_avx512);
-  return chosen;
-}
+constexpr auto table = kernels::chosen<kernels::group_norm_baseline, kernels::group_norm_avx2,
+                                       kernels::group_norm_avx512>;
 
 template <class T>
 const kernels::GroupNormKernels<T>& kernels_for() {

@@ -6,12 +6,17 @@
 
 namespace tiller::kernels {
 
-/// One of three tables, by the instructions that LibTorch uses (ATEN_CPU_CAPABILITY lowers them).
-template <class Table>
-const Table& choose(const Table& (*baseline)(), const Table& (*avx2)(), const Table& (*avx512)()) {
-  const std::string instructions = at::get_cpu_capability();
-  if (instructions == "AVX512") return avx512();
-  return instructions == "AVX2" ? avx2() : baseline();
+/// One of three tables, by the instructions that LibTorch uses (ATEN_CPU_CAPABILITY lowers them),
+/// chosen at the first call.
+template <auto baseline, auto avx2, auto avx512>
+const auto& chosen() {
+  static const auto& table = []() -> const auto& {
+    const std::string instructions = at::get_cpu_capability();
+    if (instructions == "AVX512") return avx512();
+    return instructions == "AVX2" ? avx2() : baseline();
+  }
+  ();
+  return table;
 }
 
 }  // namespace tiller::kernels

@@ -44,7 +44,6 @@ TEST(Combination, IsComputedOnceAndAgainWhenChanged) {
   EXPECT_TRUE(sum.scale(0.5).tensor().allclose(a / 2 + b, 1e-6, 1e-6));
 }
 
-/// Whether somebody looked must not change digits: terms stay as they are.
 /// Guidance between equal branches changes no bit, whatever its scale.
 TEST(Combination, EqualBranchesGuideNowhere) {
   const Tensor c = values("c"), u = c.clone();
@@ -62,6 +61,7 @@ TEST(Combination, AnyLayoutGivesTheSameBits) {
   EXPECT_TRUE(all[1].equal(part));
 }
 
+/// Whether somebody looked must not change digits: terms stay as they are.
 TEST(Combination, ReadingLeavesTheTerms) {
   const Tensor a = values("a"), b = values("b");
   const Combination read = 0.1 * difference(a, b), unread = 0.1 * difference(a, b);
