@@ -4,6 +4,9 @@
 
 #include <iostream>
 
+#include "models/device.h"
+#include "models/residency.h"
+
 namespace tiller {
 namespace {
 
@@ -33,8 +36,20 @@ Autoencoder autoencoder(const nlohmann::json& config, Weights& weights, at::Devi
   return {AutoencoderKL(config, weights), device};
 }
 
+void send(Autoencoder& vae, at::ScalarType dtype, at::Device device) {
+  vae.device = device;
+  vae.arriving = std::async(std::launch::async, [parameters = vae.parameters, dtype, device] {
+    on_own_stream(device, [&] { move_to(parameters, device, dtype); });
+  });
+}
+
+void await(const Autoencoder& vae) {
+  if (vae.arriving.valid()) vae.arriving.get();
+}
+
 Tensor encode_images(const Autoencoder& vae, const Tensor& images, const Tensor& noise,
                      const VaeOptions& options) {
+  await(vae);
   const Tensor input = images.to(vae.device);
   if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->encode(input);
   const auto& kl = std::get<AutoencoderKL>(vae.network);
@@ -43,6 +58,7 @@ Tensor encode_images(const Autoencoder& vae, const Tensor& images, const Tensor&
 }
 
 Tensor decode_latents(const Autoencoder& vae, const Tensor& latents, const VaeOptions& options) {
+  await(vae);
   const Tensor input = latents.to(vae.device);
   if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->decode(input);
   const auto& kl = std::get<AutoencoderKL>(vae.network);

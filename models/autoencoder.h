@@ -1,4 +1,5 @@
 #pragma once
+#include <future>
 #include <variant>
 
 #include "models/autoencoder_kl.h"
@@ -11,6 +12,8 @@ struct Autoencoder {
   std::variant<AutoencoderKL, AutoencoderTiny> network;
   at::Device device = at::kCPU;
   NamedTensors parameters = {};  ///< The network's tensors.
+  /// While its tensors are on their way; not valid: they are there.
+  std::shared_future<void> arriving = {};
 
   int64_t downscale() const;  ///< Pixels a latent's side.
   int64_t channels() const;   ///< Of a latent.
@@ -19,6 +22,12 @@ struct Autoencoder {
 /// From a diffusers VAE's config and weights, told by their `_class_name`. Call weights.finish()
 /// afterwards, for `parameters`.
 Autoencoder autoencoder(const nlohmann::json& config, Weights&, at::Device device = at::kCPU);
+
+/// Sends the tensors to a device, as `dtype`, beside whatever comes next. Encoding and decoding
+/// wait for them and throw what sending them threw; nothing else may look at them before.
+void send(Autoencoder&, at::ScalarType dtype, at::Device);
+/// Waits for tensors that were sent.
+void await(const Autoencoder&);
 
 /// images: (B, 3, H, W) in [-1, 1]; noise: (B, C, h, w), from which a distribution is sampled.
 /// Returns scaled latents, float32.

@@ -2,6 +2,9 @@
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
 #include <charconv>
@@ -96,6 +99,17 @@ std::string device_of_process(const std::string& name, const Launch& launch) {
   if (!any_gpu || !cuda_available()) return name;
   // A launcher may show each process one GPU alone.
   return "cuda:" + std::to_string(launch.local_rank % at::detail::getCUDAHooks().deviceCount());
+}
+
+void on_own_stream(at::Device device, const std::function<void()>& work) {
+  if (device.is_cpu()) return work();
+  const c10::impl::VirtualGuardImpl streams(device.type());
+  const c10::StreamGuard guard(streams.getStreamFromGlobalPool(device));
+  work();
+}
+
+double free_device_memory(at::Device device) {
+  return double(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
 }
 
 }  // namespace tiller

@@ -1,6 +1,7 @@
 #pragma once
 #include <c10/core/Device.h>
 
+#include <functional>
 #include <string>
 
 namespace tiller {
@@ -26,5 +27,12 @@ at::Device choose_device(const std::string& name);
 /// Of several processes on a machine each takes the GPU of its place there, unless the name has an
 /// index: the name that this process is to choose by.
 std::string device_of_process(const std::string& name, const Launch&);
+
+/// Does the work on a stream of its own where the device has streams, so that another thread's goes
+/// on beside it. What the work gives must be waited for within it, as copying it to the CPU does.
+void on_own_stream(at::Device, const std::function<void()>& work);
+
+/// Bytes that nobody holds on a GPU, LibTorch's own stock included. Not for CPUs.
+double free_device_memory(at::Device);
 
 }  // namespace tiller

@@ -5,10 +5,14 @@
 
 namespace tiller {
 
-void move_to(const NamedTensors& parameters, at::Device device) {
+void move_to(const NamedTensors& parameters, at::Device device,
+             std::optional<at::ScalarType> dtype) {
   const c10::InferenceMode off(false);
-  for (const auto& [name, tensor] : parameters)
-    if (tensor.device() != device) tensor.set_data(tensor.to(device));
+  for (const auto& [name, tensor] : parameters) {
+    const at::ScalarType wanted = dtype.value_or(tensor.scalar_type());
+    if (tensor.device() != device || tensor.scalar_type() != wanted)
+      tensor.set_data(tensor.to(device, wanted));
+  }
 }
 
 void release(const NamedTensors& parameters) {

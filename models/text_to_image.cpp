@@ -111,6 +111,21 @@ Autoencoder autoencoder_from(Component component, at::ScalarType dtype, at::Devi
   }
 }
 
+namespace {
+
+/// To a GPU the weights travel while prompts are encoded and the first steps are made and recorded.
+std::shared_ptr<Autoencoder> vae_from(Component component, at::ScalarType dtype,
+                                      at::Device device) {
+  if (device.is_cpu())
+    return std::make_shared<Autoencoder>(autoencoder_from(std::move(component), dtype, device));
+  const auto vae = std::make_shared<Autoencoder>(
+      autoencoder_from(std::move(component), at::ScalarType::Undefined, at::kCPU));
+  send(*vae, dtype, device);
+  return vae;
+}
+
+}  // namespace
+
 Model text_to_image_model(Components components, at::ScalarType dtype, at::Device device,
                           bool fp8) {
   Model model;
@@ -122,8 +137,7 @@ Model text_to_image_model(Components components, at::ScalarType dtype, at::Devic
   check_text(unet.config, *model.text);
   if (model.text->xl) model.time_ids = time_ids_of(unet.config, *model.text);
   if (components.parts.contains("vae"))
-    model.vae = std::make_shared<Autoencoder>(
-        autoencoder_from(std::move(part(components, "vae")), dtype, device));
+    model.vae = vae_from(std::move(part(components, "vae")), dtype, device);
   Weights weights({std::move(unet.tensors), {}}, unet.file, dtype, device);
   weights.fp8 = fp8;
   model.network = unet2d_condition(unet.config, weights);

@@ -9,6 +9,7 @@
 #include "io/image.h"
 #include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
+#include "tools/decoding.h"
 #include "tools/edit_checks.h"
 #include "tools/edit_report.h"
 #include "tools/init_image.h"

@@ -10,6 +10,7 @@
 #include "metrics/reconstruction.h"
 #include "metrics/structure_distance.h"
 #include "samplers/lattice.h"
+#include "tools/decoding.h"
 #include "tools/edit_checks.h"
 #include "tools/edit_method.h"
 #include "tools/evaluate.h"

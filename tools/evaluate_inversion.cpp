@@ -7,6 +7,7 @@
 #include "io/image.h"
 #include "metrics/reconstruction.h"
 #include "tools/conditioning.h"
+#include "tools/decoding.h"
 #include "tools/evaluate.h"
 #include "tools/evaluation_data.h"
 #include "tools/evaluation_run.h"

@@ -8,6 +8,7 @@
 #include "samplers/defaults.h"
 #include "samplers/scheduler_config.h"
 #include "tools/conditioning.h"
+#include "tools/decoding.h"
 #include "tools/denoising.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
@@ -36,18 +37,6 @@ void require_memory(double bytes, const GenerateRequest& request, const std::str
     throw Error("out of memory: " + std::to_string(request.batch) + " images of " +
                 to_text(request.size) + " need about " + std::to_string(int64_t(bytes / 1e9)) +
                 " GB, this machine has " + std::to_string(int64_t(present / 1e9)) + ". " + advice);
-}
-
-/// An autoencoder's decoder holds about 12 images of its first channels, of the whole size.
-double decoding_memory(const Generation& generation, double images) {
-  const GenerateRequest& request = generation.request;
-  const Model& model = generation.model;
-  if (!model.vae || request.vae_tiling) return 0;
-  const auto* vae = std::get_if<AutoencoderKL>(&model.vae->network);
-  if (!vae) return 0;
-  return 12 * (request.low_memory ? 1 : images) * double(vae->config().channels.front()) *
-         double(request.size.height) * double(request.size.width) *
-         double(at::elementSize(vae->dtype()));
 }
 
 /// Refuses what would end in the kernel's out-of-memory killer: an evaluation holds about 16 images

@@ -76,13 +76,12 @@ struct DoneImages {
   InversionState state;
   Tensor start;  ///< What the run began with: noise as the first level has it, or a file's latents.
 };
-/// What samples look like, decoded where the model has a VAE: (B, 3, H, W) uint8 on the CPU.
-Tensor to_pixels(const Generation&, const Tensor& samples);
-
 /// Is given the images first, first + 1, ...
 using ImageSink = std::function<void(size_t first, const DoneImages&)>;
 
-/// Makes images, `batch` at a time; `watch` may be empty. Throws Error when a sample isn't finite.
+/// Makes images, `batch` at a time; `watch` may be empty. The sink may be called on another thread,
+/// a batch after the other, the last one's before this returns. Throws Error when a sample isn't
+/// finite.
 GuidanceCost run_images(const Generation&, std::span<ChosenGuidance>, std::span<const ImageSpec>,
                         int64_t batch, Progress&, const ImageSink&, const Observer& watch = {});
 

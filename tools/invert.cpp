@@ -7,6 +7,7 @@
 #include "io/safetensors.h"
 #include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
+#include "tools/decoding.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/notes.h"

@@ -110,6 +110,7 @@ double convolution_bytes(const NamedTensors& parameters) {
 
 /// Decided by the model and the machine alone: an inversion and its way back must round alike.
 void decide_on_packing(const Generation& generation) {
+  if (!generation.device.is_cpu()) return;
   const Model& model = generation.model;
   const double bytes = convolution_bytes(model.parameters) +
                        (model.vae ? convolution_bytes(model.vae->parameters) : 0);

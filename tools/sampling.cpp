@@ -3,12 +3,14 @@
 
 #include "guidance/evaluation_graphs.h"
 #include "io/error.h"
-#include "io/image.h"
 #include "io/process_group.h"
+#include "models/device.h"
 #include "samplers/straightness.h"
 #include "tools/attention_maps.h"
+#include "tools/behind.h"
 #include "tools/caching.h"
 #include "tools/conditioning.h"
+#include "tools/decoding.h"
 #include "tools/inversion_file.h"
 #include "tools/parallel.h"
 #include "tools/residence.h"
@@ -100,15 +102,18 @@ void require_finite(const Tensor& samples, const GenerateRequest& request) {
       (request.dtype == "float32" ? " Lower the guidance scale." : " Use --dtype float32."));
 }
 
-}  // namespace
-
-Tensor to_pixels(const Generation& generation, const Tensor& samples) {
-  const Tensor images = generation.model.vae ? decode_latents(*generation.model.vae, samples,
-                                                              generation.vae_options())
-                                             : samples;
-  const Tensor pixels = to_bytes(images.to(at::kCPU));
-  return pixels.size(1) == 1 ? pixels.expand({-1, 3, -1, -1}) : pixels;
+/// Where processes share evaluations the first one decodes. samples: computed, as require_finite
+/// sees to.
+void decode(const Generation& generation, DoneImages& done) {
+  const c10::InferenceMode inference;
+  if (!generation.together || generation.together->first()) {
+    use_vae(generation);
+    done.pixels = to_pixels(generation, done.samples);
+  }
+  done.samples = done.samples.to(at::kCPU);
 }
+
+}  // namespace
 
 GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> guidances,
                         std::span<const ImageSpec> images, int64_t batch, Progress& progress,
@@ -116,6 +121,11 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
   const c10::InferenceMode inference;
   GuidanceCost cost;
   const auto graphs = graphs_for(generation);
+  const auto hand_over = [&](size_t first, DoneImages done) {
+    decode(generation, done);
+    sink(first, done);
+  };
+  Behind decoding;
   for (size_t first = 0; first < images.size(); first += batch) {
     const auto part = images.subspan(first, std::min<size_t>(batch, images.size() - first));
     const WordRecorder words(generation, part);
@@ -129,15 +139,16 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
     else
       done = run_batch(generation, guidances, part, graphs, cost, words, observer);
     require_finite(done.samples, generation.request);
-    if (!generation.together || generation.together->first()) {
-      use_vae(generation);
-      done.pixels = to_pixels(generation, done.samples);
-    }
-    done.samples = done.samples.to(at::kCPU);
     done.attention = words.attention();
     done.effects = words.effects();
-    sink(first, done);
+    if (decodes_beside(generation, std::ssize(part)))
+      decoding.run([&generation, &hand_over, first, done] {
+        on_own_stream(generation.device, [&] { hand_over(first, done); });
+      });
+    else
+      hand_over(first, done);
   }
+  decoding.finish();
   return cost;
 }
 
