@@ -5,7 +5,6 @@
 #include <iostream>
 
 #include "models/device.h"
-#include "models/residency.h"
 
 namespace tiller {
 namespace {
@@ -36,20 +35,19 @@ Autoencoder autoencoder(const nlohmann::json& config, Weights& weights, at::Devi
   return {AutoencoderKL(config, weights), device};
 }
 
-void send(Autoencoder& vae, at::ScalarType dtype, at::Device device) {
-  vae.device = device;
-  vae.arriving = std::async(std::launch::async, [parameters = vae.parameters, dtype, device] {
-    on_own_stream(device, [&] { move_to(parameters, device, dtype); });
+Autoencoder loaded_beside(Autoencoder plan, at::Device device, std::function<Autoencoder()> load) {
+  plan.device = device;
+  plan.arriving = std::async(std::launch::async, [device, load = std::move(load)] {
+    std::shared_ptr<const Autoencoder> vae;
+    on_own_stream(device, [&] { vae = std::make_shared<Autoencoder>(load()); });
+    return vae;
   });
-}
-
-void await(const Autoencoder& vae) {
-  if (vae.arriving.valid()) vae.arriving.get();
+  return plan;
 }
 
 Tensor encode_images(const Autoencoder& vae, const Tensor& images, const Tensor& noise,
                      const VaeOptions& options) {
-  await(vae);
+  if (vae.arriving.valid()) return encode_images(*vae.arriving.get(), images, noise, options);
   const Tensor input = images.to(vae.device);
   if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->encode(input);
   const auto& kl = std::get<AutoencoderKL>(vae.network);
@@ -58,7 +56,7 @@ Tensor encode_images(const Autoencoder& vae, const Tensor& images, const Tensor&
 }
 
 Tensor decode_latents(const Autoencoder& vae, const Tensor& latents, const VaeOptions& options) {
-  await(vae);
+  if (vae.arriving.valid()) return decode_latents(*vae.arriving.get(), latents, options);
   const Tensor input = latents.to(vae.device);
   if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->decode(input);
   const auto& kl = std::get<AutoencoderKL>(vae.network);

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <future>
 #include <variant>
 
@@ -12,8 +13,9 @@ struct Autoencoder {
   std::variant<AutoencoderKL, AutoencoderTiny> network;
   at::Device device = at::kCPU;
   NamedTensors parameters = {};  ///< The network's tensors.
-  /// While its tensors are on their way; not valid: they are there.
-  std::shared_future<void> arriving = {};
+  /// The same with the tensors that this one, of the meta device, stands for; not valid: it has its
+  /// own.
+  std::shared_future<std::shared_ptr<const Autoencoder>> arriving = {};
 
   int64_t downscale() const;  ///< Pixels a latent's side.
   int64_t channels() const;   ///< Of a latent.
@@ -23,11 +25,10 @@ struct Autoencoder {
 /// afterwards, for `parameters`.
 Autoencoder autoencoder(const nlohmann::json& config, Weights&, at::Device device = at::kCPU);
 
-/// Sends the tensors to a device, as `dtype`, beside whatever comes next. Encoding and decoding
-/// wait for them and throw what sending them threw; nothing else may look at them before.
-void send(Autoencoder&, at::ScalarType dtype, at::Device);
-/// Waits for tensors that were sent.
-void await(const Autoencoder&);
+/// An autoencoder for `device` whose tensors `load` brings there, beside whatever comes next.
+/// Encoding and decoding wait for it and throw what it threw. plan: the same with tensors of the
+/// meta device.
+Autoencoder loaded_beside(Autoencoder plan, at::Device device, std::function<Autoencoder()> load);
 
 /// images: (B, 3, H, W) in [-1, 1]; noise: (B, C, h, w), from which a distribution is sampled.
 /// Returns scaled latents, float32.

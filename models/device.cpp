@@ -104,8 +104,10 @@ std::string device_of_process(const std::string& name, const Launch& launch) {
 void on_own_stream(at::Device device, const std::function<void()>& work) {
   if (device.is_cpu()) return work();
   const c10::impl::VirtualGuardImpl streams(device.type());
-  const c10::StreamGuard guard(streams.getStreamFromGlobalPool(device));
+  const c10::Stream stream = streams.getStreamFromGlobalPool(device);
+  const c10::StreamGuard guard(stream);
   work();
+  streams.synchronizeStream(stream);
 }
 
 double free_device_memory(at::Device device) {

@@ -29,7 +29,7 @@ at::Device choose_device(const std::string& name);
 std::string device_of_process(const std::string& name, const Launch&);
 
 /// Does the work on a stream of its own where the device has streams, so that another thread's goes
-/// on beside it. What the work gives must be waited for within it, as copying it to the CPU does.
+/// on beside it, and waits for it. What it reads must have been computed.
 void on_own_stream(at::Device, const std::function<void()>& work);
 
 /// Bytes that nobody holds on a GPU, LibTorch's own stock included. Not for CPUs.

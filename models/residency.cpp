@@ -5,14 +5,10 @@
 
 namespace tiller {
 
-void move_to(const NamedTensors& parameters, at::Device device,
-             std::optional<at::ScalarType> dtype) {
+void move_to(const NamedTensors& parameters, at::Device device) {
   const c10::InferenceMode off(false);
-  for (const auto& [name, tensor] : parameters) {
-    const at::ScalarType wanted = dtype.value_or(tensor.scalar_type());
-    if (tensor.device() != device || tensor.scalar_type() != wanted)
-      tensor.set_data(tensor.to(device, wanted));
-  }
+  for (const auto& [name, tensor] : parameters)
+    if (tensor.device() != device) tensor.set_data(tensor.to(device));
 }
 
 void release(const NamedTensors& parameters) {

@@ -113,15 +113,16 @@ Autoencoder autoencoder_from(Component component, at::ScalarType dtype, at::Devi
 
 namespace {
 
-/// To a GPU the weights travel while prompts are encoded and the first steps are made and recorded.
+/// To a GPU the weights travel while prompts are encoded, and the first steps made and recorded.
 std::shared_ptr<Autoencoder> vae_from(Component component, at::ScalarType dtype,
                                       at::Device device) {
   if (device.is_cpu())
     return std::make_shared<Autoencoder>(autoencoder_from(std::move(component), dtype, device));
-  const auto vae = std::make_shared<Autoencoder>(
-      autoencoder_from(std::move(component), at::ScalarType::Undefined, at::kCPU));
-  send(*vae, dtype, device);
-  return vae;
+  Autoencoder plan = autoencoder_from(component, dtype, at::kMeta);
+  return std::make_shared<Autoencoder>(
+      loaded_beside(std::move(plan), device, [component = std::move(component), dtype, device] {
+        return autoencoder_from(component, dtype, device);
+      }));
 }
 
 }  // namespace

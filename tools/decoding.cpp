@@ -14,7 +14,6 @@ double decoding_memory(const Generation& generation, double images) {
   if (!model.vae || request.vae_tiling) return 0;
   const auto* vae = std::get_if<AutoencoderKL>(&model.vae->network);
   if (!vae) return 0;
-  await(*model.vae);
   return 12 * (request.low_memory ? 1 : images) * double(vae->config().channels.front()) *
          double(request.size.height) * double(request.size.width) *
          double(at::elementSize(vae->dtype()));
