@@ -52,18 +52,20 @@ def evaluation(folder, size, rows, dtype, device, pag, compiled=False):
 
 
 def model_rows(options, name, config, size, dtype, cases, batches):
+    named = {f"{name} {size}x{size}, batch {batch}, {guidance}": (batch, guidance) for batch in batches for guidance in cases}
+    wanted = {case: what for case, what in named.items() if getattr(options, "only", "") in case}
+    if not wanted:
+        return
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         UNet2DConditionModel.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder)
-        for batch in batches:
-            for guidance, count in cases.items():
-                tiller = side_by_side.Tiller(options, "unet_evaluation", folder, size, batch, dtype, options.device, guidance)
-                arguments = (folder, size, batch * count, getattr(torch, dtype), options.device, "pag" in guidance)
-                peers = {"diffusers": side_by_side.Peer(options, evaluation, *arguments)}
-                if options.compile:
-                    peers["torch.compile"] = side_by_side.Peer(options, evaluation, *arguments, True)
-                case = f"{name} {size}x{size}, batch {batch}, {guidance}"
-                yield from side_by_side.compare(options, case, dtype, tiller, peers)
+        for case, (batch, guidance) in wanted.items():
+            tiller = side_by_side.Tiller(options, "unet_evaluation", folder, size, batch, dtype, options.device, guidance)
+            arguments = (folder, size, batch * cases[guidance], getattr(torch, dtype), options.device, "pag" in guidance)
+            peers = {"diffusers": side_by_side.Peer(options, evaluation, *arguments)}
+            if options.compile:
+                peers["torch.compile"] = side_by_side.Peer(options, evaluation, *arguments, True)
+            yield from side_by_side.compare(options, case, dtype, tiller, peers)
 
 
 def rows(options):
@@ -81,4 +83,5 @@ if __name__ == "__main__":
     parser = side_by_side.parser(__doc__)
     parser.add_argument("--config", help="any other UNet's config.json")
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--only", default="", help='cases whose name contains this, such as "SDXL 1024x1024, batch 1"')
     side_by_side.run(rows, parser.parse_args())

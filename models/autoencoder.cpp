@@ -37,9 +37,10 @@ Autoencoder autoencoder(const nlohmann::json& config, Weights& weights, at::Devi
 
 Autoencoder loaded_beside(Autoencoder plan, at::Device device, std::function<Autoencoder()> load) {
   plan.device = device;
-  plan.arriving = std::async(std::launch::async, [device, load = std::move(load)] {
+  plan.arriving = std::async(std::launch::async, [device, load = std::move(load)]() mutable {
     std::shared_ptr<const Autoencoder> vae;
     on_own_stream(device, [&] { vae = std::make_shared<Autoencoder>(load()); });
+    load = nullptr;  // and with it the file's tensors: the future keeps this function
     return vae;
   });
   return plan;

@@ -8,6 +8,8 @@
 #include <dlfcn.h>
 
 #include <charconv>
+#include <map>
+#include <mutex>
 
 #include "io/error.h"
 #include "io/processes.h"
@@ -71,6 +73,17 @@ at::Device cuda_device(const std::string& name, int index) {
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
 
+/// Always the same one: LibTorch keeps a stock of memory for each stream.
+c10::Stream second_stream(at::Device device) {
+  static std::mutex mutex;
+  static std::map<std::string, c10::Stream> streams;
+  const std::lock_guard lock(mutex);
+  const auto found = streams.find(device.str());
+  if (found != streams.end()) return found->second;
+  const c10::impl::VirtualGuardImpl of(device.type());
+  return streams.emplace(device.str(), of.getStreamFromGlobalPool(device)).first->second;
+}
+
 }  // namespace
 
 bool cuda_available() { return cuda_problem().empty(); }
@@ -103,11 +116,10 @@ std::string device_of_process(const std::string& name, const Launch& launch) {
 
 void on_own_stream(at::Device device, const std::function<void()>& work) {
   if (device.is_cpu()) return work();
-  const c10::impl::VirtualGuardImpl streams(device.type());
-  const c10::Stream stream = streams.getStreamFromGlobalPool(device);
+  const c10::Stream stream = second_stream(device);
   const c10::StreamGuard guard(stream);
   work();
-  streams.synchronizeStream(stream);
+  c10::impl::VirtualGuardImpl(device.type()).synchronizeStream(stream);
 }
 
 double free_device_memory(at::Device device) {

@@ -19,11 +19,13 @@ double decoding_memory(const Generation& generation, double images) {
          double(at::elementSize(vae->dtype()));
 }
 
-/// --low-memory moves the VAE and the UNet in turns, and an image to start from is encoded by what
-/// would decode. A quarter: some decode in float32, and sampling needs room too.
+/// --low-memory moves the VAE and the UNet in turns, tiles are for want of memory, and an image to
+/// start from is encoded by what would decode. A quarter: some decode in float32, and sampling
+/// needs room too.
 bool decodes_beside(const Generation& generation, int64_t images) {
-  if (generation.device.is_cpu() || !generation.model.vae || generation.request.low_memory ||
-      generation.init.image.defined())
+  const GenerateRequest& request = generation.request;
+  if (generation.device.is_cpu() || !generation.model.vae || request.low_memory ||
+      request.vae_tiling || generation.init.image.defined())
     return false;
   return decoding_memory(generation, double(images)) <= free_device_memory(generation.device) / 4;
 }

@@ -6,7 +6,7 @@ namespace tiller {
 /// Bytes that decoding so many images takes, about; 0: little.
 double decoding_memory(const Generation&, double images);
 
-/// Whether a batch of so many images is decoded while the next one is sampled: on a GPU that has
+/// Whether batches of so many images are decoded while the next one is sampled: on a GPU that has
 /// the memory for both. On a CPU both would share the same cores.
 bool decodes_beside(const Generation&, int64_t images);
 

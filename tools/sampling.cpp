@@ -105,7 +105,6 @@ void require_finite(const Tensor& samples, const GenerateRequest& request) {
 /// Where processes share evaluations the first one decodes. samples: computed, as require_finite
 /// sees to.
 void decode(const Generation& generation, DoneImages& done) {
-  const c10::InferenceMode inference;
   if (!generation.together || generation.together->first()) {
     use_vae(generation);
     done.pixels = to_pixels(generation, done.samples);
@@ -122,9 +121,11 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
   GuidanceCost cost;
   const auto graphs = graphs_for(generation);
   const auto hand_over = [&](size_t first, DoneImages done) {
+    const c10::InferenceMode on_this_thread;
     decode(generation, done);
     sink(first, done);
   };
+  std::optional<bool> beside;  // decided once the first batch has taken its memory
   Behind decoding;
   for (size_t first = 0; first < images.size(); first += batch) {
     const auto part = images.subspan(first, std::min<size_t>(batch, images.size() - first));
@@ -141,7 +142,8 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
     require_finite(done.samples, generation.request);
     done.attention = words.attention();
     done.effects = words.effects();
-    if (decodes_beside(generation, std::ssize(part)))
+    if (!beside) beside = std::ssize(images) > batch && decodes_beside(generation, batch);
+    if (*beside)
       decoding.run([&generation, &hand_over, first, done] {
         on_own_stream(generation.device, [&] { hand_over(first, done); });
       });
