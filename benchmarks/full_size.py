@@ -53,4 +53,5 @@ def main():
     shutil.copy(args.configs / "model_index.json", args.out)
 
 
-main()
+if __name__ == "__main__":
+    main()
