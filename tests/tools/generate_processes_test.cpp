@@ -59,7 +59,8 @@ class GenerateTogether : public Pipelines {
 TEST_F(GenerateTogether, BranchesEqualOneProcess) {
   for (const std::string each :
        {"--guidance cfg:scale=2 --sampler ddim", "--guidance 'cfg:scale=2 + tpg' --sampler bdia",
-        "--guidance 'cfg + sag:layers=m0' --sampler ddpm", "--guidance apg:momentum=-0.5"}) {
+        "--guidance 'cfg:scale=2 + sag:layers=m0' --sampler ddpm",
+        "--guidance apg:scale=2,momentum=-0.5"}) {
     const std::string more = each + " --clip-denoised --steps 4 --count 3 --batch 2 --output ";
     must(run(more + "one"));
     const Tensor one = latents("l.safetensors");
