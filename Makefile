@@ -42,7 +42,7 @@ install: all
 
 bench-cpu bench-gpu: bench-%: configure
 	@if [ $* = gpu ] && ! nvidia-smi -L >/dev/null 2>&1; then echo "bench-gpu: no NVIDIA GPU was found: nothing is measured."; else \
-	  cmake --build $(BUILD) -j $(JOBS) --target tiller bench_unet_evaluation bench_sinkhorn bench_parts && \
+	  cmake --build $(BUILD) -j $(JOBS) --target tiller bench_unet_evaluation bench_sinkhorn bench_parts bench_attention && \
 	  $$(scripts/bench_python.sh) benchmarks/report.py --build $(BUILD) --device $(if $(filter gpu,$*),cuda,cpu) --report out/bench-$* \
 	    $(if $(GUIDED_DIFFUSION),--guided-diffusion $(GUIDED_DIFFUSION)) $(BENCH_FLAGS); fi
 

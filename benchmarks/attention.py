@@ -1,7 +1,8 @@
-"""The attention kernel that LibTorch picks, which is Tiller's too, beside each that it could have picked: a ratio above 1 says
-that another one is faster at that shape. Self-attention of SD1.5 at 512x512 and of SDXL at 1024x1024, two rows as CFG has them.
+"""Self-attention beside each of LibTorch's kernels, at the shapes of SD1.5 at 512x512 and of SDXL at 1024x1024, two rows as CFG
+has them. Tiller's is its own for bfloat16 on some CPUs (models/attention.h), elsewhere LibTorch's first choice: there a ratio
+above 1 says that another one is faster at that shape.
 
-Usage: python benchmarks/attention.py --device cuda
+Usage: ninja -C build bench_attention && python benchmarks/attention.py
 """
 
 import torch
@@ -13,9 +14,7 @@ import side_by_side
 SHAPES = {"SD1.5, 64x64 tokens": (8, 4096, 40), "SD1.5, 32x32 tokens": (8, 1024, 80), "SDXL, 64x64 tokens": (10, 4096, 64),
           "SDXL, 32x32 tokens": (20, 1024, 64)}  # heads, tokens, width of a head
 ROWS = 2
-KERNELS = {"cpu": {"flash": SDPBackend.FLASH_ATTENTION, "plain": SDPBackend.MATH},
-           "cuda": {"flash": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION,
-                    "memory efficient": SDPBackend.EFFICIENT_ATTENTION}}
+KERNELS = {"flash": "FLASH_ATTENTION", "cuDNN": "CUDNN_ATTENTION", "memory efficient": "EFFICIENT_ATTENTION", "plain": "MATH"}
 
 
 def attention(shape, dtype, device, kernel):
@@ -24,9 +23,7 @@ def attention(shape, dtype, device, kernel):
     q, k, v = (torch.randn(ROWS, tokens, heads, width, dtype=dtype, device=device).transpose(1, 2) for _ in range(3))
 
     def work():
-        if kernel is None:
-            return scaled_dot_product_attention(q, k, v)
-        with sdpa_kernel(kernel):
+        with sdpa_kernel(getattr(SDPBackend, kernel)):
             return scaled_dot_product_attention(q, k, v)
 
     return work
@@ -45,11 +42,12 @@ def rows(options):
     for dtype in options.dtypes:
         kind = getattr(torch, dtype)
         for name, shape in SHAPES.items():
-            side = lambda kernel: side_by_side.Peer(options, attention, shape, kind, options.device, kernel)
-            kernels = {name: kernel for name, kernel in KERNELS[options.device].items() if runs(shape, kind, options.device, kernel)}
+            kernels = {kernel_name: kernel for kernel_name, kernel in KERNELS.items() if runs(shape, kind, options.device, kernel)}
             flops = 4 * ROWS * shape[0] * shape[1] ** 2 * shape[2]
-            yield from side_by_side.compare(options, f"attention, {name}", dtype, side(None),
-                                            {name: side(kernel) for name, kernel in kernels.items()}, flops)
+            tiller = side_by_side.Tiller(options, "attention", ROWS, *shape, dtype, options.device)
+            peers = {kernel_name: side_by_side.Peer(options, attention, shape, kind, options.device, kernel)
+                     for kernel_name, kernel in kernels.items()}
+            yield from side_by_side.compare(options, f"attention, {name}", dtype, tiller, peers, flops)
 
 
 if __name__ == "__main__":

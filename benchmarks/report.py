@@ -13,7 +13,7 @@ import torch
 import side_by_side
 
 PROGRAMS = ("sinkhorn", "demo_model", "whole_program", "parts", "training_step", "unet_evaluation",
-            "stable_diffusion_cpp", "attention")
+            "sd_cpp", "attention")
 
 
 def rows(options):

@@ -17,3 +17,14 @@ foreach(name fp8 group_norm sinkhorn weighted_sum)
     target_sources(tiller_models PRIVATE $<TARGET_OBJECTS:${library}>)
   endforeach()
 endforeach()
+
+# Attention in bfloat16 is for one instruction set alone.
+add_library(tiller_kernels_bf16_attention OBJECT models/kernels/bf16_attention.cpp)
+target_include_directories(tiller_kernels_bf16_attention PRIVATE ${CMAKE_SOURCE_DIR})
+target_compile_options(tiller_kernels_bf16_attention PRIVATE -O3 ${TILLER_KERNEL_FLAGS_avx512}
+  # GCC 12 finds its own intrinsics uninitialized (its bug 105593).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-uninitialized>)
+if(TILLER_KERNEL_FLAGS_avx512)
+  target_compile_options(tiller_kernels_bf16_attention PRIVATE -mavx512bf16)
+endif()
+target_sources(tiller_models PRIVATE $<TARGET_OBJECTS:tiller_kernels_bf16_attention>)

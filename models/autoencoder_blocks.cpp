@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/attention.h"
+
 namespace tiller {
 namespace {
 
@@ -102,8 +104,7 @@ Tensor VaeResnet::operator()(const Tensor& x) const {
 
 Tensor VaeAttention::operator()(const Tensor& x) const {
   const Tensor tokens = to_tokens(apply(norm, x)).unsqueeze(1);
-  const Tensor attended =
-      at::scaled_dot_product_attention(apply(q, tokens), apply(k, tokens), apply(v, tokens));
+  const Tensor attended = attention(apply(q, tokens), apply(k, tokens), apply(v, tokens));
   return x + from_tokens(apply(out, attended.squeeze(1)), x.size(2), x.size(3));
 }
 

@@ -1,9 +1,8 @@
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 
+#include "models/attention.h"
 #include "models/branch.h"
 
 namespace tiller {
@@ -48,17 +47,6 @@ bool same_context(const Branch& a, const Branch& b) {
 
 Tensor shuffled(const Tensor& tokens, const Tensor& permutation) {
   return tokens.gather(1, permutation.unsqueeze(-1).expand(tokens.sizes()));
-}
-
-/// Scaled dot-product attention. With gradients a CPU computes bfloat16 in float32: LibTorch's
-/// bfloat16 backward calls the matrix library once a head and block, which takes longer.
-Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v) {
-  const bool gradients = at::GradMode::is_enabled() && q.requires_grad();
-  if (!gradients || !q.is_cpu() || q.scalar_type() != at::kBFloat16)
-    return at::scaled_dot_product_attention(q, k, v);
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(at::DispatchKey::AutocastCPU);
-  const auto real = [](const Tensor& x) { return x.to(at::kFloat); };
-  return at::scaled_dot_product_attention(real(q), real(k), real(v)).to(at::kBFloat16);
 }
 
 }  // namespace
@@ -233,12 +221,12 @@ void Rows::observe_text(const Site& site, const Tensor& q, const Tensor& k) cons
 
 Tensor Rows::attend(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v,
                     const std::map<int64_t, const Perturbation*>& rules) const {
-  if (rules.empty()) return attended(q, k, v);
+  if (rules.empty()) return tiller::attention(q, k, v);
   std::vector<Tensor> parts;
   for (int64_t g = 0; g < groups(); ++g) {
     const Tensor qg = slice(q, g), kg = slice(k, g), vg = slice(v, g);
     const auto found = rules.find(g);
-    parts.push_back(found == rules.end() ? attended(qg, kg, vg)
+    parts.push_back(found == rules.end() ? tiller::attention(qg, kg, vg)
                                          : found->second->attention(site, qg, kg, vg));
   }
   return at::cat(parts);
@@ -337,7 +325,7 @@ Tensor Rows::attend_to_second(const Tensor& q, const std::vector<int64_t>& group
   const Tensor own = at::cat(queries);
   count(4.0 * own.numel() * k.size(2), own.size(0));
   doing_.reset();
-  return at::scaled_dot_product_attention(own, k, v);
+  return tiller::attention(own, k, v);
 }
 
 /// Where a group's attention to its text isn't perturbed, edits take their control's.

@@ -3,7 +3,7 @@ decoding, of the same checkpoint in the original layout, with random weights. Wh
 
 The peer holds weights as the file does, float32 or (beside Tiller in bfloat16) float16, which its kernels are made for.
 
-Usage: ninja -C build tiller && pip install stable-diffusion-cpp-python && python benchmarks/stable_diffusion_cpp.py
+Usage: ninja -C build tiller && pip install stable-diffusion-cpp-python && python benchmarks/sd_cpp.py
 """
 
 import gzip
@@ -51,7 +51,7 @@ def tiller(options, path, folder, dtype, guidance):
 
 def rows(options):
     if importlib.util.find_spec("stable_diffusion_cpp") is None:
-        print("<!-- stable_diffusion_cpp: left out, its package isn't installed -->", flush=True)
+        print("<!-- sd_cpp: left out, its package isn't installed -->", flush=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         for dtype in options.dtypes:
