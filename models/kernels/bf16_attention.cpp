@@ -102,20 +102,23 @@ void weigh(float* scores, int64_t rows, int64_t keys, int64_t padded, float scal
   for (int64_t row = 0; row < rows; ++row) {
     float* score = scores + row * kBlock;
     for (int64_t key = keys; key < padded; ++key) score[key] = -__builtin_inff();
-    __m512 largest = _mm512_loadu_ps(score);
-    for (int64_t key = 16; key < padded; key += 16)
-      largest = _mm512_max_ps(largest, _mm512_loadu_ps(score + key));
-    const float found = scale * _mm512_reduce_max_ps(largest), old = softmax.max[row];
+    __m512 largest = _mm512_set1_ps(-__builtin_inff());
+    for (int64_t key = 0; key < padded; key += 16) {
+      const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(score + key), factor);
+      _mm512_storeu_ps(score + key, scaled);
+      largest = _mm512_max_ps(largest, scaled);
+    }
+    const float found = _mm512_reduce_max_ps(largest), old = softmax.max[row];
     const float now = found > old ? found : old;
-    const __m512 max = _mm512_set1_ps(now);
+    const __m512 max = _mm512_set1_ps(now == -__builtin_inff() ? 0 : now);
     __m512 sum = _mm512_setzero_ps();
     for (int64_t key = 0; key < padded; key += 32) {
-      const __m512 low = exp(_mm512_fmsub_ps(_mm512_loadu_ps(score + key), factor, max));
-      const __m512 high = exp(_mm512_fmsub_ps(_mm512_loadu_ps(score + key + 16), factor, max));
+      const __m512 low = exp(_mm512_sub_ps(_mm512_loadu_ps(score + key), max));
+      const __m512 high = exp(_mm512_sub_ps(_mm512_loadu_ps(score + key + 16), max));
       sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
       _mm512_storeu_si512(weights + row * kBlock + key, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
-    softmax.rescale[row] = _mm512_cvtss_f32(exp(_mm512_set1_ps(old - now)));
+    softmax.rescale[row] = _mm512_cvtss_f32(exp(_mm512_sub_ps(_mm512_set1_ps(old), max)));
     softmax.sum[row] = softmax.sum[row] * softmax.rescale[row] + _mm512_reduce_add_ps(sum);
     softmax.max[row] = now;
   }
