@@ -63,9 +63,10 @@ void products(const uint16_t* a, int64_t a_stride, const uint16_t* b, int64_t b_
   }
 }
 
-/// scores: (rows, kBlock), of `keys` packed keys.
+/// scores: (rows, kBlock), scaled, of `keys` packed keys.
 void score(const uint16_t* q, int64_t rows, const uint16_t* packed_k, int64_t keys, int64_t width,
-           float* scores) {
+           float scale, float* scores) {
+  const __m512 factor = _mm512_set1_ps(scale);
   for (int64_t key = 0; key < keys; key += kTile)
     for (int64_t row = 0; row < rows; row += kScoreRows) {
       __m512 sums[kScoreRows][2] = {};
@@ -73,7 +74,8 @@ void score(const uint16_t* q, int64_t rows, const uint16_t* packed_k, int64_t ke
 #pragma GCC unroll 12
       for (int r = 0; r < kScoreRows; ++r)
         for (int c = 0; c < 2; ++c)
-          _mm512_storeu_ps(scores + (row + r) * kBlock + key + 16 * c, sums[r][c]);
+          _mm512_storeu_ps(scores + (row + r) * kBlock + key + 16 * c,
+                           _mm512_mul_ps(sums[r][c], factor));
     }
 }
 
@@ -96,18 +98,14 @@ struct Softmax {
 
 /// Scores to weights, (rows, kBlock) in bfloat16, relative to the largest score so far. `keys` of
 /// them are real, the others up to `padded` get next to nothing.
-void weigh(float* scores, int64_t rows, int64_t keys, int64_t padded, float scale, Softmax& softmax,
+void weigh(float* scores, int64_t rows, int64_t keys, int64_t padded, Softmax& softmax,
            uint16_t* weights) {
-  const __m512 factor = _mm512_set1_ps(scale);
   for (int64_t row = 0; row < rows; ++row) {
     float* score = scores + row * kBlock;
     for (int64_t key = keys; key < padded; ++key) score[key] = -__builtin_inff();
     __m512 largest = _mm512_set1_ps(-__builtin_inff());
-    for (int64_t key = 0; key < padded; key += 16) {
-      const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(score + key), factor);
-      _mm512_storeu_ps(score + key, scaled);
-      largest = _mm512_max_ps(largest, scaled);
-    }
+    for (int64_t key = 0; key < padded; key += 16)
+      largest = _mm512_max_ps(largest, _mm512_loadu_ps(score + key));
     const float found = _mm512_reduce_max_ps(largest), old = softmax.max[row];
     const float now = found > old ? found : old;
     const __m512 max = _mm512_set1_ps(now == -__builtin_inff() ? 0 : now);
@@ -186,8 +184,8 @@ void attend(Bf16Rows q, int64_t queries, const uint16_t* packed_k, const uint16_
   }
   for (int64_t key = 0; key < keys; key += kBlock) {
     const int64_t real = keys - key < kBlock ? keys - key : kBlock, padded = up(real, kTile);
-    score(own, rows, packed_k + key * width, padded, width, scores);
-    weigh(scores, rows, real, padded, scale, softmax, weights);
+    score(own, rows, packed_k + key * width, padded, width, scale, scores);
+    weigh(scores, rows, real, padded, softmax, weights);
     const uint16_t* values = packed_v + key * padded_width;
     for (int64_t column = 0; column < padded_width / 16;) {
       const int64_t columns = next_columns(padded_width / 16 - column);
