@@ -1,20 +1,18 @@
 #pragma once
-#include <unistd.h>
-
 #include <future>
 
 #include "io/error.h"
 #include "io/process_group.h"
+#include "tests/port.h"
 
 namespace tiller::test {
 
 /// What `work`, which is given a Group, returns in each of two processes, here two threads;
-/// nothing where this build can't connect processes. Ports are below those that Linux gives to
-/// connections, 32768 and up: one in use there leaves the second process waiting for ever.
+/// nothing where this build can't connect processes.
 template <class Group = ProcessGroup, class Work>
 auto in_two_processes(const Work& work) {
   static int used = 0;
-  const int port = 12000 + (getpid() * 7 + 101 * ++used) % 20000;
+  const int port = meeting_port(101 * ++used);
   const auto as = [&, port](int rank) {
     const Processes processes({.rank = rank, .world = 2, .host = "127.0.0.1", .port = port});
     Group group(processes);

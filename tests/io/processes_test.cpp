@@ -1,13 +1,13 @@
 #include "io/processes.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <numeric>
 #include <thread>
 
 #include "io/error.h"
+#include "tests/port.h"
 
 namespace tiller {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 using namespace std::chrono_literals;
 
 Launch launch(int rank) {
-  return {.rank = rank, .world = 2, .host = "127.0.0.1", .port = 12000 + (getpid() * 7) % 20000};
+  return {.rank = rank, .world = 2, .host = "127.0.0.1", .port = test::meeting_port(0)};
 }
 
 /// What the first process hears while the second does `other`.

@@ -1,6 +1,7 @@
 #include "io/numpy_file.h"
 #include "metrics/feature_network.h"
 #include "metrics/frechet.h"
+#include "tests/port.h"
 #include "tests/tools/full_disk.h"
 #include "tests/tools/pipelines.h"
 
@@ -270,7 +271,7 @@ TEST_F(EvaluateSets, AProcessThatFailsIsNotWaitedFor) {
                           "--model model --reference real --scheme none --samples 12 --batch 2 "
                           "--steps 2 --metrics fid --pictures 0 --output ";
   write_file(folder / "closed", "no folder");
-  const int port = 12000 + (getpid() * 7 + 5) % 20000;
+  const int port = meeting_port(5);
   const std::string command = "cd '" + folder.string() + "';" + with_rank(1, 2, port) + run +
                               "closed > out1 2>&1 &" + with_rank(0, 2, port) + run +
                               "report > out0 2>&1; code=$?; wait; exit $code";
@@ -287,10 +288,10 @@ TEST_F(EvaluateSets, ProcessesShareTheWork) {
   for (const int world : {2, 4}) {
     const std::string together = "together" + std::to_string(world);
     // As torchrun leaves them, but for its agent.
-    std::string command = "cd '" + folder.string() +
-                          "' && export OMP_NUM_THREADS=1 WORLD_SIZE=" + std::to_string(world) +
-                          " MASTER_ADDR=127.0.0.1 MASTER_PORT=" +
-                          std::to_string(12000 + (getpid() * 7 + world) % 20000) + ";";
+    std::string command =
+        "cd '" + folder.string() +
+        "' && export OMP_NUM_THREADS=1 WORLD_SIZE=" + std::to_string(world) +
+        " MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(meeting_port(world)) + ";";
     for (int rank = world - 1; rank >= 0; --rank)
       command += " RANK=" + std::to_string(rank) + " '" + TILLER_PROGRAM + "' evaluate --quiet" +
                  network() + run + together + " > out" + std::to_string(rank) + " 2>&1 &";
@@ -308,7 +309,7 @@ TEST_F(EvaluateSets, ProcessesOfOtherFoldersBringTheirBatches) {
                           "--output ";
   const Json alone = lasting(evaluated(run.substr(network().size()) + "alone"));
   const auto together = [&](int attempt) {
-    const int port = 12000 + (getpid() * 7 + 50 + attempt) % 20000;
+    const int port = meeting_port(50 + attempt);
     const std::string command = "cd '" + folder.string() + "';" + with_rank(1, 2, port) + run +
                                 "there > out1 2>&1 &" + with_rank(0, 2, port) + run +
                                 "here > out0 2>&1; code=$?; wait; exit $code";

@@ -1,3 +1,4 @@
+#include "tests/port.h"
 #include "tests/tools/pipelines.h"
 
 namespace tiller::test {
@@ -8,7 +9,7 @@ class GenerateTogether : public Pipelines {
  protected:
   /// Shell text that runs process `rank` of two.
   std::string process(int rank, const std::string& arguments) const {
-    const int port = 12000 + (getpid() * 7 + 211 + int(runs_)) % 20000;
+    const int port = meeting_port(211 + int(runs_));
     const std::string own = std::to_string(rank);
     return "RANK=" + own +
            " WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port) + " '" +

@@ -1,3 +1,4 @@
+#include "tests/port.h"
 #include "tests/tools/program.h"
 
 namespace tiller::test {
@@ -31,7 +32,7 @@ class TrainTogether : public ProgramTest {
   }
   /// Shell text that starts process `rank` of two.
   std::string process(int rank, const std::string& more) const {
-    const int port = 12000 + (getpid() * 7 + 3) % 20000;
+    const int port = meeting_port(3);
     return "RANK=" + std::to_string(rank) +
            " WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port) + " " +
            command(more) + " > out" + std::to_string(rank) + " 2>&1";
