@@ -7,6 +7,7 @@
 #include "guidance/filter.h"
 #include "guidance/perturbed.h"
 #include "guidance/seg.h"
+#include "models/attention.h"
 
 namespace tiller {
 namespace {
@@ -32,10 +33,9 @@ class SmoothedQueries final : public SitePerturbation {
 
   Tensor attention(const Site& site, const Tensor& q, const Tensor& k,
                    const Tensor& v) const override {
-    if (sigma_ > kInfiniteSigma)
-      return at::scaled_dot_product_attention(q.mean(2, true), k, v).expand(v.sizes());
+    if (sigma_ > kInfiniteSigma) return tiller::attention(q.mean(2, true), k, v).expand(v.sizes());
     const auto& [rows, columns] = blurs_.at(site.order);
-    return at::scaled_dot_product_attention(blur_tokens(q, rows, columns), k, v);
+    return tiller::attention(blur_tokens(q, rows, columns), k, v);
   }
 
  private:

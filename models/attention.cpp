@@ -41,10 +41,14 @@ const Bf16Attention* kernel() {
 
 uint16_t* bits(const Tensor& x) { return static_cast<uint16_t*>(x.data_ptr()); }
 
-/// Head `index` of (B, heads, N, d).
-Bf16Rows head(const Tensor& x, int64_t index) {
+/// Row `row` of head `index` of (B, heads, N, d).
+uint16_t* row_of(const Tensor& x, int64_t index, int64_t row) {
   const int64_t heads = x.size(1);
-  return {bits(x) + index / heads * x.stride(0) + index % heads * x.stride(1), x.stride(2)};
+  return bits(x) + index / heads * x.stride(0) + index % heads * x.stride(1) + row * x.stride(2);
+}
+
+Bf16Rows rows_of(const Tensor& x, int64_t index, int64_t first = 0) {
+  return {row_of(x, index, first), x.stride(2)};
 }
 
 bool fits(const Tensor& q, const Tensor& k, const Tensor& v) {
@@ -68,7 +72,8 @@ Packed pack(const Bf16Attention& kernel, const Tensor& k, const Tensor& v) {
                          at::empty({heads, kernel.packed_values(count, width)}, k.options())};
   parallel_for(0, heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      kernel.pack(head(k, i), head(v, i), count, width, bits(packed.keys) + i * packed.keys.size(1),
+      kernel.pack(rows_of(k, i), rows_of(v, i), count, width,
+                  bits(packed.keys) + i * packed.keys.size(1),
                   bits(packed.values) + i * packed.values.size(1));
   });
   return packed;
@@ -89,13 +94,10 @@ Tensor bf16_attention(const Tensor& q, const Tensor& k, const Tensor& v) {
     const Tensor work = at::empty({with->workspace(width)}, at::TensorOptions(at::kFloat));
     for (int64_t i = begin; i < end; ++i) {
       const int64_t index = i / blocks, first = i % blocks * with->kQueries;
-      Bf16Rows own = head(q, index), answers = head(out, index);
-      own.first += first * own.stride;
-      with->attend(own, std::min(with->kQueries, count - first),
+      with->attend(rows_of(q, index, first), std::min(with->kQueries, count - first),
                    bits(packed.keys) + index * packed.keys.size(1),
                    bits(packed.values) + index * packed.values.size(1), keys, width, scale,
-                   work.data_ptr<float>(),
-                   const_cast<uint16_t*>(answers.first) + first * answers.stride, answers.stride);
+                   work.data_ptr<float>(), row_of(out, index, first), out.stride(2));
     }
   });
   return out;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "io/error.h"
+#include "models/attention.h"
 
 namespace tiller {
 
@@ -19,7 +20,7 @@ Tensor attend(Rows& rows, const Site& site, const ImageAttention& part, const Te
   const Tensor k = split_heads(part.keys[place](rows, tokens), heads);
   const Tensor v = split_heads(part.values[place](rows, tokens), heads);
   rows.count(4.0 * q.numel() * k.size(2), q.size(0));
-  return part.scale * at::scaled_dot_product_attention(q, k, v);
+  return part.scale * attention(q, k, v);
 }
 
 }  // namespace

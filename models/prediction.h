@@ -42,8 +42,8 @@ enum class PredictionType {
   edm  ///< What is to be added to a share of the noisy sample, arXiv 2206.00364, equation 7.
 };
 
-/// Parses "epsilon", "v_prediction" (or "v"), "sample", "flow" (or diffusers' "flow_prediction")
-/// , "rectified_flow" and "edm"; throws Error otherwise.
+/// Parses "epsilon", "v_prediction" (or "v"), "sample", "flow" (or diffusers' "flow_prediction"),
+/// "rectified_flow" and "edm"; throws Error otherwise.
 PredictionType prediction_type_from(const std::string& name);
 /// The first of the names that prediction_type_from knows.
 std::string prediction_type_name(PredictionType);
@@ -69,7 +69,8 @@ constexpr double edm_sigma_data = 0.5;
 /// flows 1 / (alpha + sigma), for EDM 1 / sqrt(alpha^2 / 4 + sigma^2).
 double input_scale(const NoiseLevel&, PredictionType);
 
-/// Converts a network's raw output (same shape as x) to a sample and epsilon, in float32.
+/// Converts a network's raw output (same shape as x) to a sample and epsilon, in float32
+/// (float64 where x is).
 Prediction to_prediction(const Combination& output, const Tensor& x, const NoiseLevel&,
                          PredictionType);
 

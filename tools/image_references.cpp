@@ -104,7 +104,8 @@ std::string listing(const fs::path& path) {
 std::string key_of(const fs::path& path, const FeatureNetworks& by) {
   std::string text = listing(path);
   for (size_t i = 0; i < by.networks.size(); ++i)
-    text += by.networks[i].hash + by.networks[i].input + (by.keep[i].spatial ? "s" : "") + "\n";
+    text += by.networks[i].hash + by.networks[i].input + (by.keep[i].spatial ? "s" : "") +
+            (by.keep[i].features ? "f" : "") + "\n";
   return sha256_of(text).substr(0, 16);
 }
 
@@ -113,14 +114,19 @@ std::string text_of(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+void add_moments(NamedTensors& tensors, const std::string& name, const Moments& moments) {
+  tensors.emplace_back(name + "mean", moments.mean);
+  tensors.emplace_back(name + "covariance", moments.covariance);
+}
+
 NamedTensors tensors_of(const ReferenceSet& set) {
   NamedTensors tensors;
   for (size_t i = 0; i < set.features.size(); ++i) {
+    const FeatureSet& features = set.features[i];
     const std::string name = std::to_string(i) + ".";
-    tensors.emplace_back(name + "features", set.features[i].features);
-    if (!set.features[i].spatial) continue;
-    tensors.emplace_back(name + "mean", set.features[i].spatial->mean);
-    tensors.emplace_back(name + "covariance", set.features[i].spatial->covariance);
+    add_moments(tensors, name, *features.moments);
+    if (features.spatial) add_moments(tensors, name + "spatial.", *features.spatial);
+    if (features.features.defined()) tensors.emplace_back(name + "features", features.features);
   }
   return tensors;
 }
@@ -128,15 +134,15 @@ NamedTensors tensors_of(const ReferenceSet& set) {
 ReferenceSet set_from(const TensorFile& file, const FeatureNetworks& by) {
   std::map<std::string, Tensor> tensors(file.tensors.begin(), file.tensors.end());
   ReferenceSet set{.features = {}, .description = Json::parse(file.metadata.at("description"))};
+  const int64_t count = set.description.at("count");
+  const auto moments = [&](const std::string& name) {
+    return Moments{count, tensors.at(name + "mean"), tensors.at(name + "covariance")};
+  };
   for (size_t i = 0; i < by.networks.size(); ++i) {
     const std::string name = std::to_string(i) + ".";
-    FeatureCollector collector(by.networks[i], {});
-    collector.add({.pooled = tensors.at(name + "features")});
-    FeatureSet features = collector.finish();
-    features.features = tensors.at(name + "features");
-    if (by.keep[i].spatial)
-      features.spatial =
-          Moments{features.count, tensors.at(name + "mean"), tensors.at(name + "covariance")};
+    FeatureSet features{.count = count, .moments = moments(name)};
+    if (by.keep[i].spatial) features.spatial = moments(name + "spatial.");
+    if (by.keep[i].features) features.features = tensors.at(name + "features");
     set.features.push_back(std::move(features));
   }
   return set;
@@ -153,7 +159,7 @@ ReferenceSet remembered_reference(const fs::path& path, const FeatureNetworks& b
       // What can't be read is made again.
     }
   ReferenceSet set = load_reference(path, by, usual_batch, false);
-  if (set.features.front().features.defined())
+  if (set.description.at("kind") == "images")
     save_safetensors(file, tensors_of(set), {{"description", text_of(set.description)}});
   return set;
 }

@@ -158,7 +158,8 @@ const std::vector<Flag>& request_flags() {
        Flag::rare},
       {"device", "auto|cpu|cuda[:N]", "default auto"},
       {"dtype", "TYPE", "float32, float16 or bfloat16; default float32, on CUDA float16"},
-      {"threads", "N", "CPU threads; default: one a core", Flag::rare}};
+      {"threads", "N", "CPU threads; default: one a core, no more than a container may use",
+       Flag::rare}};
   return flags;
 }
 

@@ -86,6 +86,8 @@ void read_intervals(const Flags& flags, TrainOptions& options) {
 }
 
 int run_train(const Flags& flags) {
+  if (flags.has("threads")) at::set_num_threads(int(flags.integer("threads", 1, 4096, 1)));
+  Progress::set_quiet(flags.has("quiet"));
   TrainOptions options;
   options.launch = launch_from_environment();
   options.data = required(flags, "data", "images to train on");
@@ -98,8 +100,6 @@ int run_train(const Flags& flags) {
   read_objective(flags, options);
   read_intervals(flags, options);
   options.distance = distance_measure(flags, options);
-  if (flags.has("threads")) at::set_num_threads(int(flags.integer("threads", 1, 4096, 1)));
-  Progress::set_quiet(flags.has("quiet"));
   train(options);
   return 0;
 }
@@ -144,7 +144,7 @@ std::vector<Flag> train_flags() {
       {"fp16", "", "autocast to float16, with a loss scale that follows overflows"},
       {"seed", "N", "default 0"},
       {"device", "NAME", "auto, cpu, cuda or cuda:N; default auto"},
-      {"threads", "N", "CPU threads; default: one a core"},
+      {"threads", "N", "CPU threads; default: one a core, no more than a container may use"},
       {"log-every", "N", "steps between lines of log.jsonl; default 50"},
       {"save-every", "N", "steps between checkpoints; default 1000"},
       {"keep", "N", "last checkpoints kept as models in checkpoints/; default 0", Flag::rare},

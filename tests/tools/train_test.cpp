@@ -70,12 +70,13 @@ TEST_F(Train, DistancesAreMeasuredWhileItGoesOn) {
   save_safetensors(folder / "resnet.safetensors", weights);
   const std::string features = " --features cifar-resnet:weights=resnet.safetensors";
   const std::string command =
-      "train --quiet --data data --model-config config.json --output run --batch 2 --lr 0.01 "
-      "--warmup 0 --ema 0.5 --sample-every 0 --log-every 4 --fd-every 2 --fd-samples 4 --fd-steps "
+      "train --data data --model-config config.json --output run --batch 2 --lr 0.01 --warmup 0 "
+      "--ema 0.5 --sample-every 0 --log-every 4 --fd-every 2 --fd-samples 4 --fd-steps "
       "2" +
       features;
   Result result = tiller(command + " --steps 5");
   ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.err.find("reference 4/4"), std::string::npos) << result.err;
   std::map<int64_t, double> distances;
   const auto read = [&] {
     std::istringstream lines(bytes("run/log.jsonl"));
@@ -95,7 +96,9 @@ TEST_F(Train, DistancesAreMeasuredWhileItGoesOn) {
   EXPECT_EQ(bytes("run/best/model.safetensors") == bytes("run/model.safetensors"),
             distances.at(5) < std::min(distances.at(2), distances.at(4)));
   EXPECT_NE(bytes("run/index.html").find("fd_r14"), std::string::npos);
-  ASSERT_EQ(tiller(command + " --steps 6").code, 0);
+  result = tiller(command + " --steps 6");
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.err.find("reference"), std::string::npos) << "it is kept: " << result.err;
   read();
   EXPECT_EQ(distances.size(), 4u);
   EXPECT_NE(tiller("train --data data --model-config config.json --output other --fd-steps 3")
