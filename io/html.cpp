@@ -104,12 +104,13 @@ std::string base64(const std::string& bytes) {
 /// How many times a small image is enlarged.
 int64_t enlargement(int64_t width) { return std::max<int64_t>(1, wide_enough / width); }
 
-std::string image_tag(const Tensor& image, const std::string& description) {
+std::string image_tag(const Tensor& image, const std::string& description,
+                      const std::string& png = "") {
   const int64_t factor = enlargement(image.size(2));
   const auto side = [&](int64_t dim) { return std::to_string(factor * image.size(dim)); };
   return std::string("<img ") + (factor > 1 ? "class=\"small\" " : "") + "width=\"" + side(2) +
          "\" height=\"" + side(1) + "\" alt=\"" + html_escaped(description) +
-         "\" src=\"data:image/png;base64," + base64(encode_png(image)) + "\">";
+         "\" src=\"data:image/png;base64," + base64(png.empty() ? encode_png(image) : png) + "\">";
 }
 
 /// What a cell is sorted by; "" is no number.
@@ -191,10 +192,16 @@ void HtmlPage::table(const HtmlTable& table) {
   body_ += "</tbody></table></div>\n";
 }
 
+HtmlFigure png_figure(const std::filesystem::path& path, const std::string& caption) {
+  std::string bytes = read_file(path);
+  const Tensor image = decode_image(bytes, path.string());
+  return {image, caption, std::move(bytes)};
+}
+
 void HtmlPage::figures(const std::vector<HtmlFigure>& figures) {
   body_ += "<div class=\"figures\">\n";
   for (const auto& figure : figures)
-    body_ += "<figure>" + image_tag(figure.image, figure.caption) + "<figcaption>" +
+    body_ += "<figure>" + image_tag(figure.image, figure.caption, figure.png) + "<figcaption>" +
              html_escaped(figure.caption) + "</figcaption></figure>\n";
   body_ += "</div>\n";
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,7 +17,11 @@ std::string html_escaped(const std::string& text);
 struct HtmlFigure {
   Tensor image;  ///< (3, H, W) uint8.
   std::string caption;
+  std::string png = {};  ///< The image as a file has it; "": it is packed, which takes a while.
 };
+
+/// Of a PNG file. Throws Error where it can't be read.
+HtmlFigure png_figure(const std::filesystem::path&, const std::string& caption);
 
 /// A cell of a table: text, or an image.
 struct HtmlCell {

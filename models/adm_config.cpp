@@ -203,6 +203,7 @@ void read_diffusion(Reader& reader, AdmConfig& config) {
   config.prediction = prediction_type_from(type);
   reader.flag("rescale_timesteps", config.rescale_timesteps);
   reader.number("flow_shift", config.flow_shift, 1e-3, 1e3);
+  reader.whole("pfgmpp", config.augmented, 0, AdmConfig::most_augmented);
 }
 
 void check(Reader& reader, const AdmConfig& config) {
@@ -218,6 +219,10 @@ void check(Reader& reader, const AdmConfig& config) {
       config.prediction != PredictionType::sample)
     reader.refuse("zero_terminal_snr", true,
                   "it with v_prediction or sample alone: an epsilon says nothing of pure noise");
+  if (config.augmented && config.prediction != PredictionType::edm)
+    reader.refuse(
+        "pfgmpp", config.augmented,
+        "it with edm alone, not with prediction_type " + prediction_type_name(config.prediction));
   const auto names = static_cast<int64_t>(config.class_names.size());
   if (names && config.num_classes && names != config.num_classes)
     reader.refuse("class_names", names, std::to_string(config.num_classes) + " names");

@@ -9,8 +9,8 @@
 namespace tiller {
 
 /// guided-diffusion's model and diffusion flags, with its names and defaults
-/// (model_and_diffusion_defaults in its script_util.py). The last five, and the key
-/// `prediction_type` (as prediction_type_from reads it), are Tiller's own.
+/// (model_and_diffusion_defaults in its script_util.py). The last six (`augmented` is the key
+/// `pfgmpp`), and the key `prediction_type` (as prediction_type_from reads it), are Tiller's own.
 struct AdmConfig {
   int64_t image_size = 64;
   int64_t num_channels = 128;
@@ -38,6 +38,9 @@ struct AdmConfig {
   std::vector<std::string> class_names;
   int64_t in_channels = 3;
   double flow_shift = 1;  ///< Of a flow's sigmas, where `prediction_type` is one.
+  int64_t augmented = 0;  ///< PFGM++'s D, where `prediction_type` is edm; 0: EDM.
+
+  static constexpr int64_t most_augmented = 10'000'000;  ///< As samplers take it.
 
   int64_t out_channels() const { return learn_sigma ? 2 * in_channels : in_channels; }
 };

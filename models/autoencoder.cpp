@@ -28,6 +28,10 @@ int64_t Autoencoder::channels() const {
   return std::visit([](const auto& vae) { return vae.config().latent_channels; }, network);
 }
 
+const Autoencoder& Autoencoder::arrived() const {
+  return arriving.valid() ? *arriving.get() : *this;
+}
+
 Autoencoder autoencoder(const nlohmann::json& config, Weights& weights, at::Device device) {
   const auto name = config.find("_class_name");
   if (name != config.end() && *name == "AutoencoderTiny")
@@ -46,9 +50,9 @@ Autoencoder loaded_beside(Autoencoder plan, at::Device device, std::function<Aut
   return plan;
 }
 
-Tensor encode_images(const Autoencoder& vae, const Tensor& images, const Tensor& noise,
+Tensor encode_images(const Autoencoder& planned, const Tensor& images, const Tensor& noise,
                      const VaeOptions& options) {
-  if (vae.arriving.valid()) return encode_images(*vae.arriving.get(), images, noise, options);
+  const Autoencoder& vae = planned.arrived();
   const Tensor input = images.to(vae.device);
   if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->encode(input);
   const auto& kl = std::get<AutoencoderKL>(vae.network);
@@ -56,8 +60,9 @@ Tensor encode_images(const Autoencoder& vae, const Tensor& images, const Tensor&
   return scale_latents(latents.sample(noise.to(vae.device)), kl.config());
 }
 
-Tensor decode_latents(const Autoencoder& vae, const Tensor& latents, const VaeOptions& options) {
-  if (vae.arriving.valid()) return decode_latents(*vae.arriving.get(), latents, options);
+Tensor decode_latents(const Autoencoder& planned, const Tensor& latents,
+                      const VaeOptions& options) {
+  const Autoencoder& vae = planned.arrived();
   const Tensor input = latents.to(vae.device);
   if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network)) return tiny->decode(input);
   const auto& kl = std::get<AutoencoderKL>(vae.network);

@@ -17,6 +17,8 @@ struct Autoencoder {
   /// own.
   std::shared_future<std::shared_ptr<const Autoencoder>> arriving = {};
 
+  /// That with tensors: waits for the one that arrives. Throws what loading it threw.
+  const Autoencoder& arrived() const;
   int64_t downscale() const;  ///< Pixels a latent's side.
   int64_t channels() const;   ///< Of a latent.
 };

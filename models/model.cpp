@@ -106,6 +106,7 @@ Model adm_model(const AdmConfig& config, Weights& weights) {
   model.null_label = config.class_cond && config.null_label;
   model.class_names = config.class_names;
   model.prediction = config.prediction;
+  model.augmented = config.augmented;
   model.learned_variance = config.learn_sigma;
   model.noise_schedule = config.noise_schedule;
   model.zero_terminal_snr = config.zero_terminal_snr;

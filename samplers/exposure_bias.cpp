@@ -121,6 +121,9 @@ Denoiser unbiased(Denoiser denoise, const Options& options, const Trajectory& tr
                        ", expected a window of timesteps, such as 40.");
     denoise =
         time_shifted(std::move(denoise), shift_from(options, prediction), schedule, prediction);
+  } else if (options.has("time_shift_cutoff")) {
+    throw UsageError("time_shift_cutoff: got " + options.text("time_shift_cutoff") +
+                     " without time_shift, expected both, such as time_shift=40.");
   }
   if (is_set(options, "epsilon_scaling", "1") || is_set(options, "epsilon_scaling_slope", "0")) {
     require_scalable(trajectory, prediction);

@@ -66,7 +66,7 @@ const Sampler& find_sampler(const std::string& name) {
     if (sampler.name == name) return sampler;
     names.push_back(sampler.name);
   }
-  throw UsageError("sampler: got '" + name + "', expected one of " + enumerate(names) + "." +
+  throw UsageError("sampler: got '" + name + "', expected one of " + enumerate(names, 40) + "." +
                    suggestion(name, names));
 }
 

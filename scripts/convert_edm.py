@@ -24,9 +24,12 @@ import sys
 import types
 import zipfile
 
-import numpy
-import torch
-from safetensors.torch import save_file
+try:
+    import numpy
+    import torch
+    from safetensors.torch import save_file
+except ImportError as error:
+    sys.exit(f"convert_edm.py: {error}. In an environment of its own: pip install torch numpy safetensors")
 
 PRECONDITIONERS = {"EDMPrecond": "edm", "VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm"}
 # Arguments of the networks that config.json has, and attributes of what wraps them.

@@ -190,7 +190,7 @@ Command evaluate_command() {
           .flags = evaluate_flags(),
           .examples =
               {
-                  "tiller evaluate --reference cifar10/ --scheme none --scheme cfg:scale={1.5,2} "
+                  "tiller evaluate --reference cifar10/ --scheme none --scheme 'cfg:scale={1.5,2}' "
                   "--output report",
                   "tiller evaluate --images made/ --reference real/ --metrics fid,kid,pr",
               },

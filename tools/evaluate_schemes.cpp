@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <iostream>
+#include <set>
 
 #include "io/hash.h"
 #include "models/device.h"
@@ -97,6 +98,15 @@ void load_clip(SchemeRun& run, const Flags& flags) {
   run.clip_hash = input_hash(flags.text("clip"));
 }
 
+/// Those that name what is usual mean the same as those that don't.
+void require_distinct(const SchemeRun& run) {
+  std::set<fs::path> folders;
+  for (const auto& scheme : run.schemes)
+    if (!folders.insert(files_of(run, scheme).shards.folder()).second)
+      throw UsageError("--scheme: got " + scheme.name() +
+                       " and the same by other words, expected each once.");
+}
+
 SchemeRun begin(const Flags& flags, Processes& processes) {
   SchemeRun run;
   run.processes = &processes;
@@ -114,6 +124,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.by = feature_networks(flags, run.metrics, run.generation.device);
   for (auto& keep : run.by.keep) keep.features = true;
   load_clip(run, flags);
+  require_distinct(run);
   if (run.named && !flags.has("reference")) require_possible(run.metrics, run.by.networks, {});
   run.collection = std::make_unique<ShardCollection>(processes, run.report.folder);
   const Json reference = load_references(run, flags);

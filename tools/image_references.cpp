@@ -1,6 +1,7 @@
 #include "tools/image_references.h"
 
 #include "io/error.h"
+#include "io/fingerprint.h"
 #include "io/hash.h"
 #include "io/safetensors.h"
 #include "metrics/reference_statistics.h"
@@ -84,25 +85,8 @@ namespace {
 
 constexpr size_t usual_batch = 32;
 
-/// Names, sizes and times of all files of a set.
-std::string listing(const fs::path& path) {
-  std::vector<std::string> lines;
-  const auto add = [&](const fs::path& file) {
-    lines.push_back(file.string() + " " + std::to_string(fs::file_size(file)) + " " +
-                    std::to_string(fs::last_write_time(file).time_since_epoch().count()));
-  };
-  if (fs::is_regular_file(path)) add(path);
-  if (fs::is_directory(path))
-    for (const auto& entry : fs::recursive_directory_iterator(path))
-      if (entry.is_regular_file()) add(entry.path());
-  std::sort(lines.begin(), lines.end());
-  std::string text;
-  for (const auto& line : lines) text += line + "\n";
-  return text;
-}
-
 std::string key_of(const fs::path& path, const FeatureNetworks& by) {
-  std::string text = listing(path);
+  std::string text = fingerprint_of(path) + "\n";
   for (size_t i = 0; i < by.networks.size(); ++i)
     text += by.networks[i].hash + by.networks[i].input + (by.keep[i].spatial ? "s" : "") +
             (by.keep[i].features ? "f" : "") + "\n";

@@ -18,9 +18,10 @@ std::string lower_extension(const fs::path& path) {
 }
 
 bool names_folder(const fs::path& path) {
+  std::error_code unseen;  // require_writable tells where it can't be looked into
   const std::string extension = lower_extension(path);
-  if (extension == ".png") return fs::is_directory(path);
-  if (path.filename().empty() || fs::is_directory(path)) return true;
+  if (extension == ".png") return fs::is_directory(path, unseen);
+  if (path.filename().empty() || fs::is_directory(path, unseen)) return true;
   for (const char* other :
        {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".safetensors"})
     if (extension == other)
@@ -34,6 +35,8 @@ bool names_folder(const fs::path& path) {
 void require_writable(const std::string& flag, const fs::path& path, bool folder) {
   std::error_code error;
   fs::path at = fs::absolute(path, error);
+  if (!fs::exists(at, error) && error == std::errc::filename_too_long)
+    throw Error(flag + ": got " + path.string() + ", expected a shorter name.");
   if (!folder && fs::is_directory(at, error))
     throw Error(flag + ": got the folder " + path.string() + ", expected a file.");
   if (folder && fs::exists(at, error) && !fs::is_directory(at, error))

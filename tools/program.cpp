@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <new>
 
@@ -105,6 +106,10 @@ int run_program(const std::vector<std::string>& arguments) {
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
     return is_out_of_memory(message) ? fail_memory() : fail("LibTorch: " + message, 1);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(error.path1().string() + ": " + error.code().message() +
+                    ", expected a place that you may read, or write where something is made.",
+                1);
   } catch (const std::bad_alloc&) {
     return fail_memory();
   } catch (const std::exception& error) {

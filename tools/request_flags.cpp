@@ -21,7 +21,7 @@ void apply_guidance(const Flags& flags, GenerateRequest& request) {
 ImageSize size_from(const std::string& flag, const std::string& text) {
   const auto number = [&](const std::string& digits) {
     return whole_from(flag, digits, 1, RequestLimits::pixels,
-                      "a size such as 512 or 768x512 (width x height)");
+                      "a size such as 512 or 768x512 (width x height), at most 65536");
   };
   const size_t cross = text.ends_with('x') ? std::string::npos : text.find('x');
   if (cross == std::string::npos) return {number(text), number(text)};

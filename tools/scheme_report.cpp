@@ -204,7 +204,7 @@ std::vector<HtmlFigure> pictures_of(const SchemeReport& report) {
   std::vector<HtmlFigure> pictures;
   for (const auto& scheme : report.schemes)
     if (!scheme.pictures.empty())
-      pictures.push_back({read_image(report.folder / scheme.pictures), scheme.scheme.name()});
+      pictures.push_back(png_figure(report.folder / scheme.pictures, scheme.scheme.name()));
   return pictures;
 }
 

@@ -6,6 +6,7 @@
 
 #include "io/error.h"
 #include "io/progress.h"
+#include "models/adm_config.h"
 #include "models/device.h"
 #include "tools/training_distance.h"
 
@@ -69,10 +70,12 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
 void read_objective(const Flags& flags, TrainOptions& options) {
   options.input_perturbation =
       flags.number("input-perturbation", 0, 10, options.input_perturbation);
+  options.input_perturbation_given = flags.has("input-perturbation");
   options.timesteps = timestep_rule_from(flags.text("timesteps", "uniform"));
-  options.augmented = flags.integer("pfgmpp", 1, 1 << 30, options.augmented);
+  options.augmented = flags.integer("pfgmpp", 1, AdmConfig::most_augmented, options.augmented);
   options.min_snr = flags.number("min-snr", 0, 1e6, options.min_snr);
   options.label_dropout = flags.number("label-dropout", 0, 1, options.label_dropout);
+  options.label_dropout_given = flags.has("label-dropout");
   options.balance = flags.number("balance", 0, 1, options.balance);
   options.flip = on_off(flags, "flip", options.flip);
 }
@@ -99,8 +102,9 @@ int run_train(const Flags& flags) {
   read_optimiser(flags, options);
   read_objective(flags, options);
   read_intervals(flags, options);
+  Processes processes(options.launch);  // the others wait while the first reads the reference
   options.distance = distance_measure(flags, options);
-  train(options);
+  train(options, processes);
   return 0;
 }
 

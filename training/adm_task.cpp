@@ -43,9 +43,19 @@ Dataset load_data(const TrainOptions& options, const std::shared_ptr<Autoencoder
   return data;
 }
 
-/// The config with what the data says of classes.
-AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
+/// The config with what --pfgmpp says.
+AdmConfig asked_config(const TrainOptions& options) {
   AdmConfig config = adm_config(options.config, options.config_file);
+  if (options.augmented && config.augmented && options.augmented != config.augmented)
+    throw UsageError("--pfgmpp: got " + std::to_string(options.augmented) + ", expected the " +
+                     std::to_string(config.augmented) + " of " + options.config_file + ".");
+  if (options.augmented) config.augmented = options.augmented;
+  return config;
+}
+
+/// The same with what the data says of classes.
+AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
+  AdmConfig config = asked_config(options);
   if (!config.class_cond) return config;
   if (!data.labels.defined())
     throw UsageError("class_cond: got true, but " + options.data.string() + " has no labels.");
@@ -66,37 +76,36 @@ AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
   return config;
 }
 
-/// The config as a model's config.json has it: what was given, and what the data added.
+/// The config as a model's config.json has it: what was given, and what flags and data added.
 nlohmann::json written_config(const TrainOptions& options, const AdmConfig& config) {
   nlohmann::json json = options.config;
   if (config.class_cond) json["num_classes"] = config.num_classes;
   if (!config.class_names.empty()) json["class_names"] = config.class_names;
   if (json.contains("vae")) json["vae"] = "vae";
+  if (config.augmented) json["pfgmpp"] = config.augmented;
   return json;
 }
 
 /// Throws UsageError where two of them have no meaning together.
-void check_objective(const TrainOptions& options, const AdmConfig& config) {
-  const bool edm = config.prediction == PredictionType::edm;
-  const std::string type = "prediction_type " + prediction_type_name(config.prediction);
-  if (config.learn_sigma && (edm || is_flow(config.prediction)))
-    throw UsageError("learn_sigma: got true with " + type + ", expected epsilon, sample or v.");
-  if (options.augmented && !edm)
-    throw UsageError("--pfgmpp: got it with " + type + ", expected edm.");
-  if (options.min_snr > 0 && (edm || is_flow(config.prediction)))
-    throw UsageError("--min-snr: got it with " + type + ", expected epsilon, sample or v.");
-  if (edm && options.timesteps != TimestepRule::uniform)
-    throw UsageError("--timesteps: got loss-second-moment with " + type +
-                     ", which has no timesteps.");
+void check(const TrainOptions& options, const AdmConfig& config) {
+  check_objective(options, config.prediction);
+  if (config.learn_sigma &&
+      (config.prediction == PredictionType::edm || is_flow(config.prediction)))
+    throw UsageError("learn_sigma: got true with prediction_type " +
+                     prediction_type_name(config.prediction) + ", expected epsilon, sample or v.");
+  const bool drops = config.class_cond && config.null_label;
+  if (!drops && options.label_dropout_given && options.label_dropout > 0)
+    throw UsageError("--label-dropout: got it without " +
+                     std::string(config.class_cond ? "null_label" : "class_cond") + ", expected " +
+                     options.config_file + " with class_cond and null_label.");
 }
 
 Objective objective_of(const TrainOptions& options, const AdmConfig& config, const Model& model) {
-  check_objective(options, config);
   return {.prediction = config.prediction,
           .schedule = schedule_of(model),
           .input_perturbation = options.input_perturbation,
           .min_snr = options.min_snr,
-          .augmented = options.augmented,
+          .augmented = config.augmented,
           .learned_variance = config.learn_sigma};
 }
 
@@ -124,9 +133,9 @@ class AdmTask final : public TrainTask {
   Dataset data_;
   AdmConfig config_;
   Batches batches_;
-  Latents latents_;
   Model model_, average_;
   Noising noising_;
+  Latents latents_;
 };
 
 AdmTask::AdmTask(const TrainOptions& options)
@@ -135,10 +144,12 @@ AdmTask::AdmTask(const TrainOptions& options)
       data_(load_data(options, vae_)),
       config_(complete_config(options, data_)),
       batches_(data_, options),
-      latents_(vae_ ? Latents(*vae_, data_, options) : Latents()),
       model_(build(config_, options, vae_)),
       average_(build(config_, options, vae_)),
-      noising_(options, objective_of(options, config_, model_)) {}
+      noising_(options, objective_of(options, config_, model_)) {
+  check_preview(average_, options.sample_guidance);
+  if (vae_) latents_ = Latents(*vae_, data_, options);
+}
 
 /// Latents where there is a VAE.
 TrainBatch AdmTask::batch_of(int64_t step, const BatchPart& part) {
@@ -177,6 +188,7 @@ void AdmTask::save(const fs::path& folder) const {
 }  // namespace
 
 std::unique_ptr<TrainTask> adm_task(const TrainOptions& options) {
+  check(options, asked_config(options));
   return std::make_unique<AdmTask>(options);
 }
 

@@ -26,9 +26,21 @@ struct TrainedAutoencoder {
   NamedTensors parameters;
 };
 
+/// Throws UsageError where the user asks for what UNets alone have.
+void check(const TrainOptions& options) {
+  const auto refuse = [](const std::string& flag, bool asked) {
+    if (asked) throw UsageError("--" + flag + ": got it for an autoencoder, expected a UNet.");
+  };
+  refuse("gradient-checkpointing", options.recompute);
+  refuse("pfgmpp", options.augmented > 0);
+  refuse("min-snr", options.min_snr > 0);
+  refuse("timesteps", options.timesteps != TimestepRule::uniform);
+  refuse("input-perturbation", options.input_perturbation_given && options.input_perturbation > 0);
+  refuse("label-dropout", options.label_dropout_given && options.label_dropout > 0);
+  refuse("sample-guidance", !options.sample_guidance.empty());
+}
+
 TrainedAutoencoder build(const TrainOptions& options) {
-  if (options.recompute)
-    throw UsageError("--gradient-checkpointing: got it for an autoencoder, expected a UNet.");
   Weights weights = options.initial.empty()
                         ? Weights(options.seed, options.device)
                         : Weights(load_tensors(options.initial), options.initial.string(),
@@ -106,6 +118,7 @@ class AutoencoderTask final : public TrainTask {
 }  // namespace
 
 std::unique_ptr<TrainTask> autoencoder_task(const TrainOptions& options) {
+  check(options);
   return std::make_unique<AutoencoderTask>(options);
 }
 

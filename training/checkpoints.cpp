@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <signal.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 
 namespace tiller {
@@ -34,6 +37,55 @@ std::string run_line(const TrainOptions& options) {
 
 fs::path state_file(const TrainOptions& options) { return options.output / "state.safetensors"; }
 
+fs::path checkpoint_of(const TrainOptions& options, int64_t step) {
+  return options.output / "checkpoints" / ("step-" + std::to_string(step));
+}
+
+/// What is in `from`, folders too, takes the place of what `to` has of the same names.
+void move_files(const fs::path& from, const fs::path& to) {
+  fs::create_directories(to);
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const fs::path target = to / entry.path().filename();
+    entry.is_directory() ? move_files(entry.path(), target) : fs::rename(entry.path(), target);
+  }
+}
+
+/// Written beside its place, or inside where a model is there, whose files are then replaced all
+/// within a moment.
+void save_model(const TrainTask& task, const fs::path& folder) {
+  const bool replaces = fs::exists(folder);
+  const std::string name = replaces ? "model" : folder.filename().string();
+  const fs::path temporary = (replaces ? folder : folder.parent_path()) /
+                             ("." + name + "." + std::to_string(::getpid()) + ".tmp");
+  try {
+    fs::create_directories(temporary);
+    task.save(temporary);
+    if (!replaces) return fs::rename(temporary, folder);
+    move_files(temporary, folder);
+    fs::remove_all(temporary);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    throw;
+  }
+}
+
+/// PID of ".NAME.PID.tmp", as above, and of ".NAME.PID-COUNT.tmp.ENDING", as write_atomically has
+/// it; 0: another name.
+pid_t writer_of(const fs::path& path) {
+  const std::string name = path.filename().string();
+  const size_t end = name.rfind(".tmp");
+  if (!name.starts_with('.') || end == 0 || end == name.npos) return 0;
+  const char *from = name.data() + name.rfind('.', end - 1) + 1, *to = name.data() + end;
+  pid_t pid = 0;
+  const auto [stop, error] = std::from_chars(from, to, pid);
+  const bool fits = error == std::errc() && pid > 0 && (stop == to || *stop == '-');
+  return fits ? pid : 0;
+}
+
+/// Containers give their first processes the same few numbers again and again, this one's too.
+bool is_gone(pid_t pid) { return pid == ::getpid() || (::kill(pid, 0) != 0 && errno == ESRCH); }
+
 /// The task saves its first average: the others take its place for a moment.
 void save_other_averages(const TrainOptions& options, const TrainTask& task,
                          const TrainState& state) {
@@ -47,7 +99,7 @@ void save_other_averages(const TrainOptions& options, const TrainTask& task,
   };
   for (size_t i = 1; i < state.averages.size(); ++i) {
     show(state.averages[i].tensors);
-    task.save(options.output / ("ema-" + state.averages[i].averaging.name));
+    save_model(task, options.output / ("ema-" + state.averages[i].averaging.name));
   }
   if (!kept.empty()) show(kept);
 }
@@ -75,18 +127,37 @@ void resume(const TrainOptions& options, TrainState& state) {
   if (fs::exists(state_file(options))) load_state(state_file(options), state, run_line(options));
 }
 
+void remove_leftovers(const fs::path& output) {
+  constexpr int deepest = 2;  // checkpoints/step-N/.model.PID.tmp
+  if (!fs::is_directory(output)) return;
+  std::vector<fs::path> leftovers;
+  const auto readable = fs::directory_options::skip_permission_denied;
+  for (auto at = fs::recursive_directory_iterator(output, readable);
+       at != fs::recursive_directory_iterator(); ++at) {
+    const pid_t writer = writer_of(at->path());
+    if (writer && is_gone(writer)) leftovers.push_back(at->path());
+    if (writer || at.depth() == deepest) at.disable_recursion_pending();
+  }
+  std::error_code ignored;
+  for (const auto& path : leftovers) fs::remove_all(path, ignored);
+}
+
 void save_best(const TrainOptions& options, const TrainTask& task) {
-  task.save(options.output / "best");
+  save_model(task, options.output / "best");
+}
+
+bool lacks_checkpoint(const TrainOptions& options, int64_t step) {
+  return options.keep && !fs::exists(checkpoint_of(options, step));
 }
 
 void save_checkpoint(const TrainOptions& options, const TrainTask& task, const TrainState& state) {
   save_state(state_file(options), state, run_line(options));
-  task.save(options.output);
+  save_model(task, options.output);
   save_other_averages(options, task, state);
   if (!options.keep) return;
-  const fs::path folder = options.output / "checkpoints";
-  task.save(folder / ("step-" + std::to_string(state.step)));
-  keep_last(folder, options.keep);
+  const fs::path model = checkpoint_of(options, state.step);
+  save_model(task, model);
+  keep_last(model.parent_path(), options.keep);
 }
 
 }  // namespace tiller

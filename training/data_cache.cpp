@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/fingerprint.h"
 #include "io/hash.h"
 #include "training/dataset_formats.h"
 
@@ -33,24 +34,8 @@ class FileLock {
   int descriptor_;
 };
 
-void describe_file(const fs::path& file, std::string& text) {
-  text += file.string() + " " + std::to_string(fs::file_size(file)) + " " +
-          std::to_string(fs::last_write_time(file).time_since_epoch().count()) + "\n";
-}
-
-/// What changes with the data.
-std::string fingerprint(const fs::path& path, int64_t size) {
-  std::vector<fs::path> files;
-  if (fs::is_directory(path)) {
-    for (const auto& entry : fs::recursive_directory_iterator(path))
-      if (entry.is_regular_file()) files.push_back(entry.path());
-  } else {
-    files.push_back(path);
-  }
-  std::sort(files.begin(), files.end());
-  std::string text = std::to_string(size) + "\n";
-  for (const auto& file : files) describe_file(file, text);
-  return sha256_of(text).substr(0, 16);
+std::string key_of(const fs::path& path, int64_t size) {
+  return sha256_of(fingerprint_of(path) + " " + std::to_string(size)).substr(0, 16);
 }
 
 std::vector<int64_t> numbers(const Tensor& tensor) {
@@ -115,7 +100,7 @@ Dataset cached_dataset(const fs::path& path, int64_t size, const fs::path& folde
   try {
     if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder.");
     fs::create_directories(folder);
-    const fs::path base = folder / fingerprint(fs::canonical(path), size);
+    const fs::path base = folder / key_of(path, size);
     const fs::path images = base.string() + ".images", description = base.string() + ".cbor";
     const FileLock lock(base.string() + ".lock");
     if (!fs::exists(description)) return decode(path, size, description, images);

@@ -42,6 +42,12 @@ class Autocast {
               options.output.string() + " holds the last good state.");
 }
 
+[[noreturn]] void refuse_gradient(const TrainOptions& options, int64_t step) {
+  throw Error("train: got a gradient that isn't finite at step " + std::to_string(step + 1) +
+              ", expected numbers. Lower --lr; " + options.output.string() +
+              " holds the last good state.");
+}
+
 void follow_overflow(LossScale& scale, bool overflowed) {
   if (overflowed) {
     scale = {scale.scale / 2, 0};
@@ -79,12 +85,13 @@ StepOutcome gradient_step(const TrainOptions& options, TrainTask& task, TrainSta
   for (auto& weight : state.weights) weight.mutable_grad() = Tensor();
   const Tensor losses = add_gradients(options, task, state.step, scale, group);
   StepOutcome outcome{.loss = losses.mean().item<double>()};
-  if (!std::isfinite(outcome.loss) && (!scaled || scale <= smallest_scale))
-    refuse_loss(options, task, state.step, losses);
+  const bool may_overflow = scaled && scale > smallest_scale;
+  if (!std::isfinite(outcome.loss) && !may_overflow) refuse_loss(options, task, state.step, losses);
 
   if (scaled) multiply_gradients(state.weights, 1 / scale);
   outcome.gradient_norm = clip_gradients(state.weights, options.clip);
-  outcome.overflowed = scaled && !std::isfinite(outcome.gradient_norm);
+  outcome.overflowed = !std::isfinite(outcome.gradient_norm);
+  if (outcome.overflowed && !may_overflow) refuse_gradient(options, state.step);
   if (scaled) follow_overflow(state.loss_scale, outcome.overflowed);
   if (!outcome.overflowed) task.learn(losses);
   ++state.step;

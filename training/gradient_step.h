@@ -15,7 +15,8 @@ struct StepOutcome {
 
 /// One step of all processes: gradients of each part of the batch added up, averaged over the
 /// processes, clipped, and AdamW's step with them; then the averages of the weights. Throws Error
-/// where a loss isn't finite, naming step and image, and leaves the weights as they were.
+/// where a loss isn't finite, naming step and image, or the gradient isn't, naming the step, and
+/// leaves the weights as they were; in float16, once a smaller loss scale can't help.
 StepOutcome gradient_step(const TrainOptions&, TrainTask&, TrainState&, TrainingGroup&,
                           double learning_rate);
 

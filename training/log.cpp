@@ -52,6 +52,15 @@ void TrainLog::write(int64_t step, const std::vector<std::pair<std::string, doub
   file_ << json.dump() << std::endl;
 }
 
+bool has_number(const fs::path& log, int64_t step, const std::string& name) {
+  bool found = false;
+  for_each_line(log, [&](const std::string&, const Json& json) {
+    found |= json.contains("step") && json.contains(name) && json["step"] == step &&
+             json[name].is_number();
+  });
+  return found;
+}
+
 double least_in(const fs::path& log, const std::string& name) {
   double least = std::numeric_limits<double>::infinity();
   for_each_line(log, [&](const std::string&, const Json& json) {

@@ -34,6 +34,9 @@ void for_each_line(
     const fs::path& log,
     const std::function<void(const std::string& line, const nlohmann::ordered_json&)>& use);
 
+/// Whether a line of that step in a log has a number of that name.
+bool has_number(const fs::path& log, int64_t step, const std::string& name);
+
 /// The least number of that name in a log; infinite: none is there.
 double least_in(const fs::path& log, const std::string& name);
 

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "io/error.h"
+#include "models/adm_config.h"
+#include "training/options.h"
 #include "training/variational_bound.h"
 
 namespace tiller {
@@ -32,6 +35,22 @@ Tensor min_snr_weight(PredictionType type, double gamma, const Tensor& abar) {
 }
 
 }  // namespace
+
+void check_objective(const TrainOptions& options, PredictionType prediction) {
+  const bool edm = prediction == PredictionType::edm;
+  const std::string type = "prediction_type " + prediction_type_name(prediction);
+  if (options.augmented && !edm)
+    throw UsageError("--pfgmpp: got it with " + type + ", expected edm.");
+  if (options.augmented < 0 || options.augmented > AdmConfig::most_augmented)
+    throw UsageError("--pfgmpp: got " + std::to_string(options.augmented) +
+                     ", expected a whole number from 1 to " +
+                     std::to_string(AdmConfig::most_augmented) + ".");
+  if (options.min_snr > 0 && (edm || is_flow(prediction)))
+    throw UsageError("--min-snr: got it with " + type + ", expected epsilon, sample or v.");
+  if (edm && options.timesteps != TimestepRule::uniform)
+    throw UsageError("--timesteps: got loss-second-moment with " + type +
+                     ", which has no timesteps, expected uniform.");
+}
 
 TrainNoise TrainNoise::rows(int64_t first, int64_t count) const {
   const auto narrow = [&](const Tensor& all) {

@@ -6,6 +6,8 @@
 
 namespace tiller {
 
+struct TrainOptions;
+
 /// What a network is taught.
 struct Objective {
   PredictionType prediction = PredictionType::epsilon;
@@ -17,6 +19,9 @@ struct Objective {
   /// (arXiv 2102.09672): 2 C channels.
   bool learned_variance = false;
 };
+
+/// Throws UsageError where the options ask for what has no meaning for the prediction.
+void check_objective(const TrainOptions&, PredictionType);
 
 /// The random numbers of a step's whole batch. A process or a part of the batch takes its rows, so
 /// that it doesn't matter how a batch is divided.

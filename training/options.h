@@ -41,7 +41,9 @@ struct TrainOptions {
   double min_snr = 0;                 ///< Min-SNR's gamma; 0: all timesteps alike.
   TimestepRule timesteps = TimestepRule::uniform;
   double label_dropout = 0.1;  ///< Share of labels and captions left out, for CFG.
-  double balance = 0;          ///< How far small groups catch up with large ones; 1: wholly.
+  /// Whether the user asked for these two, whose defaults aren't 0: then they must have an effect.
+  bool input_perturbation_given = false, label_dropout_given = false;
+  double balance = 0;  ///< How far small groups catch up with large ones; 1: wholly.
   bool flip = true;
   enum class Autocast { none, bfloat16, float16 } autocast = Autocast::none;
   at::Device device = at::kCPU;

@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "guidance/denoiser.h"
+#include "io/error.h"
 #include "io/grid.h"
 #include "io/image.h"
 #include "samplers/clip.h"
@@ -91,12 +92,24 @@ Tensor sample_prompt(const Model& model, std::span<ChosenGuidance> guidances,
                                       trajectory, options, noise, {}));
 }
 
+std::vector<ChosenGuidance> guidances_of(const Model& model, const std::string& guidance) {
+  return choose_guidances({guidance.empty() ? "none" : guidance}, model);
+}
+
 }  // namespace
+
+void check_preview(const Model& model, const std::string& guidance) {
+  try {
+    guidances_of(model, guidance);
+  } catch (const UsageError& error) {
+    throw UsageError(std::string("--sample-guidance: ") + error.what());
+  }
+}
 
 void write_preview(const fs::path& path, const Model& model, const std::string& guidance,
                    uint64_t seed) {
   const c10::InferenceMode guard;
-  auto guidances = choose_guidances({guidance.empty() ? "none" : guidance}, model);
+  auto guidances = guidances_of(model, guidance);
   std::vector<Tensor> rows;
   GridLabels labels;
   for (int64_t row = 0; row < std::clamp<int64_t>(model.classes, 1, 10); ++row) {
@@ -111,7 +124,7 @@ void write_text_preview(const fs::path& path, const Model& model,
                         const std::vector<std::string>& prompts, const std::string& guidance,
                         uint64_t seed) {
   const c10::InferenceMode guard;
-  auto guidances = choose_guidances({guidance.empty() ? "none" : guidance}, model);
+  auto guidances = guidances_of(model, guidance);
   std::vector<Tensor> rows;
   for (const auto& prompt : prompts)
     rows.push_back(to_bytes(sample_prompt(model, guidances, prompt, seed)).cpu());

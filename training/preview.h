@@ -3,6 +3,9 @@
 
 namespace tiller {
 
+/// Throws UsageError where the model can't be guided so; guidance: as below.
+void check_preview(const Model&, const std::string& guidance);
+
 /// Writes a grid of samples by DDPM in 30 steps, pixels clipped: one row a class (at most 10), 8
 /// seeds a row. guidance: as --guidance takes it; empty: none.
 void write_preview(const fs::path&, const Model&, const std::string& guidance, uint64_t seed);

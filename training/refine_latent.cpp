@@ -27,10 +27,9 @@ Tensor errors_of(const Tensor& images, const Tensor& expected) {
 
 }  // namespace
 
-Tensor refine_latent(const Autoencoder& vae, const Tensor& latents, const Tensor& images, int steps,
-                     const std::function<void()>& after_step) {
-  if (vae.arriving.valid())
-    return refine_latent(*vae.arriving.get(), latents, images, steps, after_step);
+Tensor refine_latent(const Autoencoder& planned, const Tensor& latents, const Tensor& images,
+                     int steps, const std::function<void()>& after_step) {
+  const Autoencoder& vae = planned.arrived();
   const Tensor expected = images.to(vae.device, at::kFloat);
   Tensor x = latents.to(vae.device, at::kFloat).clone(), best = x.clone(), least;
   x.set_requires_grad(true);

@@ -85,7 +85,7 @@ std::vector<HtmlFigure> figures_of(const std::map<int64_t, fs::path>& grids) {
   size_t from_last = 0;
   for (auto it = grids.rbegin(); it != grids.rend(); ++it, ++from_last)
     if (from_last % every == 0)
-      figures.push_back({read_image(it->second), "step " + std::to_string(it->first)});
+      figures.push_back(png_figure(it->second, "step " + std::to_string(it->first)));
   return figures;
 }
 

@@ -102,12 +102,13 @@ uint32_t crc32c(std::string_view bytes) {
 EventFile::EventFile(const fs::path& folder, int64_t steps_done) {
   std::error_code failed;
   fs::create_directories(folder, failed);
+  const bool first = fs::is_empty(folder, failed);
   path_ = new_file(folder);
   file_.open(path_, std::ios::binary);
   if (!file_) throw Error(path_.string() + ": can't be written.");
   write(0, file_version, "brain.Event:2");
   const std::string start = whole(1, 1);  // SessionLog.status = START
-  if (steps_done > 0) write(steps_done + 1, session_log, start);
+  if (!first) write(steps_done + 1, session_log, start);
 }
 
 void EventFile::write(int64_t step, int field, const std::string& value) {

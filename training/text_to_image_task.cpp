@@ -96,9 +96,15 @@ int64_t image_size(const PipelineConfig& config, const std::shared_ptr<Autoencod
   return config.unet.at("sample_size").get<int64_t>() * (vae ? vae->downscale() : 1);
 }
 
+PipelineConfig checked_config(const TrainOptions& options) {
+  PipelineConfig config = read_pipeline_config(options.config, options.config_file);
+  check_objective(options, read_scheduler_config(config.scheduler).prediction);
+  return config;
+}
+
 TextToImageTask::TextToImageTask(const TrainOptions& options)
     : options_(options),
-      config_(read_pipeline_config(options.config, options.config_file)),
+      config_(checked_config(options)),
       tokenizer_(read_clip_vocabulary(config_.tokenizer)),
       vae_(config_.vae.empty() ? nullptr : training_vae(config_.vae, options.device)),
       data_(captioned_data(options, image_size(config_, vae_))),
@@ -113,6 +119,7 @@ TextToImageTask::TextToImageTask(const TrainOptions& options)
                 .min_snr = options.min_snr});
   networks_ = build(options, config_);
   make_average();
+  check_preview(average_, options.sample_guidance);
   tokenize();
   if (vae_) latents_ = Latents(*vae_, data_, options);
   choose_prompts();

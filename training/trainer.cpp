@@ -1,5 +1,7 @@
 #include "training/trainer.h"
 
+#include <ATen/ATen.h>
+
 #include <chrono>
 
 #include "io/progress.h"
@@ -22,44 +24,63 @@ double seconds_since(Clock::time_point start) {
 
 class Trainer {
  public:
-  Trainer(const TrainOptions&, TrainTask&, TrainingGroup&);
+  Trainer(const TrainOptions&, TrainTask&, TrainingGroup&, Processes&);
   void run();
 
  private:
+  void resume_log();
   bool done();
   double rate() const;
   double mean_loss() const {
     return state_.loss_sum / double(std::max<int64_t>(1, state_.loss_steps));
   }
   void write_log(const StepOutcome&);
+  fs::path grid() const {
+    return options_.output / "samples" / ("step-" + std::to_string(state_.step) + ".png");
+  }
   void save();
   void sample();
   void measure();
+  void make_up();
+  void after_step();
+  void wait_for_first(const std::string& work);
   bool due(int64_t every) const { return every && state_.step % every == 0; }
+  bool due_or_last(int64_t every) const {
+    return due(every) || (every && state_.step >= options_.steps);
+  }
 
   const TrainOptions& options_;
   TrainTask& task_;
   TrainingGroup& group_;
+  Processes& processes_;
   TrainState state_;
   std::optional<TrainLog> log_;  ///< The first process's, as are the events.
   std::optional<EventFile> events_;
   double least_distance_ = 0;  ///< So far.
+  int64_t saved_ = -1;         ///< The step that this process last saved.
+  int64_t images_ = 0;         ///< Seen since `last_`.
   Clock::time_point start_ = Clock::now(), last_ = start_;
 };
 
-Trainer::Trainer(const TrainOptions& options, TrainTask& task, TrainingGroup& group)
+Trainer::Trainer(const TrainOptions& options, TrainTask& task, TrainingGroup& group,
+                 Processes& processes)
     : options_(options),
       task_(task),
       group_(group),
+      processes_(processes),
       state_(initial_state(task.parameters(), task.average(), options.ema)) {
   state_.memory = task.memory();
   if (group.first()) resume(options, state_);
   share_state(group, state_);
   group.average_gradients_of(state_.weights);
-  if (!group.first()) return;
-  log_.emplace(options.output / "log.jsonl", state_.step);
-  events_.emplace(options.output / "tensorboard", state_.step);
-  least_distance_ = least_in(options.output / "log.jsonl", options.distance.name);
+  if (group.first()) resume_log();
+}
+
+void Trainer::resume_log() {
+  remove_leftovers(options_.output);
+  log_.emplace(options_.output / "log.jsonl", state_.step);
+  events_.emplace(options_.output / "tensorboard", state_.step);
+  least_distance_ = least_in(options_.output / "log.jsonl", options_.distance.name);
 }
 
 double Trainer::rate() const {
@@ -78,72 +99,111 @@ bool Trainer::done() {
 }
 
 void Trainer::write_log(const StepOutcome& outcome) {
-  const double images = double(state_.loss_steps * options_.whole_batch());
   const LogLine line{state_.step,
                      mean_loss(),
                      outcome.gradient_norm,
                      rate(),
-                     images / seconds_since(last_),
+                     double(images_) / seconds_since(last_),
                      seconds_since(start_)};
   if (log_) log_->write(line);
   if (events_) events_->scalars(line.step, scalars_of(line));
-  last_ = Clock::now();
+  last_ = Clock::now(), images_ = 0;
   state_.loss_sum = 0, state_.loss_steps = 0;
 }
 
 void Trainer::save() {
-  if (!group_.first()) return;
+  if (!group_.first() || saved_ == state_.step) return;
   save_checkpoint(options_, task_, state_);
+  saved_ = state_.step;
   write_training_page(options_.output);
 }
 
 void Trainer::sample() {
-  const std::string name = "step-" + std::to_string(state_.step) + ".png";
-  if (!group_.first()) return;
-  task_.preview(options_.output / "samples" / name);
-  events_->image(state_.step, "samples", read_file(options_.output / "samples" / name));
+  if (!group_.first() || StopSignals::asked()) return;
+  task_.preview(grid());
+  events_->image(state_.step, "samples", read_file(grid()));
   write_training_page(options_.output);
 }
 
-/// Of what was just saved.
+/// Of what was just saved. The log says that it is done, so that comes last.
 void Trainer::measure() {
-  if (!group_.first()) return;
+  if (!group_.first() || StopSignals::asked()) return;
   const double distance = options_.distance.of(options_.output);
-  log_->write(state_.step, {{options_.distance.name, distance}});
-  events_->scalars(state_.step, {{options_.distance.name, distance}});
   if (distance < least_distance_) save_best(options_, task_);
   least_distance_ = std::min(distance, least_distance_);
+  log_->write(state_.step, {{options_.distance.name, distance}});
+  events_->scalars(state_.step, {{options_.distance.name, distance}});
   write_training_page(options_.output);
+}
+
+/// What a kill kept an earlier run from making of the step that it saved.
+void Trainer::make_up() {
+  if (!group_.first() || state_.step == 0) return;
+  const bool grid_lacks = due_or_last(options_.sample_every) && !fs::exists(grid());
+  const bool distance_lacks =
+      due_or_last(options_.distance.every) &&
+      !has_number(options_.output / "log.jsonl", state_.step, options_.distance.name);
+  if (grid_lacks || distance_lacks || lacks_checkpoint(options_, state_.step)) save();
+  if (grid_lacks) sample();
+  if (distance_lacks) measure();
+}
+
+/// Saves, draws and measures what is due.
+void Trainer::after_step() {
+  const bool saves = due_or_last(options_.save_every) || due_or_last(options_.distance.every);
+  const bool samples = due_or_last(options_.sample_every);
+  if (saves) save();
+  if (samples) sample();
+  if (due_or_last(options_.distance.every)) measure();
+  if (saves || samples) wait_for_first("step " + std::to_string(state_.step));
+}
+
+/// Where the first process may take longer than the half hour that Gloo waits. It stays for the
+/// others, which look at its store.
+void Trainer::wait_for_first(const std::string& work) {
+  if (group_.first())
+    processes_.done(work);
+  else
+    processes_.meet(work);
+  Tensor here = at::zeros({1}, at::kInt);
+  group_.sum(here);
 }
 
 void Trainer::run() {
   const StopSignals signals;
+  make_up();
+  wait_for_first("resume");
+  start_ = last_ = Clock::now();
   const int64_t batch = options_.whole_batch();
   Progress progress("training", options_.steps * batch, "images", state_.step * batch);
   while (!done()) {
     const StepOutcome outcome = gradient_step(options_, task_, state_, group_, rate());
     if (!outcome.overflowed) state_.loss_sum += outcome.loss, ++state_.loss_steps;
+    images_ += batch;
     progress.advance(batch, "loss " + std::to_string(mean_loss()).substr(0, 6));
     if (due(options_.log_every)) write_log(outcome);
-    if (due(options_.save_every) || due(options_.distance.every)) save();
-    if (due(options_.sample_every)) sample();
-    if (due(options_.distance.every)) measure();
+    after_step();
   }
   progress.finish();
   save();
-  if (options_.sample_every) sample();
-  if (options_.distance.every && !due(options_.distance.every)) measure();
+  wait_for_first("end");
 }
 
 }  // namespace
 
 void train(const TrainOptions& options) {
-  const Processes processes(options.launch);
+  Processes processes(options.launch);
+  train(options, processes);
+}
+
+void train(const TrainOptions& options, Processes& processes) {
+  processes.meet("train");  // c10d's groups don't notice those that have given up
   TrainingGroup group(processes);
   group.connect_gpus(options.device);
   if (!group.first()) Progress::set_quiet(true);
   const auto task = train_task(options);
-  Trainer(options, *task, group).run();
+  processes.meet("data");
+  Trainer(options, *task, group, processes).run();
 }
 
 }  // namespace tiller

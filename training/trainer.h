@@ -6,7 +6,11 @@ namespace tiller {
 /// Trains, resuming from `output` where an earlier run of the same options was killed. Writes there
 /// the average of the weights as a model that loads (task.h says in which files);
 /// state.safetensors; log.jsonl (step, loss, gradient norm, learning rate, images/s);
-/// samples/step-N.png. After SIGINT or SIGTERM it saves and returns. Throws Error or UsageError.
+/// samples/step-N.png. What a kill kept an earlier run from making of its last saved step is made
+/// first. After SIGINT or SIGTERM it saves and returns; a second one, seconds later, ends the
+/// process at once. Throws Error or UsageError.
 void train(const TrainOptions&);
+/// The same among processes that have met.
+void train(const TrainOptions&, Processes&);
 
 }  // namespace tiller

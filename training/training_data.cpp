@@ -11,6 +11,16 @@ namespace tiller {
 namespace {
 
 constexpr size_t named = 10;
+/// As many counters and rows of an embedding as a label asks for are allocated.
+constexpr int64_t most_classes = 1'000'000;
+
+void check_labels(const Dataset& data, const fs::path& path) {
+  if (!data.labels.defined()) return;
+  const auto most = data.labels.max().item<int64_t>();
+  if (most >= most_classes)
+    throw Error(path.string() + ": got the label " + std::to_string(most) +
+                ", expected classes from 0 to " + std::to_string(most_classes - 1) + ".");
+}
 
 }  // namespace
 
@@ -41,6 +51,7 @@ Dataset load_training_data(const TrainOptions& options, int64_t size, bool pairs
     throw UsageError(
         "--data: got pairs of noise and samples, expected images: pairs teach flows "
         "of pixels (prediction_type flow or rectified_flow).");
+  check_labels(data, options.data);
   if (options.launch.rank == 0)
     for (const auto& line : complaints_of(data)) std::cerr << "train: " << line << "\n";
   move_to(data, options.device);

@@ -2,11 +2,13 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "io/chart_script.h"
+#include "io/image.h"
 
 namespace tiller::test {
 namespace {
@@ -64,6 +66,19 @@ TEST(Html, EmbedsWholePngs) {
   EXPECT_TRUE(data.starts_with("iVBORw0KGgo"));
   EXPECT_EQ(data.size() % 4, 0u);
   EXPECT_NE(text.find("alt=\"seven by five\""), text.npos);
+}
+
+TEST(Html, EmbedsFilesAsTheyAre) {
+  const auto page_of = [](const HtmlFigure& figure) {
+    HtmlPage page("x");
+    page.figures({figure});
+    return page.text();
+  };
+  EXPECT_NE(page_of({red(7, 5), "x", "abc"}).find("base64,YWJj\""), std::string::npos);
+  const fs::path file = fs::temp_directory_path() / ("tiller-" + std::to_string(getpid()) + ".png");
+  write_png(file, red(7, 5));
+  EXPECT_EQ(page_of(png_figure(file, "x")), page_of({red(7, 5), "x"}));
+  fs::remove(file);
 }
 
 TEST(Html, EnlargesSmallImagesByWholeFactors) {

@@ -78,6 +78,11 @@ TEST(AdmConfig, RefusesByName) {
   EXPECT_EQ(message({{"learn_sigma", "True"}, {"use_fp16", true}}), "");
   EXPECT_EQ(message({{"image_size", "64"}, {"dropout", "0.3"}, {"channel_mult", ""}}), "");
   EXPECT_NE(message({{"image_size", "64x"}}), "");
+  EXPECT_EQ(message({{"prediction_type", "edm"}, {"pfgmpp", "128"}}), "");
+  EXPECT_EQ(message({{"prediction_type", "edm"}, {"pfgmpp", 10'000'001}}),
+            "config.json: pfgmpp: got 10000001, expected a whole number from 0 to 10000000.");
+  EXPECT_NE(message({{"prediction_type", "edm"}, {"pfgmpp", -1}}), "");
+  EXPECT_NE(message({{"pfgmpp", 128}}).find("expected it with edm alone"), std::string::npos);
 }
 
 }  // namespace

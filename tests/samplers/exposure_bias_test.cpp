@@ -168,7 +168,8 @@ TEST(ExposureBias, RefusesWhatHasNoMeaning) {
   refuses("epsilon_scaling=1.01", PredictionType::v, true);
   refuses("epsilon_scaling=-1", PredictionType::epsilon, false);
   refuses("epsilon_scaling_slope=-0.5", PredictionType::epsilon, false);
-  refuses("time_shift=40", PredictionType::epsilon, false);  // no cutoff
+  refuses("time_shift=40", PredictionType::epsilon, false);          // no cutoff
+  refuses("time_shift_cutoff=300", PredictionType::epsilon, false);  // no shift
   refuses("time_shift=-4,time_shift_cutoff=300", PredictionType::epsilon, false);
   refuses("time_shift=40,time_shift_cutoff=300", PredictionType::flow, false);
 }

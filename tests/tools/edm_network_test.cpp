@@ -65,6 +65,18 @@ TEST_F(EdmNetwork, PfgmppsDimensionsAreItsDefault) {
   EXPECT_GT(difference(usual, sample("song", "--steps 2")), 1e-2);
 }
 
+/// As `train --pfgmpp` writes them.
+TEST_F(EdmNetwork, PfgmppsDimensionsAreAnAdmModelsDefault) {
+  Json plain = tiny_config();
+  plain.update({{"prediction_type", "edm"}, {"learn_sigma", false}});
+  make_model("edm", plain);
+  plain["pfgmpp"] = 8;
+  make_model("pfgmpp", plain);
+  const Tensor usual = sample("pfgmpp", "--steps 2");
+  EXPECT_TRUE(usual.equal(sample("edm", "--steps 2 --sampler heun:pfgmpp=8")));
+  EXPECT_GT(difference(usual, sample("edm", "--steps 2")), 1e-2);
+}
+
 TEST_F(EdmNetwork, StartsAtTheLargestSigmaThatItKnows) {
   Json narrow = config();
   narrow["sigma_max"] = 20;

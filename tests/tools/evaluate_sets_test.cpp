@@ -332,6 +332,8 @@ TEST_F(EvaluateSets, ImpossibleSchemesAreRefusedBeforeAnyWork) {
   expect_refused(run + "--scheme none --scheme cgf:scale=2", "Did you mean 'cfg'?", 2);
   expect_refused(run + "--scheme tpg:layers=d99", "d99", 2);
   expect_refused(run + "--scheme nag", "", 2);
+  write_file(folder / "usual.yaml", "- guidance: none\n  steps: [2]\n");
+  expect_refused(run + "--scheme none --schemes usual.yaml", "the same by other words", 2);
   expect_refused(
       "--model model --reference real --samples 4 --steps 600 --sampler bdia:gamma=0.9375 "
       "--scheme none --output report",

@@ -110,6 +110,9 @@ TEST_F(Failure, PlacesThatCantBeWritten) {
   expect("generate --model model --output model --compare none", 2, {"--compare"});
   expect("generate --model model --output a.png --save-latents a.bin", 2, {"a.bin"});
   expect("generate --model model --output a.png --save-latents model", 2, {"model"});
+  const std::string lengthy(300, 'a');
+  expect("generate --model model --output " + lengthy + ".png", 1, {"a shorter name"});
+  expect("info " + lengthy, 1, {"File name too long"});
 }
 
 TEST_F(Failure, ModelsThatArent) {

@@ -47,6 +47,7 @@ class TrainTogether : public ProgramTest {
         shell(process(1, more) + " & " + process(0, more) + "; code=$?; wait; exit $code");
     if (bytes("out0").find("this build can't connect them") != std::string::npos) return false;
     EXPECT_EQ(code, 0) << bytes("out0") << bytes("out1");
+    EXPECT_EQ(bytes("out1").find("launch: "), std::string::npos) << bytes("out1");
     return true;
   }
   std::vector<double> losses(const std::string& output) const {
@@ -89,6 +90,14 @@ TEST_F(TrainTogether, GoesOnWithAnotherNumberOfProcesses) {
   expect_same("one", "mixed", 6);
   EXPECT_EQ(shell(command("--batch 2 --steps 8 --output mixed") + " 2> err"), 1);
   EXPECT_NE(bytes("err").find("batch: got 4, expected 2"), std::string::npos) << bytes("err");
+}
+
+/// They have met before, and don't wait for it in vain.
+TEST_F(TrainTogether, TheFirstReadsTheReferenceAndTheOthersHearThatItCant) {
+  const std::string more = "--batch 2 --steps 2 --output run --fd-every 2 --fd-reference nowhere";
+  EXPECT_NE(shell(process(1, more) + " & " + process(0, more) + "; code=$?; wait; exit $code"), 0);
+  EXPECT_EQ(bytes("out0").find("launch: "), std::string::npos) << bytes("out0");
+  EXPECT_NE(bytes("out1").find("launch: "), std::string::npos) << bytes("out1");
 }
 
 TEST_F(TrainTogether, AKilledProcessStopsTheOthers) {

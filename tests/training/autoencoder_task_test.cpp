@@ -75,6 +75,31 @@ TEST_F(AutoencoderTraining, LearnsToCodeAndSavesNormalisedLatents) {
   EXPECT_LT((vae.decode(latents) - images).abs().mean().item<double>(), 0.25);
 }
 
+TEST_F(AutoencoderTraining, RefusesWhatActsOnUnetsAlone) {
+  const auto refuses = [&](const std::string& flag, const auto& ask) {
+    TrainOptions run = options("run");
+    ask(run);
+    try {
+      train_to(1, run);
+      FAIL() << flag;
+    } catch (const UsageError& error) {
+      EXPECT_EQ(error.what(), "--" + flag + ": got it for an autoencoder, expected a UNet.");
+    }
+    EXPECT_FALSE(fs::exists(run.output)) << flag;
+  };
+  refuses("gradient-checkpointing", [](TrainOptions& run) { run.recompute = true; });
+  refuses("pfgmpp", [](TrainOptions& run) { run.augmented = 8; });
+  refuses("min-snr", [](TrainOptions& run) { run.min_snr = 5; });
+  refuses("timesteps", [](TrainOptions& run) { run.timesteps = TimestepRule::loss_second_moment; });
+  refuses("input-perturbation", [](TrainOptions& run) { run.input_perturbation_given = true; });
+  refuses("label-dropout", [](TrainOptions& run) { run.label_dropout_given = true; });
+  refuses("sample-guidance", [](TrainOptions& run) { run.sample_guidance = "none"; });
+  TrainOptions zeros = options("zeros");
+  zeros.input_perturbation_given = zeros.label_dropout_given = true;
+  zeros.input_perturbation = zeros.label_dropout = 0;
+  EXPECT_NO_THROW(train_to(1, zeros));
+}
+
 /// A fresh autoencoder in several copies of the same weights.
 struct Coder {
   explicit Coder(NamedTensors tensors, const nlohmann::json& config)

@@ -57,6 +57,20 @@ TEST_F(DataCache, FollowsTheData) {
   expect_as_in_memory(cached());
 }
 
+TEST_F(DataCache, FollowsLinksToFolders) {
+  for (const char* name : {"even", "odd"}) {
+    fs::create_directories(root / "linked" / name);
+    fs::create_directory_symlink(root / "data" / name, root / "linked" / name / "class");
+  }
+  const auto linked = [&](const char* name) {
+    return cached_dataset(root / "linked" / name, 8, root / "cache");
+  };
+  EXPECT_EQ(linked("even").images.size(0), 5);
+  EXPECT_EQ(linked("odd").images.size(0), 4);
+  write("data/odd/z.png", png(200));
+  EXPECT_EQ(linked("odd").images.size(0), 5);
+}
+
 TEST_F(DataCache, IsDecodedAgainWhereAProcessWasKilled) {
   cached();
   fs::remove(found(".cbor"));

@@ -328,6 +328,26 @@ TEST_F(NpzImages, AreGuidedDiffusions) {
   EXPECT_NE(message_of(root / "none.npz").find("got no arr_0"), std::string::npos);
 }
 
+/// Counting them would take 80 GB.
+TEST_F(NpzImages, HaveNoMoreThanAMillionClassesToTrainOn) {
+  const Tensor images = plain(1, 2, 3).permute({1, 2, 0}).unsqueeze(0);
+  TrainOptions options;
+  options.data = root / "data.npz";
+  const auto trained_on = [&](int64_t label) {
+    save_npz(options.data, {{"arr_0", images.contiguous()}, {"arr_1", at::tensor({label})}});
+    return load_training_data(options, 8);
+  };
+  EXPECT_EQ(labels(trained_on(999'999)), std::vector<int64_t>{999'999});
+  try {
+    trained_on(10'000'000'000);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("data.npz: got the label 10000000000"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
 class LoadDataset : public DatasetFiles {};
 
 TEST_F(LoadDataset, NamesWhatIsLeftOutAndEmptyClasses) {

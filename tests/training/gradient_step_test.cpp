@@ -19,6 +19,7 @@ class Fit final : public TrainTask {
     Tensor losses = (weight_ - rows).square() * (step == explosive_step ? explosion : 1);
     if (step == bad_step && part.first <= bad_row && bad_row < part.first + part.count)
       losses = losses + at::where(rows == float(bad_row), NAN, 0.0);
+    if (step == steep_step) losses = losses + (weight_ - weight_.detach()).sqrt();
     return losses;
   }
   void learn(const Tensor& losses) override { learned = losses; }
@@ -29,6 +30,7 @@ class Fit final : public TrainTask {
   std::vector<int64_t> parts;
   Tensor learned;
   int64_t bad_step = -1, bad_row = 0, explosive_step = -1;
+  int64_t steep_step = -1;  ///< Its losses are as ever, their gradient is infinite.
   float explosion = 1;
 
  private:
@@ -99,6 +101,28 @@ TEST(GradientStep, AnOverflowInFloat16HalvesTheScaleAndSkipsTheStep) {
   run.state.loss_scale.good_steps = 1999;
   EXPECT_FALSE(run.step().overflowed);
   EXPECT_EQ(run.state.loss_scale.scale, 65536);
+}
+
+/// In float16, once a smaller scale can't help.
+TEST(GradientStep, RefusesAGradientThatIsntFiniteAndKeepsTheWeights) {
+  for (const auto autocast : {TrainOptions::Autocast::none, TrainOptions::Autocast::float16}) {
+    TrainOptions options;
+    options.autocast = autocast;
+    Steps run(options);
+    run.step();
+    const float before = run.weight();
+    run.task.steep_step = 1, run.state.loss_scale.scale = 1.0 / 1024;
+    try {
+      run.step();
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("a gradient that isn't finite at step 2"),
+                std::string::npos)
+          << error.what();
+    }
+    EXPECT_EQ(run.weight(), before);
+    EXPECT_EQ(run.state.step, 1);
+  }
 }
 
 TEST(GradientStep, KeepsSeveralAverages) {

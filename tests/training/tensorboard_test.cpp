@@ -133,6 +133,16 @@ TEST_F(TensorBoard, GoesOn) {
   EXPECT_EQ(records_of(first).size(), 1u);
 }
 
+/// A run that was killed before it saved begins again.
+TEST_F(TensorBoard, StrikesOutARunThatBeginsAgain) {
+  const fs::path first = EventFile(root / "tensorboard", 0).path();
+  EventFile events(root / "tensorboard", 0);
+  const auto records = records_of(events.path());
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(field(records[1], 2).value, 1u);
+  EXPECT_EQ(field(field(records[1], 7).bytes, 1).value, 1u);
+}
+
 TEST_F(TensorBoard, NamesAFileThatCantBeWritten) {
   write("taken", "");
   EXPECT_THROW(EventFile(root / "taken", 0), Error);

@@ -152,6 +152,21 @@ TEST_F(TextToImageTraining, GoesOnFromASavedFolder) {
     EXPECT_TRUE(first[i].second.allclose(same[i].second)) << first[i].first;
 }
 
+TEST_F(TextToImageTraining, RefusesFlagsThatItCantUse) {
+  TrainOptions run = options("run");
+  run.augmented = 8;
+  EXPECT_EQ(refusal(run), "--pfgmpp: got it with prediction_type v_prediction, expected edm.");
+  run = options("run");
+  run.config["scheduler"] = {{"_class_name", "FlowMatchEulerDiscreteScheduler"}};
+  run.min_snr = 5;
+  EXPECT_EQ(refusal(run),
+            "--min-snr: got it with prediction_type flow, expected epsilon, sample or v.");
+  run = options("run");
+  run.sample_guidance = "cgf:scale=2";
+  EXPECT_TRUE(refusal(run).starts_with("--sample-guidance: guidance: got 'cgf'")) << refusal(run);
+  EXPECT_FALSE(fs::exists(run.output));
+}
+
 TEST_F(TextToImageTraining, SaysWhatAConfigLacks) {
   TrainOptions run = options("run");
   run.config["vae"] = "nowhere";

@@ -1,0 +1,39 @@
+#include "io/fingerprint.h"
+
+#include <algorithm>
+#include <set>
+
+#include "io/error.h"
+#include "io/hash.h"
+
+namespace tiller {
+namespace {
+
+void list_files(const fs::path& path, std::set<fs::path>& visited, std::vector<fs::path>& files) {
+  if (!fs::is_directory(path)) {
+    if (fs::exists(path)) files.push_back(path);
+  } else if (visited.insert(fs::canonical(path)).second) {
+    std::vector<fs::directory_entry> entries(fs::directory_iterator(path), {});
+    std::sort(entries.begin(), entries.end());
+    for (const auto& entry : entries) list_files(entry.path(), visited, files);
+  }
+}
+
+}  // namespace
+
+std::string fingerprint_of(const fs::path& path) try {
+  if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder.");
+  const fs::path whole = fs::canonical(path);
+  std::set<fs::path> visited;
+  std::vector<fs::path> files;
+  list_files(whole, visited, files);
+  std::string text = whole.string() + "\n";
+  for (const auto& file : files)
+    text += file.string() + " " + std::to_string(fs::file_size(file)) + " " +
+            std::to_string(fs::last_write_time(file).time_since_epoch().count()) + "\n";
+  return sha256_of(text);
+} catch (const fs::filesystem_error& error) {
+  throw Error(error.path1().string() + ": " + error.code().message() + ".");
+}
+
+}  // namespace tiller

@@ -1,0 +1,98 @@
+#include "models/model.h"
+#include "samplers/defaults.h"
+#include "tests/training/training_runs.h"
+
+namespace tiller::testing {
+namespace {
+
+class AdmTraining : public TrainingRuns {
+ protected:
+  AdmTraining() {
+    for (int i = 0; i < 6; ++i)
+      write("data/" + std::to_string(i % 2) + "/" + std::to_string(i) + ".png",
+            png(40 * i, 250 - 40 * i, 10));
+  }
+
+  TrainOptions options(const std::string& output, const std::string& type = "epsilon") const {
+    TrainOptions options = short_run(output);
+    options.config = {
+        {"image_size", 8},     {"num_channels", 32},      {"num_res_blocks", 1},
+        {"channel_mult", "1"}, {"class_cond", true},      {"null_label", true},
+        {"num_heads", 2},      {"prediction_type", type}, {"attention_resolutions", "8"}};
+    return options;
+  }
+
+  std::string refusal(const TrainOptions& options) const {
+    try {
+      train_to(1, options);
+    } catch (const Error& error) {
+      EXPECT_FALSE(fs::exists(options.output)) << error.what();
+      return error.what();
+    }
+    return "";
+  }
+};
+
+/// As heun takes it by default.
+std::string dimensions_of(const fs::path& folder) {
+  const Model model = load_model(folder);
+  for (const Option& option : usual_options(model, find_sampler("heun")))
+    if (option.name == "pfgmpp") return option.value;
+  return "";
+}
+
+/// From the flag, or from a config such as it writes.
+TEST_F(AdmTraining, AModelKnowsItsPfgmppDimensions) {
+  TrainOptions flag = options("flag", "edm"), config = options("config", "edm");
+  flag.ema = config.ema = {averaging_from("0.5")};
+  flag.augmented = 8;
+  train_to(1, flag);
+  EXPECT_EQ(Json::parse(read_file(root / "flag" / "config.json")).at("pfgmpp"), 8);
+  EXPECT_EQ(dimensions_of(root / "flag"), "8");
+  config.config["pfgmpp"] = 8;
+  train_to(1, config);
+  EXPECT_EQ(dimensions_of(root / "config"), "8");
+  EXPECT_EQ(read_file(root / "flag" / "model.safetensors"),
+            read_file(root / "config" / "model.safetensors"))
+      << "the config's weren't trained on";
+  train_to(1, options("edm", "edm"));
+  EXPECT_FALSE(Json::parse(read_file(root / "edm" / "config.json")).contains("pfgmpp"));
+  EXPECT_EQ(dimensions_of(root / "edm"), "0");
+}
+
+TEST_F(AdmTraining, RefusesPfgmppDimensionsThatNoSamplerTakes) {
+  TrainOptions run = options("run", "edm");
+  run.augmented = 10'000'001;
+  EXPECT_EQ(refusal(run), "--pfgmpp: got 10000001, expected a whole number from 1 to 10000000.");
+  run.config["pfgmpp"] = 8;
+  run.augmented = 16;
+  EXPECT_EQ(refusal(run), "--pfgmpp: got 16, expected the 8 of config.json.");
+}
+
+TEST_F(AdmTraining, RefusesGuidanceBeforeItTrains) {
+  TrainOptions run = options("run");
+  run.sample_guidance = "cgf:scale=2";
+  EXPECT_TRUE(refusal(run).starts_with("--sample-guidance: guidance: got 'cgf'")) << refusal(run);
+  run.sample_guidance = "cfg:scale=2";
+  run.config.erase("null_label");
+  EXPECT_TRUE(
+      refusal(run).starts_with("--sample-guidance: guidance cfg: got a model that was "
+                               "trained without label dropout"))
+      << refusal(run);
+}
+
+TEST_F(AdmTraining, RefusesLabelDropoutWithoutANullLabel) {
+  TrainOptions run = options("run");
+  run.label_dropout_given = true;
+  run.config.erase("null_label");
+  EXPECT_EQ(refusal(run),
+            "--label-dropout: got it without null_label, expected config.json with class_cond and "
+            "null_label.");
+  run.config["class_cond"] = false;
+  EXPECT_TRUE(refusal(run).starts_with("--label-dropout: got it without class_cond"));
+  run.label_dropout = 0;
+  EXPECT_EQ(refusal(run), "");
+}
+
+}  // namespace
+}  // namespace tiller::testing
