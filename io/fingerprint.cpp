@@ -11,11 +11,13 @@ namespace {
 
 void list_files(const fs::path& path, std::set<fs::path>& visited, std::vector<fs::path>& files) {
   if (!fs::is_directory(path)) {
-    if (fs::exists(path)) files.push_back(path);
+    if (fs::is_regular_file(path)) files.push_back(path);
   } else if (visited.insert(fs::canonical(path)).second) {
     std::vector<fs::directory_entry> entries(fs::directory_iterator(path), {});
     std::sort(entries.begin(), entries.end());
-    for (const auto& entry : entries) list_files(entry.path(), visited, files);
+    for (const auto& entry : entries)
+      if (!entry.path().filename().string().starts_with('.'))
+        list_files(entry.path(), visited, files);
   }
 }
 

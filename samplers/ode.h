@@ -72,7 +72,8 @@ inline Tensor with_prior(const Tensor& x, const Trajectory& trajectory, const Op
   const int augmented = bounded_integer(options, "pfgmpp", 0, 10'000'000);
   if (augmented == 0) return x;
   if (trajectory.levels.front().alpha != 1 || trajectory.skipped_steps > 0)
-    throw UsageError("pfgmpp: got one for a run that doesn't begin with EDM's noise, expected 0.");
+    throw UsageError("pfgmpp: got " + options.text("pfgmpp") +
+                     " for a run that doesn't begin in EDM's noise, expected pfgmpp=0.");
   return pfgmpp_prior(x, augmented, noise);
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "io/error.h"
+#include "samplers/ode.h"
 #include "samplers/step.h"
 #include "samplers/triangular_anderson.h"
 
@@ -232,6 +233,7 @@ void require_one_step(const Sampler& sampler, const Options& options) {
 Tensor sample_parallel(const WindowDenoiser& denoise, Tensor x, const Trajectory& trajectory,
                        const Sampler& sampler, const Options& sampler_options, NoiseSource& noise,
                        const ParallelOptions& options, const Observer& observer) {
+  if (sampler_options.has("pfgmpp")) x = with_prior(x, trajectory, sampler_options, noise);
   ParallelRun run(denoise, trajectory, sampler, sampler_options, noise, options);
   return run.run(std::move(x), observer);
 }

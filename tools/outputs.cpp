@@ -35,7 +35,8 @@ bool names_folder(const fs::path& path) {
 void require_writable(const std::string& flag, const fs::path& path, bool folder) {
   std::error_code error;
   fs::path at = fs::absolute(path, error);
-  if (!fs::exists(at, error) && error == std::errc::filename_too_long)
+  constexpr const char* unfinished = ".1234567-123456.tmp";  // of the name while it is written
+  if (!fs::exists(at.string() + unfinished, error) && error == std::errc::filename_too_long)
     throw Error(flag + ": got " + path.string() + ", expected a shorter name.");
   if (!folder && fs::is_directory(at, error))
     throw Error(flag + ": got the folder " + path.string() + ", expected a file.");

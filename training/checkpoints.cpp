@@ -83,6 +83,13 @@ pid_t writer_of(const fs::path& path) {
   return fits ? pid : 0;
 }
 
+/// Whether a run writes below this folder. Others may lie in its output too, evaluations' reports.
+bool is_ours(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  return name == "best" || name == "checkpoints" || name == "samples" || name.starts_with("ema-") ||
+         name.starts_with("step-");
+}
+
 /// Containers give their first processes the same few numbers again and again, this one's too.
 bool is_gone(pid_t pid) { return pid == ::getpid() || (::kill(pid, 0) != 0 && errno == ESRCH); }
 
@@ -129,17 +136,16 @@ void resume(const TrainOptions& options, TrainState& state) {
 
 void remove_leftovers(const fs::path& output) {
   constexpr int deepest = 2;  // checkpoints/step-N/.model.PID.tmp
-  if (!fs::is_directory(output)) return;
+  std::error_code failure;
   std::vector<fs::path> leftovers;
   const auto readable = fs::directory_options::skip_permission_denied;
-  for (auto at = fs::recursive_directory_iterator(output, readable);
-       at != fs::recursive_directory_iterator(); ++at) {
+  for (auto at = fs::recursive_directory_iterator(output, readable, failure);
+       !failure && at != fs::recursive_directory_iterator(); at.increment(failure)) {
     const pid_t writer = writer_of(at->path());
     if (writer && is_gone(writer)) leftovers.push_back(at->path());
-    if (writer || at.depth() == deepest) at.disable_recursion_pending();
+    if (writer || at.depth() == deepest || !is_ours(at->path())) at.disable_recursion_pending();
   }
-  std::error_code ignored;
-  for (const auto& path : leftovers) fs::remove_all(path, ignored);
+  for (const auto& path : leftovers) fs::remove_all(path, failure);
 }
 
 void save_best(const TrainOptions& options, const TrainTask& task) {

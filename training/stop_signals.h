@@ -5,8 +5,8 @@
 
 namespace tiller {
 
-/// While it lives, the first SIGINT or SIGTERM only asks to stop; one that comes later ends the
-/// process at once.
+/// While it lives, SIGINT and SIGTERM only ask to stop; a SIGINT that comes later, from somebody
+/// who doesn't want to wait, ends the process at once.
 class StopSignals {
  public:
   StopSignals() : interrupt_(std::signal(SIGINT, ask)), terminate_(std::signal(SIGTERM, ask)) {
@@ -25,7 +25,7 @@ class StopSignals {
   static void ask(int signal) {
     const std::time_t now = std::time(nullptr);
     if (!asked_at_) asked_at_ = now;
-    if (now - asked_at_ <= together) return;
+    if (signal != SIGINT || now - asked_at_ <= together) return;
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }

@@ -7,8 +7,8 @@ namespace tiller {
 /// the average of the weights as a model that loads (task.h says in which files);
 /// state.safetensors; log.jsonl (step, loss, gradient norm, learning rate, images/s);
 /// samples/step-N.png. What a kill kept an earlier run from making of its last saved step is made
-/// first. After SIGINT or SIGTERM it saves and returns; a second one, seconds later, ends the
-/// process at once. Throws Error or UsageError.
+/// first. After SIGINT or SIGTERM it saves and returns; a second SIGINT, seconds later, ends
+/// the process at once. Throws Error or UsageError.
 void train(const TrainOptions&);
 /// The same among processes that have met.
 void train(const TrainOptions&, Processes&);

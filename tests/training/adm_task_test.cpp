@@ -81,17 +81,20 @@ TEST_F(AdmTraining, RefusesGuidanceBeforeItTrains) {
       << refusal(run);
 }
 
-TEST_F(AdmTraining, RefusesLabelDropoutWithoutANullLabel) {
-  TrainOptions run = options("run");
-  run.label_dropout_given = true;
-  run.config.erase("null_label");
-  EXPECT_EQ(refusal(run),
-            "--label-dropout: got it without null_label, expected config.json with class_cond and "
-            "null_label.");
-  run.config["class_cond"] = false;
-  EXPECT_TRUE(refusal(run).starts_with("--label-dropout: got it without class_cond"));
-  run.label_dropout = 0;
-  EXPECT_EQ(refusal(run), "");
+TEST_F(AdmTraining, SaysThatNoLabelIsDroppedWithoutANullLabel) {
+  const auto says = [&](const std::string& output, bool null_label, double dropout) {
+    TrainOptions run = options(output);
+    run.config["null_label"] = null_label;
+    run.label_dropout = dropout;
+    run.label_dropout_given = true;
+    ::testing::internal::CaptureStderr();
+    EXPECT_EQ(refusal(run), "");
+    const std::string said = ::testing::internal::GetCapturedStderr();
+    return said.find("--label-dropout drops nothing") != std::string::npos;
+  };
+  EXPECT_TRUE(says("without", false, 0.1));
+  EXPECT_FALSE(says("with", true, 0.1));
+  EXPECT_FALSE(says("none", false, 0));
 }
 
 }  // namespace
