@@ -149,7 +149,8 @@ AdmTask::AdmTask(const TrainOptions& options)
       average_(build(config_, options, vae_)),
       noising_(options, objective_of(options, config_, model_)) {
   check_preview(average_, options.sample_guidance);
-  if (vae_) latents_ = Latents(*vae_, data_, options);
+  if (vae_)
+    latents_ = Latents(*vae_, vae_of_config(options.config, options.config_file), data_, options);
 }
 
 /// Latents where there is a VAE.

@@ -1,14 +1,10 @@
 #include "training/data_cache.h"
 
 #include <ATen/ATen.h>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/file_lock.h"
 #include "io/fingerprint.h"
 #include "io/hash.h"
 #include "training/dataset_formats.h"
@@ -17,22 +13,6 @@ namespace tiller {
 namespace {
 
 using Json = nlohmann::json;
-
-/// Held by one process at a time, and given up with it.
-class FileLock {
- public:
-  explicit FileLock(const fs::path& file)
-      : descriptor_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
-    if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX) != 0)
-      throw Error(file.string() + ": can't be locked: " + std::strerror(errno) + ".");
-  }
-  ~FileLock() { ::close(descriptor_); }
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-
- private:
-  int descriptor_;
-};
 
 std::string key_of(const fs::path& path, int64_t size) {
   return sha256_of(fingerprint_of(path) + " " + std::to_string(size)).substr(0, 16);

@@ -9,8 +9,9 @@ namespace tiller {
 class Latents {
  public:
   Latents() = default;
-  /// The VAE must be an AutoencoderKL.
-  Latents(const Autoencoder&, const Dataset&, const TrainOptions&);
+  /// The VAE must be an AutoencoderKL, from `folder`. With a data cache they are kept there, for
+  /// other processes and later runs.
+  Latents(const Autoencoder&, const fs::path& folder, const Dataset&, const TrainOptions&);
   /// The part's, (count, C, h, w), some of them of mirrored images.
   Tensor at(Batches&, int64_t step, const BatchPart&) const;
 

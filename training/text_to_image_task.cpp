@@ -121,7 +121,7 @@ TextToImageTask::TextToImageTask(const TrainOptions& options)
   make_average();
   check_preview(average_, options.sample_guidance);
   tokenize();
-  if (vae_) latents_ = Latents(*vae_, data_, options);
+  if (vae_) latents_ = Latents(*vae_, config_.vae, data_, options);
   choose_prompts();
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "io/safetensors.h"
 #include "tests/training/training_runs.h"
 
 namespace tiller::testing {
@@ -44,6 +45,28 @@ class LatentAdm : public TrainingRuns {
 TEST_F(LatentAdm, ResumesExactly) {
   expect_exact_resume(options("whole"), {"model.safetensors", "config.json",
                                          "vae/diffusion_pytorch_model.safetensors"});
+}
+
+/// The second run doesn't encode: it learns what the file has.
+TEST_F(LatentAdm, ADataCacheKeepsLatents) {
+  TrainOptions run = options("run"), cached = options("cached"), again = options("again");
+  run.log_every = cached.log_every = again.log_every = 1;
+  cached.data_cache = again.data_cache = root / "cache";
+  train_to(2, run);
+  train_to(2, cached);
+  EXPECT_EQ(loss_at("cached", 1), loss_at("run", 1));
+  fs::path file;
+  for (const auto& entry : fs::directory_iterator(root / "cache"))
+    if (entry.path().extension() == ".safetensors") file = entry.path();
+  const Tensor latents = load_safetensors(file).tensors.at(0).second.clone();
+  EXPECT_EQ(latents.size(0), 18) << "both views of nine images";
+  save_safetensors(file, {{"latents", latents + 10}});
+  train_to(2, again);
+  EXPECT_GT(loss_at("again", 1), 2 * loss_at("run", 1));
+  write(file.lexically_relative(root).string(), "damaged");
+  fs::remove_all(again.output);
+  train_to(2, again);
+  EXPECT_EQ(loss_at("again", 1), loss_at("run", 1));
 }
 
 TEST_F(LatentAdm, LearnsTheClassesLatents) {
