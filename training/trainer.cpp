@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
+#include <iostream>
 
 #include "io/progress.h"
 #include "training/checkpoints.h"
@@ -41,6 +42,8 @@ class Trainer {
   void save();
   void sample();
   void measure();
+  fs::path attempt() const { return options_.output / ".making-up"; }
+  bool begin_making_up() const;
   void make_up();
   void after_step();
   void wait_for_first(const std::string& work);
@@ -136,6 +139,19 @@ void Trainer::measure() {
   write_training_page(options_.output);
 }
 
+/// Once: what ended a run a second time may end every one. False: that was tried.
+bool Trainer::begin_making_up() const {
+  const std::string step = std::to_string(state_.step);
+  if (fs::exists(attempt()) && read_file(attempt(), 64) == step) {
+    std::cerr << "train: what step " << step
+              << " lacks couldn't be made twice; it is left out. Delete " << attempt().string()
+              << " to try again.\n";
+    return false;
+  }
+  write_file(attempt(), step);
+  return true;
+}
+
 /// What a kill kept an earlier run from making of the step that it saved.
 void Trainer::make_up() {
   if (!group_.first() || state_.step == 0) return;
@@ -143,9 +159,12 @@ void Trainer::make_up() {
   const bool distance_lacks =
       due_or_last(options_.distance.every) &&
       !has_number(options_.output / "log.jsonl", state_.step, options_.distance.name);
-  if (grid_lacks || distance_lacks || lacks_checkpoint(options_, state_.step)) save();
+  if (!grid_lacks && !distance_lacks && !lacks_checkpoint(options_, state_.step)) return;
+  if (!begin_making_up()) return;
+  save();
   if (grid_lacks) sample();
   if (distance_lacks) measure();
+  fs::remove(attempt());
 }
 
 /// Saves, draws and measures what is due.

@@ -54,6 +54,15 @@ TEST_F(Interruption, WhatIsntMeasuredIsMeasuredFirst) {
   EXPECT_EQ(measured_steps(), (std::vector<int64_t>{2, 3})) << "once";
 }
 
+TEST_F(Interruption, WhatCantBeMeasuredTwiceIsLeftOut) {
+  int calls = 0;
+  const auto fails_twice = [&] { return ++calls <= 2 ? killed() : 1.0; };
+  EXPECT_THROW(train_to(3, measured(fails_twice)), Error);
+  EXPECT_THROW(train_to(3, measured(fails_twice)), Error);
+  train_to(3, measured(fails_twice));
+  EXPECT_EQ(measured_steps(), (std::vector<int64_t>{3}));
+}
+
 TEST_F(Interruption, WhatIsntDrawnIsDrawnFirst) {
   TrainOptions run = options();
   train_to(2, run);
