@@ -2,6 +2,7 @@
 #include <set>
 
 #include "io/error.h"
+#include "io/fingerprint.h"
 #include "training/dataset_formats.h"
 #include "training/image_set.h"
 
@@ -12,20 +13,6 @@ std::vector<fs::directory_entry> sorted_entries(const fs::path& folder) {
   std::vector<fs::directory_entry> entries(fs::directory_iterator(folder), {});
   std::sort(entries.begin(), entries.end());
   return entries;
-}
-
-/// Follows links to folders, each folder once.
-void list_images(const fs::path& root, const fs::path& folder, std::set<fs::path>& visited,
-                 std::vector<std::string>& names) {
-  if (!visited.insert(fs::canonical(folder)).second) return;
-  for (const auto& entry : sorted_entries(folder)) {
-    if (entry.path().filename().string().starts_with('.')) continue;
-    if (entry.is_directory()) {
-      list_images(root, entry.path(), visited, names);
-    } else if (is_image_name(entry.path())) {
-      names.push_back(entry.path().lexically_relative(root).string());
-    }
-  }
 }
 
 /// A folder one level down that holds a known format, as a hint.
@@ -54,8 +41,8 @@ std::vector<std::string> empty_folders(const fs::path& path,
 
 std::vector<std::string> list_image_files(const fs::path& folder) {
   std::vector<std::string> names;
-  std::set<fs::path> visited;
-  list_images(folder, folder, visited, names);
+  for (const auto& file : files_below(folder))
+    if (is_image_name(file)) names.push_back(file.lexically_relative(folder).string());
   std::sort(names.begin(), names.end());
   return names;
 }

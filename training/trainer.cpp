@@ -169,11 +169,12 @@ void Trainer::make_up() {
 
 /// Saves, draws and measures what is due.
 void Trainer::after_step() {
-  const bool saves = due_or_last(options_.save_every) || due_or_last(options_.distance.every);
+  const bool measures = due_or_last(options_.distance.every);
+  const bool saves = due_or_last(options_.save_every) || measures;
   const bool samples = due_or_last(options_.sample_every);
   if (saves) save();
   if (samples) sample();
-  if (due_or_last(options_.distance.every)) measure();
+  if (measures) measure();
   if (saves || samples) wait_for_first("step " + std::to_string(state_.step));
 }
 
