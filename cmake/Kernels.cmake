@@ -7,7 +7,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(TILLER_KERNEL_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
 endif()
 
-foreach(name fp8 group_norm sinkhorn weighted_sum)
+foreach(name fp8 group_norm sinkhorn weighted_sum winograd)
   foreach(isa baseline avx2 avx512)
     set(library tiller_kernels_${name}_${isa})
     add_library(${library} OBJECT models/kernels/${name}.cpp)

@@ -6,11 +6,10 @@
 #include <array>
 #include <atomic>
 
+#include "models/winograd_conv.h"
+
 namespace tiller {
 namespace {
-
-/// Values of a weight that is always worth a second copy.
-constexpr int64_t kSmall = 1 << 20;
 
 std::atomic<bool> keep_large = true;
 
@@ -45,7 +44,7 @@ bool packable(const Tensor& x, const Tensor& weight) {
          x.numel() > 0 && weight.size(2) > 1 && packed_convolution();
 }
 
-bool affordable(const Tensor& weight) { return weight.numel() <= kSmall || keep_large; }
+bool affordable(const Tensor& weight) { return weight.numel() <= kSmallWeight || keep_large; }
 
 }  // namespace
 
@@ -55,17 +54,22 @@ Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tenso
                               int64_t stride, int64_t padding) const {
   if (!packable(x, weight)) return {};
   const std::array<int64_t, 2> steps = {stride, stride}, border = {padding, padding}, one = {1, 1};
+  const bool winograd = winograd_serves(x, weight, stride, padding);
   auto packed = packed_;
   const uint32_t version = version_of(weight);
-  if (!packed || packed->of != weight.const_data_ptr() || packed->version != version) {
+  if (!packed || packed->of != weight.const_data_ptr() || packed->version != version ||
+      packed->weight.is_mkldnn() == winograd) {
     packed_.reset();
     packed.reset();
-    if (!affordable(weight)) return {};
-    const Tensor plain = weight.detach().contiguous().to_mkldnn();
+    if (!winograd && !affordable(weight)) return {};
+    const auto ordered = [&] {
+      const Tensor plain = weight.detach().contiguous().to_mkldnn();
+      return at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes());
+    };
     packed = packed_ = std::make_shared<const Packed>(
-        Packed{at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes()),
-               weight.const_data_ptr(), version});
+        Packed{winograd ? winograd_weight(weight) : ordered(), weight.const_data_ptr(), version});
   }
+  if (winograd) return winograd_conv(x, packed->weight, bias, weight.size(0));
   return packed_convolution()->call(x, packed->weight,
                                     bias.defined() ? std::optional(bias) : std::nullopt, border,
                                     steps, one, 1, "none", Scalars(), "");

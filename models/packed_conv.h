@@ -10,7 +10,7 @@ using at::Tensor;
 /// weights round differently: to be said once, before anything is evaluated.
 void keep_packed_weights(bool);
 
-/// A convolution's weight in the order that oneDNN reads it in, kept from one evaluation to the
+/// A convolution's weight as oneDNN reads it, or winograd_conv.h, kept from one evaluation to the
 /// next. Made when it is first asked for, and again when the weight has changed.
 class PackedConv {
  public:

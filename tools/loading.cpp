@@ -8,6 +8,7 @@
 #include "models/device.h"
 #include "models/packed_conv.h"
 #include "models/text_to_image.h"
+#include "models/winograd_conv.h"
 #include "tools/adapters.h"
 
 namespace tiller {
@@ -114,7 +115,9 @@ void decide_on_packing(const Generation& generation) {
   const Model& model = generation.model;
   const double bytes = convolution_bytes(model.parameters) +
                        (model.vae ? convolution_bytes(model.vae->parameters) : 0);
-  keep_packed_weights(!generation.request.low_memory && bytes <= physical_memory() / 4);
+  const double most = generation.request.low_memory ? 0 : physical_memory() / 4;
+  keep_packed_weights(bytes <= most);
+  keep_winograd_weights(bytes * 16 / 9 <= most);
 }
 
 }  // namespace

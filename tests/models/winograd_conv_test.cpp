@@ -1,0 +1,154 @@
+#include "models/winograd_conv.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "models/kernels/winograd.h"
+#include "models/packed_conv.h"
+
+namespace tiller {
+namespace {
+
+struct Case {
+  int64_t rows, in, out, height, width;
+};
+
+/// Odd sizes, single pixels, channels that fill no register, panels that aren't full.
+const Case kCases[] = {{1, 32, 32, 8, 8},   {2, 33, 45, 7, 5},   {3, 64, 40, 1, 1},
+                       {1, 40, 100, 1, 9},  {1, 35, 32, 16, 17}, {2, 320, 64, 8, 8},
+                       {1, 1280, 33, 4, 4}, {1, 32, 64, 33, 40}};
+
+struct Conv {
+  Tensor x, weight, bias;
+};
+
+Conv random(const Case& c) {
+  at::manual_seed(c.in + c.out);
+  const auto layout = at::MemoryFormat::ChannelsLast;
+  return {at::randn({c.rows, c.in, c.height, c.width}).contiguous(layout),
+          at::randn({c.out, c.in, 3, 3}).contiguous(layout) / std::sqrt(9. * c.in),
+          at::randn({c.out})};
+}
+
+double largest(const Tensor& x) { return x.abs().max().item<double>(); }
+
+Tensor exact(const Conv& c, const Tensor& bias) {
+  return at::conv2d(c.x.to(at::kDouble), c.weight.to(at::kDouble),
+                    bias.defined() ? bias.to(at::kDouble) : bias, 1, 1);
+}
+
+Tensor winograd(const Conv& c) {
+  return winograd_conv(c.x, winograd_weight(c.weight), c.bias, c.weight.size(0));
+}
+
+TEST(WinogradConv, IsTheConvolutionInFloat64ToAFewRoundings) {
+  for (const auto& each : kCases) {
+    Conv c = random(each);
+    for (const Tensor& bias : {c.bias, Tensor()}) {
+      c.bias = bias;
+      const Tensor y = winograd(c);
+      ASSERT_EQ(y.sizes(), exact(c, bias).sizes());
+      EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+      EXPECT_LT(largest(y - exact(c, bias)), 5e-6) << each.in << " to " << each.out;
+    }
+  }
+}
+
+TEST(WinogradConv, ReadsWeightsInEitherLayout) {
+  Conv c = random({1, 48, 40, 6, 6});
+  const Tensor y = winograd(c);
+  c.weight = c.weight.contiguous();
+  EXPECT_TRUE(at::equal(winograd(c), y));
+}
+
+using kernels::WinogradTable;
+
+/// The whole image by one compilation's kernel, in parts of few tiles and single panels.
+Tensor by(const WinogradTable& table, const Conv& c) {
+  const kernels::ConvShape shape = {c.x.size(0), c.x.size(2), c.x.size(3), c.x.size(1),
+                                    c.weight.size(0)};
+  const kernels::FilterSteps steps = {c.weight.stride(0), c.weight.stride(1), c.weight.stride(3)};
+  const int64_t panels = (shape.out + table.panel_width - 1) / table.panel_width;
+  const Tensor packed = at::empty({panels, table.packed(shape.in)});
+  for (int64_t panel = 0; panel < panels; ++panel)
+    table.pack(c.weight.data_ptr<float>(), steps, shape.in, shape.out, panel,
+               packed[panel].data_ptr<float>());
+  const Tensor y = at::full_like(c.weight.new_empty({1}), NAN)
+                       .expand({shape.batch, shape.out, shape.height, shape.width})
+                       .contiguous(at::MemoryFormat::ChannelsLast);
+  for (int64_t tile = 0; tile < shape.tiles(); tile += 7)
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      const kernels::ConvPart part = {tile, std::min<int64_t>(7, shape.tiles() - tile), panel, 1};
+      const Tensor work = at::empty({table.workspace(shape, part)});
+      table.convolve(shape, part, c.x.data_ptr<float>(), packed.data_ptr<float>(),
+                     c.bias.data_ptr<float>(), y.data_ptr<float>(), work.data_ptr<float>());
+    }
+  return y;
+}
+
+TEST(WinogradConv, EveryInstructionSetGivesTheSameToAFewRoundings) {
+  std::vector<const WinogradTable*> tables = {&kernels::winograd_baseline()};
+  const std::string known = at::get_cpu_capability();
+  if (known.starts_with("AVX")) tables.push_back(&kernels::winograd_avx2());
+  if (known == "AVX512") tables.push_back(&kernels::winograd_avx512());
+  for (const auto& each : kCases) {
+    const Conv c = random(each);
+    for (const WinogradTable* table : tables)
+      EXPECT_LT(largest(by(*table, c) - exact(c, c.bias)), 5e-6)
+          << table->panel_width << " wide, " << each.in << " to " << each.out;
+  }
+}
+
+TEST(WinogradConv, AnImageDependsNeitherOnItsBatchNorOnThreads) {
+  const Conv c = random({5, 40, 72, 18, 14});
+  const Tensor all = winograd(c);
+  const int before = at::get_num_threads();
+  for (const int threads : {1, 3}) {
+    at::set_num_threads(threads);
+    for (int64_t row = 0; row < 5; ++row) {
+      const Conv one = {c.x.narrow(0, row, 1), c.weight, c.bias};
+      EXPECT_TRUE(at::equal(winograd(one), all.narrow(0, row, 1))) << threads << " threads";
+    }
+  }
+  at::set_num_threads(before);
+}
+
+TEST(WinogradConv, PassesOnWhatIsNotFinite) {
+  Conv c = random({1, 32, 32, 8, 8});
+  c.x[0][3][4][4] = NAN;
+  const Tensor y = winograd(c);
+  EXPECT_TRUE(y.narrow(2, 3, 3).narrow(3, 3, 3).isnan().all().item<bool>());
+  EXPECT_FALSE(y.narrow(2, 0, 2).isnan().any().item<bool>());
+}
+
+TEST(WinogradConv, ServesWhatItIsFasterFor) {
+  if (!at::get_cpu_capability().starts_with("AVX")) GTEST_SKIP() << "no AVX2";
+  const Conv c = random({1, 32, 32, 8, 8});
+  EXPECT_TRUE(winograd_serves(c.x, c.weight, 1, 1));
+  EXPECT_FALSE(winograd_serves(c.x, c.weight, 2, 1));
+  EXPECT_FALSE(winograd_serves(c.x, c.weight, 1, 0));
+  EXPECT_FALSE(winograd_serves(c.x.contiguous(), c.weight, 1, 1));
+  EXPECT_FALSE(winograd_serves(c.x.to(at::kBFloat16), c.weight.to(at::kBFloat16), 1, 1));
+  EXPECT_FALSE(winograd_serves(c.x, at::ones({4, 32, 3, 3}), 1, 1));
+  EXPECT_FALSE(winograd_serves(c.x, at::ones({32, 32, 5, 5}), 1, 2));
+}
+
+TEST(WinogradConv, IsTakenForPackedConvolutionsWhereItServesAndMayBeKept) {
+  if (!at::get_cpu_capability().starts_with("AVX")) GTEST_SKIP() << "no AVX2";
+  const Conv c = random({1, 1024, 1056, 4, 4});
+  const PackedConv packed;
+  EXPECT_TRUE(at::equal(packed(c.x, c.weight, c.bias, 1, 1), winograd(c)));
+  keep_winograd_weights(false);
+  const Tensor other = packed(c.x, c.weight, c.bias, 1, 1);
+  keep_winograd_weights(true);
+  EXPECT_FALSE(at::equal(other, winograd(c)));
+  EXPECT_LT(largest(other - exact(c, c.bias)), 5e-5);
+  EXPECT_TRUE(at::equal(packed(c.x, c.weight, c.bias, 1, 1), winograd(c)));
+}
+
+}  // namespace
+}  // namespace tiller
