@@ -7,10 +7,7 @@
 
 #include <cmath>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
+#include "models/instructions.h"
 #include "models/kernels/bf16_attention.h"
 #include "models/parallel.h"
 
@@ -22,20 +19,10 @@ using kernels::Bf16Rows;
 
 constexpr int64_t kMaxWidth = 512;
 
-#if defined(__x86_64__)
-bool multiplies_pairs_without_amx() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-  const bool amx = edx >> 22 & 1;
-  return !amx && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 5 & 1);
-}
-#else
-bool multiplies_pairs_without_amx() { return false; }
-#endif
-
 /// Null where LibTorch's is to be taken. ATEN_CPU_CAPABILITY lowers what is used.
 const Bf16Attention* kernel() {
-  static const bool serves = at::get_cpu_capability() == "AVX512" && multiplies_pairs_without_amx();
+  static const bool serves =
+      at::get_cpu_capability() == "AVX512" && multiplies_bf16_pairs() && !multiplies_bf16_tiles();
   return serves ? kernels::bf16_attention() : nullptr;
 }
 

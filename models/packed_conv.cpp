@@ -35,13 +35,14 @@ uint32_t version_of(const Tensor& weight) {
   return counter.enabled() ? counter.current_version() : 0;
 }
 
-bool packable(const Tensor& x, const Tensor& weight) {
+bool packable(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto dtype = weight.scalar_type();
   const bool known = dtype == at::kFloat || dtype == at::kBFloat16;
   const bool gradients =
-      at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
+      at::GradMode::is_enabled() &&
+      (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
   return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && known && !gradients &&
-         x.numel() > 0 && weight.size(2) > 1 && packed_convolution();
+         x.numel() > 0 && weight.size(2) > 1;
 }
 
 bool affordable(const Tensor& weight) { return weight.numel() <= kSmallWeight || keep_large; }
@@ -52,16 +53,16 @@ void keep_packed_weights(bool keep) { keep_large = keep; }
 
 Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias,
                               int64_t stride, int64_t padding) const {
-  if (!packable(x, weight)) return {};
+  if (!packable(x, weight, bias) || !affordable(weight)) return {};
   const std::array<int64_t, 2> steps = {stride, stride}, border = {padding, padding}, one = {1, 1};
   const bool winograd = winograd_serves(x, weight, stride, padding);
+  if (!winograd && !packed_convolution()) return {};
   auto packed = packed_;
   const uint32_t version = version_of(weight);
   if (!packed || packed->of != weight.const_data_ptr() || packed->version != version ||
       packed->weight.is_mkldnn() == winograd) {
     packed_.reset();
     packed.reset();
-    if (!winograd && !affordable(weight)) return {};
     const auto ordered = [&] {
       const Tensor plain = weight.detach().contiguous().to_mkldnn();
       return at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes());

@@ -4,8 +4,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
+#include <algorithm>
 #include <atomic>
 
+#include "models/instructions.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/winograd.h"
 #include "models/parallel.h"
@@ -15,18 +17,23 @@ namespace {
 
 using kernels::ConvPart;
 using kernels::ConvShape;
+using kernels::WinogradKernels;
 
 /// Below so many channels the products don't pay for the transforms.
 constexpr int64_t kChannels = 32;
+/// On smaller images, reading 16 values of a weight takes longer than 9 products.
+constexpr int64_t kSide = 4;
 /// Tiles that are worked on at once: enough that packed weights are read from the cache, few enough
 /// that the tiles themselves stay in it.
 constexpr int64_t kTiles = 48;
 
 std::atomic<bool> keep_large = true;
 
-bool has_avx2() {
-  static const bool has = at::get_cpu_capability().starts_with("AVX");
-  return has;
+/// oneDNN's products of bfloat16 tiles are faster than any of float32.
+bool computes(at::ScalarType dtype) {
+  static const bool avx2 = at::get_cpu_capability().starts_with("AVX");
+  static const bool tiles = multiplies_bf16_tiles();
+  return avx2 && (dtype == at::kFloat || (dtype == at::kBFloat16 && !tiles));
 }
 
 constexpr auto table =
@@ -34,53 +41,46 @@ constexpr auto table =
 
 int64_t panels_of(int64_t out) { return (out + table().panel_width - 1) / table().panel_width; }
 
+int64_t tiles_of(const ConvShape& shape) {
+  return shape.batch * ((shape.height + 1) / 2) * ((shape.width + 1) / 2);
+}
+
 /// Blocks of tiles, each for groups of panels.
 struct Division {
   int64_t blocks, groups;
 };
 
-/// By tiles where there are enough for every thread; else by outputs too, whose tiles are then
-/// transformed by each group.
+/// The same number of parts for every thread, in as few groups as that takes, since each transforms
+/// its tiles itself.
 Division divide(int64_t tiles, int64_t panels) {
   const int64_t threads = at::get_num_threads(), blocks = (tiles + kTiles - 1) / kTiles;
-  if (blocks >= threads) return {(blocks + threads - 1) / threads * threads, 1};
-  return {blocks, std::min(panels, threads)};
+  int64_t groups = 1;
+  while (groups < threads && (threads % groups != 0 || blocks * groups < threads)) ++groups;
+  const int64_t at_once = threads / groups;
+  return {(blocks + at_once - 1) / at_once * at_once, std::min(groups, panels)};
 }
 
-}  // namespace
-
-void keep_winograd_weights(bool keep) { keep_large = keep; }
-
-bool winograd_serves(const Tensor& x, const Tensor& weight, int64_t stride, int64_t padding) {
-  const bool floats = x.is_cpu() && weight.is_cpu() && x.scalar_type() == at::kFloat &&
-                      weight.scalar_type() == at::kFloat;
-  const bool kernel = weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 &&
-                      stride == 1 && padding == 1 &&
-                      std::min(weight.size(0), weight.size(1)) >= kChannels;
-  return floats && kernel && x.dim() == 4 && x.size(1) == weight.size(1) && x.numel() > 0 &&
-         x.is_contiguous(at::MemoryFormat::ChannelsLast) && has_avx2() &&
-         (keep_large || weight.numel() <= kSmallWeight);
+template <class T>
+const T* values(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
 }
 
-Tensor winograd_weight(const Tensor& weight) {
+template <class T>
+Tensor packed(const WinogradKernels<T>& kernels, const Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1), panels = panels_of(out);
-  const Tensor plain = weight.detach().contiguous(at::MemoryFormat::ChannelsLast);
-  const kernels::FilterSteps steps = {plain.stride(0), plain.stride(1), plain.stride(3)};
-  const Tensor packed = at::empty({panels, table().packed(in)}, at::TensorOptions(at::kFloat));
+  const Tensor to = at::empty({panels, table().packed(in)}, at::TensorOptions(at::kFloat));
   parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel)
-      table().pack(plain.const_data_ptr<float>(), steps, in, out, panel,
-                   packed.data_ptr<float>() + panel * packed.size(1));
+      kernels.pack(values<T>(weight), in, out, panel, to.data_ptr<float>() + panel * to.size(1));
   });
-  return packed;
+  return to;
 }
 
-Tensor winograd_conv(const Tensor& x, const Tensor& packed, const Tensor& bias, int64_t out) {
-  const ConvShape shape = {x.size(0), x.size(2), x.size(3), x.size(1), out};
-  const Tensor y = at::empty({shape.batch, out, shape.height, shape.width}, x.options(),
-                             at::MemoryFormat::ChannelsLast);
-  const Tensor added = bias.defined() ? bias.contiguous() : bias;
-  const int64_t tiles = shape.tiles(), panels = packed.size(0);
+template <class T>
+void convolve(const WinogradKernels<T>& kernels, const Tensor& x, const Tensor& weight,
+              const Tensor& bias, const Tensor& y) {
+  const ConvShape shape = {x.size(0), x.size(2), x.size(3), x.size(1), y.size(1)};
+  const int64_t tiles = tiles_of(shape), panels = weight.size(0);
   const Division division = divide(tiles, panels);
   const auto part_of = [&](int64_t index) {
     const int64_t block = index % division.blocks, group = index / division.blocks;
@@ -94,10 +94,48 @@ Tensor winograd_conv(const Tensor& x, const Tensor& packed, const Tensor& bias, 
     const Tensor work =
         at::empty({table().workspace(shape, largest)}, at::TensorOptions(at::kFloat));
     for (int64_t index = begin; index < end; ++index)
-      table().convolve(shape, part_of(index), x.const_data_ptr<float>(),
-                       packed.const_data_ptr<float>(),
-                       added.defined() ? added.const_data_ptr<float>() : nullptr,
-                       y.data_ptr<float>(), work.data_ptr<float>());
+      kernels.convolve(shape, part_of(index), values<T>(x), values<float>(weight),
+                       bias.defined() ? values<T>(bias) : nullptr, static_cast<T*>(y.data_ptr()),
+                       work.data_ptr<float>());
+  });
+}
+
+template <class F>
+auto as_type(at::ScalarType dtype, const F& f) {
+  return dtype == at::kFloat ? f(table().float32) : f(table().bfloat16);
+}
+
+}  // namespace
+
+void keep_winograd_weights(bool keep) { keep_large = keep; }
+
+bool winograd_serves(const Tensor& x, const Tensor& weight, int64_t stride, int64_t padding) {
+  if (x.dim() != 4 || weight.dim() != 4 || x.numel() == 0) return false;
+  const bool computed = x.is_cpu() && weight.is_cpu() && x.scalar_type() == weight.scalar_type() &&
+                        computes(x.scalar_type());
+  const bool kernel = weight.size(2) == 3 && weight.size(3) == 3 && stride == 1 && padding == 1 &&
+                      x.size(1) == weight.size(1) &&
+                      std::min(weight.size(0), weight.size(1)) >= kChannels;
+  return computed && kernel && std::min(x.size(2), x.size(3)) >= kSide &&
+         (keep_large || weight.numel() <= kSmallWeight);
+}
+
+Tensor winograd_weight(const Tensor& weight) {
+  const Tensor plain = weight.detach().contiguous(at::MemoryFormat::ChannelsLast);
+  return as_type(weight.scalar_type(), [&]<class T>(const WinogradKernels<T>& kernels) {
+    return packed(kernels, plain);
+  });
+}
+
+Tensor winograd_conv(const Tensor& x, const Tensor& packed, const Tensor& bias, int64_t out) {
+  const Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options(),
+                             at::MemoryFormat::ChannelsLast);
+  TORCH_CHECK(packed.size(0) == panels_of(out) && packed.size(1) == table().packed(x.size(1)) &&
+              (!bias.defined() || bias.numel() == out));
+  const Tensor pixels = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor added = bias.defined() ? bias.to(x.scalar_type()).contiguous() : bias;
+  as_type(x.scalar_type(), [&]<class T>(const WinogradKernels<T>& kernels) {
+    convolve(kernels, pixels, packed, added, y);
   });
   return y;
 }

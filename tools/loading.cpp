@@ -101,23 +101,27 @@ void wait_on_cpu(Generation& generation) {
   if (model.vae) model.vae->device = generation.device;
 }
 
-/// Bytes of what packed_conv.h may keep a second time.
-double convolution_bytes(const NamedTensors& parameters) {
-  double bytes = 0;
-  for (const auto& [name, tensor] : parameters)
-    if (tensor.dim() == 4) bytes += double(tensor.nbytes());
-  return bytes;
-}
+/// Of what packed_conv.h may keep a second time.
+struct Convolutions {
+  double values = 0, bytes = 0;
+  void add(const NamedTensors& parameters) {
+    for (const auto& [name, tensor] : parameters) {
+      if (tensor.dim() != 4) continue;
+      values += double(tensor.numel());
+      bytes += double(tensor.nbytes());
+    }
+  }
+};
 
 /// Decided by the model and the machine alone: an inversion and its way back must round alike.
 void decide_on_packing(const Generation& generation) {
   if (!generation.device.is_cpu()) return;
-  const Model& model = generation.model;
-  const double bytes = convolution_bytes(model.parameters) +
-                       (model.vae ? convolution_bytes(model.vae->parameters) : 0);
+  Convolutions all;
+  all.add(generation.model.parameters);
+  if (generation.model.vae) all.add(generation.model.vae->parameters);
   const double most = generation.request.low_memory ? 0 : physical_memory() / 4;
-  keep_packed_weights(bytes <= most);
-  keep_winograd_weights(bytes * 16 / 9 <= most);
+  keep_packed_weights(all.bytes <= most);
+  keep_winograd_weights(winograd_bytes(all.values) <= most);
 }
 
 }  // namespace

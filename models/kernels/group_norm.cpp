@@ -7,21 +7,6 @@
 namespace tiller::kernels {
 namespace {
 
-using Halves [[gnu::vector_size(2 * kWidth)]] = uint16_t;
-
-Floats load(const BFloat16Bits* from, int64_t count) {
-  const Bits bits = __builtin_convertvector(read<Halves>(from, count), Bits) << 16;
-  return reinterpret_cast<Floats>(bits);
-}
-
-/// Rounds to nearest, ties to even.
-void store(Floats v, BFloat16Bits* to, int64_t count) {
-  const Bits bits = reinterpret_cast<Bits>(v);
-  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const Bits quiet_nan = Bits{} + 0x7fc0;
-  write(__builtin_convertvector(v == v ? rounded : quiet_nan, Halves), to, count);
-}
-
 Floats sigmoid(Floats x) { return 1.f / (1.f + exp(-x)); }
 
 Floats silu_gradient(Floats x) {

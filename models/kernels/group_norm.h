@@ -1,12 +1,9 @@
 #pragma once
 /// GroupNorm's inner loops over the pixels of a channels-last image. group_norm.cpp is compiled
 /// once an instruction set; models/group_norm.cpp picks one at run time.
-#include <cstdint>
+#include "models/kernels/bfloat16.h"
 
 namespace tiller::kernels {
-
-/// The bits of a bfloat16.
-using BFloat16Bits = uint16_t;
 
 /// Arrays of one float a channel have room for a multiple of this.
 constexpr int64_t kChannelPadding = 16;

@@ -1,7 +1,7 @@
 #pragma once
 /// Vectors of the widest registers of the instruction set that a kernel is compiled for. All has
 /// internal linkage, so that no two instruction sets' functions can be taken for each other.
-#include <cstdint>
+#include "models/kernels/bfloat16.h"
 
 namespace tiller::kernels {
 
@@ -17,6 +17,7 @@ constexpr int64_t kWidth = 4;
 
 using Floats [[gnu::vector_size(4 * kWidth)]] = float;
 using Bits [[gnu::vector_size(4 * kWidth)]] = uint32_t;
+using Halves [[gnu::vector_size(2 * kWidth)]] = BFloat16Bits;
 
 template <class V, class T>
 V read(const T* from, int64_t count) {
@@ -40,6 +41,19 @@ void write(V v, T* to, int64_t count) {
   return read<Floats>(from, count);
 }
 [[maybe_unused]] void store(Floats v, float* to, int64_t count = kWidth) { write(v, to, count); }
+
+[[maybe_unused]] Floats load(const BFloat16Bits* from, int64_t count = kWidth) {
+  const Bits bits = __builtin_convertvector(read<Halves>(from, count), Bits) << 16;
+  return reinterpret_cast<Floats>(bits);
+}
+
+/// Rounds to nearest, ties to even.
+[[maybe_unused]] void store(Floats v, BFloat16Bits* to, int64_t count = kWidth) {
+  const Bits bits = reinterpret_cast<Bits>(v);
+  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const Bits quiet_nan = Bits{} + 0x7fc0;
+  write(__builtin_convertvector(v == v ? rounded : quiet_nan, Halves), to, count);
+}
 
 /// Within 2 ulp for |x| <= 87, clamped beyond. Cody and Waite's reduction and Taylor's polynomial.
 [[maybe_unused]] Floats exp(Floats x) {

@@ -16,6 +16,15 @@ int64_t padded(int64_t floats) { return (floats + 15) / 16 * 16 + 16; }
 
 int64_t packed(int64_t in) { return kPoints * in * kPanel; }
 
+float to_float(float x) { return x; }
+
+float to_float(BFloat16Bits x) {
+  const uint32_t bits = uint32_t(x) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 using Doubles [[gnu::vector_size(4 * kWidth)]] = double;
 using HalfFloats [[gnu::vector_size(2 * kWidth)]] = float;
 
@@ -49,8 +58,8 @@ void transform_filters(const float (&g)[9][kPanel], int64_t c, float* to, int64_
 
 /// (point, input, output of the panel); zeros beyond the last output. As many inputs at once as
 /// share a cache line.
-void pack(const float* weight, FilterSteps steps, int64_t in, int64_t out, int64_t panel,
-          float* to) {
+template <class T>
+void pack(const T* weight, int64_t in, int64_t out, int64_t panel, float* to) {
   constexpr int64_t line = 16;
   const int64_t first = panel * kPanel, outputs = out - first < kPanel ? out - first : kPanel;
   float g[line][9][kPanel] = {};
@@ -59,27 +68,29 @@ void pack(const float* weight, FilterSteps steps, int64_t in, int64_t out, int64
     for (int64_t c = 0; c < outputs; ++c)
       for (int64_t tap = 0; tap < 9; ++tap)
         for (int64_t i = 0; i < inputs; ++i)
-          g[i][tap][c] = weight[(first + c) * steps.out + (from + i) * steps.in + tap * steps.tap];
+          g[i][tap][c] = to_float(weight[((first + c) * 9 + tap) * in + from + i]);
     for (int64_t i = 0; i < inputs; ++i)
       for (int64_t c = 0; c < kPanel; c += kWidth / 2)
         transform_filters(g[i], c, to + (from + i) * kPanel + c, in * kPanel);
   }
 }
 
-/// Where a tile lies.
+/// Where the outputs of a tile begin.
 struct Place {
   int64_t image, row, column;
 };
 
 Place place_of(const ConvShape& shape, int64_t tile) {
-  const int64_t across = shape.across(), down = (shape.height + 1) / 2;
+  const int64_t across = (shape.width + 1) / 2, down = (shape.height + 1) / 2;
   return {tile / (across * down), tile / across % down * 2, tile % across * 2};
 }
 
-/// B^T d B of one tile, point by point `step` apart. d: its top left corner, which may lie outside.
-void transform_tile(const ConvShape& shape, const Place& place, const float* x, int64_t step,
+/// B^T d B of the 4x4 pixels d that begin one above and to the left of the outputs, zeros outside
+/// the image; points `step` apart.
+template <class T>
+void transform_tile(const ConvShape& shape, const Place& place, const T* x, int64_t step,
                     float* to) {
-  const float* pixels[4][4];
+  const T* pixels[4][4];
   for (int64_t i = 0; i < 4; ++i)
     for (int64_t j = 0; j < 4; ++j) {
       const int64_t row = place.row + i - 1, column = place.column + j - 1;
@@ -140,7 +151,7 @@ using Products = Counts<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>;
 using Products = Counts<1, 2, 3, 4, 5, 6>;
 #endif
 
-/// Of one point and panel, for all tiles, as many at once as nearly the same as can be.
+/// Of one point and panel, for all tiles, in calls of nearly the same number each.
 void all_products(const float* from, int64_t from_step, const float* weight, int64_t in, float* to,
                   int64_t to_step, int64_t tiles) {
   for (int64_t calls = (tiles + kRows - 1) / kRows; calls > 0; --calls) {
@@ -153,8 +164,9 @@ void all_products(const float* from, int64_t from_step, const float* weight, int
 }
 
 /// A^T m A of one tile's outputs from `first` on, and the bias.
+template <class T>
 void transform_back(const ConvShape& shape, const Place& place, const float* from, int64_t step,
-                    const float* bias, int64_t first, int64_t outputs, float* y) {
+                    const T* bias, int64_t first, int64_t outputs, T* y) {
   over(outputs, [&](int64_t c, int64_t count) {
     Floats t[2][4];
 #pragma GCC unroll 4
@@ -170,9 +182,8 @@ void transform_back(const ConvShape& shape, const Place& place, const float* fro
     for (int i = 0; i < 2; ++i) {
       const int64_t row = place.row + i;
       if (row >= shape.height) continue;
-      float* to = y +
-                  ((place.image * shape.height + row) * shape.width + place.column) * shape.out +
-                  first + c;
+      T* to = y + ((place.image * shape.height + row) * shape.width + place.column) * shape.out +
+              first + c;
       store(t[i][0] + t[i][1] + t[i][2] + added, to, count);
       if (place.column + 1 < shape.width)
         store(t[i][1] - t[i][2] - t[i][3] + added, to + shape.out, count);
@@ -194,8 +205,9 @@ int64_t workspace(const ConvShape& shape, const ConvPart& part) {
   return kPoints * (layout.in_point + layout.out_point);
 }
 
-void convolve(const ConvShape& shape, const ConvPart& part, const float* x, const float* weight,
-              const float* bias, float* y, float* work) {
+template <class T>
+void convolve(const ConvShape& shape, const ConvPart& part, const T* x, const float* weight,
+              const T* bias, T* y, float* work) {
   const Layout layout = layout_of(shape, part);
   float* answers = work + kPoints * layout.in_point;
   for (int64_t i = 0; i < part.tiles; ++i)
@@ -213,7 +225,11 @@ void convolve(const ConvShape& shape, const ConvPart& part, const float* x, cons
                    layout.out_point, bias, first, outputs, y);
 }
 
-constexpr WinogradTable kTable = {kPanel, packed, pack, workspace, convolve};
+template <class T>
+constexpr WinogradKernels<T> kKernels = {pack<T>, convolve<T>};
+
+constexpr WinogradTable kTable = {kPanel, packed, workspace, kKernels<float>,
+                                  kKernels<BFloat16Bits>};
 
 }  // namespace
 

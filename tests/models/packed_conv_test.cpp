@@ -39,14 +39,16 @@ TEST(PackedConv, EqualsThePlainConvolution) {
 
 TEST(PackedConv, FollowsAWeightThatChanges) {
   at::manual_seed(2);
-  const Tensor x = at::randn({1, 8, 6, 6});
-  Tensor weight = at::randn({8, 8, 3, 3}) / 8;
-  const PackedConv packed;
-  packed(x, weight, {}, 1, 1);
-  weight.mul_(2);
-  EXPECT_LT(largest(packed(x, weight, {}, 1, 1) - plain(x, weight, {}, 1)), 1e-5);
-  weight.set_data(at::randn({8, 8, 3, 3}) / 8);
-  EXPECT_LT(largest(packed(x, weight, {}, 1, 1) - plain(x, weight, {}, 1)), 1e-5);
+  for (const int64_t channels : {8, 40}) {
+    const Tensor x = at::randn({1, channels, 6, 6});
+    Tensor weight = at::randn({channels, channels, 3, 3}) / channels;
+    const PackedConv packed;
+    packed(x, weight, {}, 1, 1);
+    weight.mul_(2);
+    EXPECT_LT(largest(packed(x, weight, {}, 1, 1) - plain(x, weight, {}, 1)), 1e-5);
+    weight.set_data(at::randn({channels, channels, 3, 3}) / channels);
+    EXPECT_LT(largest(packed(x, weight, {}, 1, 1) - plain(x, weight, {}, 1)), 1e-5);
+  }
 }
 
 TEST(PackedConv, LeavesGradientsAndPointwiseKernelsAlone) {

@@ -5,8 +5,12 @@
 #include <ATen/Version.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <string>
+#include <vector>
 
+#include "models/instructions.h"
 #include "models/kernels/winograd.h"
 #include "models/packed_conv.h"
 
@@ -58,49 +62,83 @@ TEST(WinogradConv, IsTheConvolutionInFloat64ToAFewRoundings) {
   }
 }
 
-TEST(WinogradConv, ReadsWeightsInEitherLayout) {
+TEST(WinogradConv, ReadsEitherLayout) {
   Conv c = random({1, 48, 40, 6, 6});
   const Tensor y = winograd(c);
   c.weight = c.weight.contiguous();
   EXPECT_TRUE(at::equal(winograd(c), y));
+  c.x = c.x.contiguous();
+  EXPECT_TRUE(at::equal(winograd(c), y));
+}
+
+TEST(WinogradConv, RefusesWhatDoesNotFit) {
+  const Conv c = random({1, 48, 40, 6, 6});
+  const Tensor packed = winograd_weight(c.weight);
+  EXPECT_THROW(winograd_conv(c.x.narrow(1, 0, 32), packed, c.bias, 40), c10::Error);
+  EXPECT_THROW(winograd_conv(c.x, packed, c.bias, 400), c10::Error);
+  EXPECT_THROW(winograd_conv(c.x, packed, c.bias.narrow(0, 0, 8), 40), c10::Error);
 }
 
 using kernels::WinogradTable;
 
-/// The whole image by one compilation's kernel, in parts of few tiles and single panels.
-Tensor by(const WinogradTable& table, const Conv& c) {
+template <class T>
+T* values(const Tensor& x) {
+  return static_cast<T*>(x.data_ptr());
+}
+
+/// The whole image by one compilation's kernel, in parts of few tiles and panels.
+template <class T>
+Tensor by(const WinogradTable& table, const kernels::WinogradKernels<T>& kernels, const Conv& c) {
   const kernels::ConvShape shape = {c.x.size(0), c.x.size(2), c.x.size(3), c.x.size(1),
                                     c.weight.size(0)};
-  const kernels::FilterSteps steps = {c.weight.stride(0), c.weight.stride(1), c.weight.stride(3)};
+  const int64_t tiles = shape.batch * ((shape.height + 1) / 2) * ((shape.width + 1) / 2);
   const int64_t panels = (shape.out + table.panel_width - 1) / table.panel_width;
   const Tensor packed = at::empty({panels, table.packed(shape.in)});
   for (int64_t panel = 0; panel < panels; ++panel)
-    table.pack(c.weight.data_ptr<float>(), steps, shape.in, shape.out, panel,
-               packed[panel].data_ptr<float>());
-  const Tensor y = at::full_like(c.weight.new_empty({1}), NAN)
-                       .expand({shape.batch, shape.out, shape.height, shape.width})
+    kernels.pack(values<T>(c.weight), shape.in, shape.out, panel, values<float>(packed[panel]));
+  const Tensor y = at::full({shape.batch, shape.out, shape.height, shape.width}, NAN, c.x.options())
                        .contiguous(at::MemoryFormat::ChannelsLast);
-  for (int64_t tile = 0; tile < shape.tiles(); tile += 7)
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      const kernels::ConvPart part = {tile, std::min<int64_t>(7, shape.tiles() - tile), panel, 1};
-      const Tensor work = at::empty({table.workspace(shape, part)});
-      table.convolve(shape, part, c.x.data_ptr<float>(), packed.data_ptr<float>(),
-                     c.bias.data_ptr<float>(), y.data_ptr<float>(), work.data_ptr<float>());
+  for (int64_t tile = 0; tile < tiles; tile += 7)
+    for (int64_t panel = 0; panel < panels; panel += 2) {
+      const kernels::ConvPart part = {tile, std::min<int64_t>(7, tiles - tile), panel,
+                                      std::min<int64_t>(2, panels - panel)};
+      const int64_t floats = table.workspace(shape, part), beyond = 64;
+      const Tensor work = at::full({floats + beyond}, 7.f);
+      kernels.convolve(shape, part, values<T>(c.x), values<float>(packed), values<T>(c.bias),
+                       values<T>(y), values<float>(work));
+      EXPECT_TRUE(work.narrow(0, floats, beyond).eq(7).all().item<bool>());
     }
   return y;
 }
 
-TEST(WinogradConv, EveryInstructionSetGivesTheSameToAFewRoundings) {
-  std::vector<const WinogradTable*> tables = {&kernels::winograd_baseline()};
+std::vector<const WinogradTable*> tables() {
+  std::vector<const WinogradTable*> all = {&kernels::winograd_baseline()};
   const std::string known = at::get_cpu_capability();
-  if (known.starts_with("AVX")) tables.push_back(&kernels::winograd_avx2());
-  if (known == "AVX512") tables.push_back(&kernels::winograd_avx512());
-  for (const auto& each : kCases) {
-    const Conv c = random(each);
-    for (const WinogradTable* table : tables)
-      EXPECT_LT(largest(by(*table, c) - exact(c, c.bias)), 5e-6)
+  if (known.starts_with("AVX")) all.push_back(&kernels::winograd_avx2());
+  if (known == "AVX512") all.push_back(&kernels::winograd_avx512());
+  return all;
+}
+
+TEST(WinogradConv, EveryInstructionSetGivesTheSameToAFewRoundings) {
+  for (const auto& each : kCases)
+    for (const WinogradTable* table : tables()) {
+      const Conv c = random(each);
+      EXPECT_LT(largest(by(*table, table->float32, c) - exact(c, c.bias)), 5e-6)
           << table->panel_width << " wide, " << each.in << " to " << each.out;
-  }
+    }
+}
+
+TEST(WinogradConv, InBfloat16ItRoundsTheAnswerAlone) {
+  for (const auto& each : kCases)
+    for (const WinogradTable* table : tables()) {
+      Conv c = random(each);
+      for (Tensor* x : {&c.x, &c.weight, &c.bias}) *x = x->to(at::kBFloat16);
+      const Tensor wanted = exact(c, c.bias), y = by(*table, table->bfloat16, c);
+      const Tensor beyond =
+          (y - wanted).abs() - wanted.abs() / 256;  // half a unit in the last place
+      EXPECT_LT(beyond.max().item<double>(), 5e-6)
+          << table->panel_width << " wide, " << each.in << " to " << each.out;
+    }
 }
 
 TEST(WinogradConv, AnImageDependsNeitherOnItsBatchNorOnThreads) {
@@ -131,8 +169,10 @@ TEST(WinogradConv, ServesWhatItIsFasterFor) {
   EXPECT_TRUE(winograd_serves(c.x, c.weight, 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, c.weight, 2, 1));
   EXPECT_FALSE(winograd_serves(c.x, c.weight, 1, 0));
-  EXPECT_FALSE(winograd_serves(c.x.contiguous(), c.weight, 1, 1));
-  EXPECT_FALSE(winograd_serves(c.x.to(at::kBFloat16), c.weight.to(at::kBFloat16), 1, 1));
+  EXPECT_FALSE(winograd_serves(c.x.narrow(3, 0, 3), c.weight, 1, 1));
+  EXPECT_EQ(winograd_serves(c.x.to(at::kBFloat16), c.weight.to(at::kBFloat16), 1, 1),
+            !multiplies_bf16_tiles());
+  EXPECT_FALSE(winograd_serves(c.x.to(at::kBFloat16), c.weight, 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, at::ones({4, 32, 3, 3}), 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, at::ones({32, 32, 5, 5}), 1, 2));
 }
