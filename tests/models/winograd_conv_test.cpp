@@ -171,7 +171,7 @@ TEST(WinogradConv, ServesWhatItIsFasterFor) {
   EXPECT_FALSE(winograd_serves(c.x, c.weight, 1, 0));
   EXPECT_FALSE(winograd_serves(c.x.narrow(3, 0, 3), c.weight, 1, 1));
   EXPECT_EQ(winograd_serves(c.x.to(at::kBFloat16), c.weight.to(at::kBFloat16), 1, 1),
-            !multiplies_bf16_tiles());
+            !multiplies_bf16_pairs());
   EXPECT_FALSE(winograd_serves(c.x.to(at::kBFloat16), c.weight, 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, at::ones({4, 32, 3, 3}), 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, at::ones({32, 32, 5, 5}), 1, 2));
