@@ -26,7 +26,8 @@ def is_distance(key):
 def read_log(path):
     by_step = {}  # a resumed run repeats steps; what it wrote last counts
     try:
-        for line in map(json.loads, path.read_text().splitlines()):
+        text = path.read_text()
+        for line in map(json.loads, text[:text.rfind("\n") + 1].splitlines()):  # a last line may be half written
             by_step.setdefault(line["step"], {}).update(line)
     except (OSError, ValueError, KeyError, TypeError) as error:
         sys.exit(f"training_curves.py: {path}: got {error!r}, expected a log of tiller train")

@@ -98,11 +98,17 @@ std::string summary_of(const std::map<std::string, Curve>& curves) {
   return text;
 }
 
+/// Of a folder, also where a slash ends its path.
+std::string name_of(const fs::path& folder) {
+  const fs::path full = fs::absolute(folder).lexically_normal();
+  return (full.has_filename() ? full : full.parent_path()).filename().string();
+}
+
 }  // namespace
 
 void write_training_page(const fs::path& output) {
   const auto curves = curves_of(output / "log.jsonl");
-  HtmlPage page("Training: " + fs::absolute(output).lexically_normal().filename().string());
+  HtmlPage page("Training: " + name_of(output));
   page.paragraph(summary_of(curves));
   add_chart(page, curves, "loss", "Loss");
   add_distances(page, curves);

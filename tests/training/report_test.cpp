@@ -50,6 +50,13 @@ TEST_F(TrainingPage, StaysSmall) {
   EXPECT_NE(text.find("<figcaption>step 60<"), std::string::npos);
 }
 
+TEST_F(TrainingPage, NamesItsFolder) {
+  const std::string title = "Training: " + root.filename().string() + "<";
+  EXPECT_NE(page().find(title), std::string::npos);
+  write_training_page(root / "");
+  EXPECT_NE(read_file(root / "index.html").find(title), std::string::npos);
+}
+
 TEST_F(TrainingPage, StandsWithoutALog) {
   EXPECT_NE(page().find("Nothing is logged yet."), std::string::npos);
 }
