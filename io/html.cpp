@@ -167,6 +167,11 @@ std::string html_escaped(const std::string& text) {
   return escaped;
 }
 
+std::string name_of(const std::filesystem::path& path) {
+  const auto full = std::filesystem::absolute(path).lexically_normal();
+  return (full.has_filename() ? full : full.parent_path()).filename().string();
+}
+
 HtmlPage::HtmlPage(const std::string& title) : title_(html_escaped(title)) {}
 
 void HtmlPage::heading(const std::string& text) {

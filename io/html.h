@@ -13,6 +13,10 @@ using at::Tensor;
 /// characters left out.
 std::string html_escaped(const std::string& text);
 
+/// What a page calls a file or folder: its name without where it lies, also where a slash ends its
+/// path.
+std::string name_of(const std::filesystem::path&);
+
 /// An image with a line of text below.
 struct HtmlFigure {
   Tensor image;  ///< (3, H, W) uint8.

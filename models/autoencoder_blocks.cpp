@@ -78,11 +78,6 @@ VaeMid Builder::mid(const std::string& name, int64_t channels) {
   return block;
 }
 
-template <typename Layer>
-Tensor apply(const Layer& layer, const Tensor& x) {
-  return layer.weight.scalar_type() == x.scalar_type() ? layer(x) : cast_like(x, layer)(x);
-}
-
 Tensor norm_silu(const GroupNorm& norm, const Tensor& x) { return cast_like(x, norm).silu(x); }
 
 /// Halves the size; the edge is padded at the right and bottom only.

@@ -71,4 +71,10 @@ Layer cast_like(const Tensor& x, Layer layer) {
   return layer;
 }
 
+/// layer(x) in the type of `x`. A copy would lose what the layer packs: only a cast makes one.
+template <typename Layer>
+Tensor apply(const Layer& layer, const Tensor& x) {
+  return layer.weight.scalar_type() == x.scalar_type() ? layer(x) : cast_like(x, layer)(x);
+}
+
 }  // namespace tiller

@@ -159,7 +159,7 @@ LatentDistribution AutoencoderKL::encode(const Tensor& images, const VaeOptions&
   const Tensor x = images.to(options.dtype.value_or(dtype()));
   const Tensor moments = run_parts(x, options, grid(options, true), [&](const Tensor& image) {
     const Tensor h = encoder_(image.contiguous(at::MemoryFormat::ChannelsLast));
-    return quant_ ? cast_like(h, *quant_)(h) : h;
+    return quant_ ? apply(*quant_, h) : h;
   });
   const auto halves = moments.to(at::kFloat).chunk(2, 1);
   return {halves[0], halves[1].clamp(-30, 20)};
@@ -171,7 +171,7 @@ Tensor AutoencoderKL::decode(const Tensor& latents, const VaeOptions& options) c
   return run_parts(x, options, grid(options, false),
                    [&](const Tensor& part) {
                      const Tensor z = part.contiguous(at::MemoryFormat::ChannelsLast);
-                     return decoder_(post_quant_ ? cast_like(z, *post_quant_)(z) : z);
+                     return decoder_(post_quant_ ? apply(*post_quant_, z) : z);
                    })
       .to(at::kFloat);
 }

@@ -96,11 +96,10 @@ PngText edit_text(const Editing& editing) {
   return text;
 }
 
-/// The folder or file as the user named it, without where it lies.
+/// The folder or file as the user named it.
 std::string model_name(const Generation& generation) {
   const fs::path named = generation.request.model;
-  const fs::path path = fs::absolute(named.empty() ? default_model() : named).lexically_normal();
-  return (path.has_filename() ? path : path.parent_path()).filename().string();
+  return name_of(named.empty() ? default_model() : named);
 }
 
 std::vector<std::pair<std::string, std::string>> page_entries(const Editing& editing,

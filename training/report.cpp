@@ -98,12 +98,6 @@ std::string summary_of(const std::map<std::string, Curve>& curves) {
   return text;
 }
 
-/// Of a folder, also where a slash ends its path.
-std::string name_of(const fs::path& folder) {
-  const fs::path full = fs::absolute(folder).lexically_normal();
-  return (full.has_filename() ? full : full.parent_path()).filename().string();
-}
-
 }  // namespace
 
 void write_training_page(const fs::path& output) {

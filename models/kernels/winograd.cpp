@@ -8,7 +8,6 @@ namespace {
 
 constexpr int64_t kPoints = 16;  // of a 4x4 tile, each of which is a matrix product of its own
 constexpr int64_t kPanel = 2 * kWidth;
-constexpr int kRows = kWidth == 16 ? 12 : 6;  // tiles of a product whose sums fit the registers
 
 /// Floats from one row or point to the next: a cache line more than there are, so that rows don't
 /// fall on each other in the cache.
@@ -145,11 +144,14 @@ template <int... rows>
 struct Counts {
   static constexpr decltype(&products<1>) by_rows[] = {products<rows>...};
 };
+// As many tiles as have their sums in registers.
 #if defined(__AVX512F__)
 using Products = Counts<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>;
 #else
 using Products = Counts<1, 2, 3, 4, 5, 6>;
 #endif
+
+constexpr int64_t kRows = sizeof Products::by_rows / sizeof *Products::by_rows;
 
 /// Of one point and panel, for all tiles, in calls of nearly the same number each.
 void all_products(const float* from, int64_t from_step, const float* weight, int64_t in, float* to,
