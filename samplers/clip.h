@@ -14,15 +14,16 @@ enum class ClipMode {
 Denoiser clipped(Denoiser, ClipMode, double range = 1);
 
 /// Dynamic thresholding, arXiv 2205.11487: clamps each image's x_0 to the `ratio` quantile of its
-/// magnitudes, between 1 and `max_value`, and divides by it.
+/// magnitudes, between 1 and `max_value`, and divides by it. Up to a max_value of 1 the quantile
+/// has no effect.
 struct Threshold {
   double ratio = 0.995;
   double max_value = 1;
 };
 Denoiser thresholded(Denoiser, const Threshold&);
 
-/// Folds the estimated x_0 back at -range and range, as reflected diffusion (arXiv 2304.04740) does
-/// with what leaves the data's bounds.
+/// Folds the estimated x_0 back at -range and range. Reflected diffusion (arXiv 2304.04740) folds
+/// the state instead, after each step.
 Denoiser reflected(Denoiser, double range = 1);
 Tensor reflect(const Tensor&, double range);
 

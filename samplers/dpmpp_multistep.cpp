@@ -20,7 +20,7 @@ struct Past {
   double h;
 };
 
-/// The first and second differences of the estimates, in units of this step.
+/// The estimates' divided differences in units of this step: h D' and h^2 D'' / 2 to leading order.
 struct Differences {
   Combination first, second;  ///< Undefined where the order doesn't reach.
 };
@@ -45,8 +45,10 @@ struct Weights {
 Weights weights(double grown_h, bool third_order, const DpmMultistepOptions& options) {
   const double grown = -std::expm1(-grown_h), phi = 1 - grown / grown_h;
   const bool midpoint = options.solver == Solver::midpoint && !third_order;
+  const double first = midpoint ? grown / 2 : phi;
+  if (options.third_order == ThirdOrder::exact) return {first, 1 - 2 * phi / grown_h};
   const double half = options.eta > 0 && options.third_order == ThirdOrder::diffusers ? -0.5 : 0.5;
-  return {midpoint ? grown / 2 : phi, half - phi / grown_h};
+  return {first, half - phi / grown_h};
 }
 
 /// Steps from one level to another by the estimate and its differences, without the noise.
@@ -110,6 +112,19 @@ Tensor sample_dpmpp_multistep(const Denoiser& denoise, Tensor x, const Trajector
   return x;
 }
 
+namespace {
+
+/// Without noise k-diffusion's weight is diffusers'.
+ThirdOrder third_order_from(const Options& options) {
+  std::vector<std::string> known = {"diffusers", "exact"};
+  if (options.has("eta")) known.push_back("k-diffusion");
+  const std::string name = options.choice("third_order", known);
+  if (name == "exact") return ThirdOrder::exact;
+  return name == "k-diffusion" ? ThirdOrder::k_diffusion : ThirdOrder::diffusers;
+}
+
+}  // namespace
+
 DpmMultistepOptions dpm_options(const Options& options, int highest_order) {
   DpmMultistepOptions dpm;
   dpm.order = bounded_integer(options, "order", 1, highest_order);
@@ -119,9 +134,7 @@ DpmMultistepOptions dpm_options(const Options& options, int highest_order) {
   dpm.euler_at_final = options.flag("euler_at_final");
   if (options.has("eta")) dpm.eta = options.number("eta", 0, 10);
   if (options.has("s_noise")) dpm.s_noise = options.number("s_noise", 0);
-  if (options.has("third_order") &&
-      options.choice("third_order", {"diffusers", "k-diffusion"}) == "k-diffusion")
-    dpm.third_order = ThirdOrder::k_diffusion;
+  if (options.has("third_order")) dpm.third_order = third_order_from(options);
   return dpm;
 }
 
@@ -182,8 +195,12 @@ Sampler dpmpp_2m_karras_sampler() {
 }
 
 Sampler dpmpp_3m_sampler() {
-  Sampler sampler =
-      multistep("dpm++3m", "DPM-Solver++(3M): third order from three steps", dpm_option_list(3));
+  auto options = dpm_option_list(3);
+  options.push_back(
+      {"third_order", "diffusers",
+       "diffusers: half the second difference's weight, of second order; exact: all, of third"});
+  Sampler sampler = multistep(
+      "dpm++3m", "DPM-Solver++(3M): from three steps, one evaluation a step", std::move(options));
   sampler.run = run<3>;
   return sampler;
 }
@@ -196,7 +213,8 @@ Sampler dpmpp_2m_sde_sampler() {
 Sampler dpmpp_3m_sde_sampler() {
   auto options = stochastic_options(3);
   options.push_back({"third_order", "diffusers",
-                     "diffusers or k-diffusion: the latter's weight has the third order"});
+                     "diffusers, k-diffusion or exact: the second difference's weight; third "
+                     "order where eta=0 takes exact"});
   Sampler sampler =
       multistep("dpm++3m-sde", "SDE-DPM-Solver++(3M): as dpm++3m, with fresh noise each step",
                 std::move(options));

@@ -26,7 +26,7 @@ Sampler euler_sampler() {
           .paper = "2206.00364",
           .scheduler = "EulerDiscreteScheduler",
           .options = euler_options(),
-          .trajectory = ode_trajectory,
+          .trajectory = euler_trajectory,
           .renoises = true,
           .run =
               [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,

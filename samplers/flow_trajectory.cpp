@@ -25,12 +25,22 @@ std::vector<double> flow_sigmas(const NoiseSchedule& schedule, const TrajectoryC
   return sigmas;
 }
 
-/// arXiv 2209.03003's authors sample over times from 1e-3, not 0, to 1.
-double told_sigma(const NoiseSchedule& schedule, double sigma) {
-  return schedule.flow == PredictionType::rectified_flow ? sigma * (1 - 1e-3) : sigma;
+/// arXiv 2209.03003's networks know times from 1e-3, not 0, to 1.
+double known_share(const NoiseSchedule& schedule) {
+  return schedule.flow == PredictionType::rectified_flow ? 1 - 1e-3 : 1;
 }
 
-Trajectory flow_trajectory(NoiseSchedule schedule, const TrajectoryConfig& config) {
+/// What part of the line a run goes over.
+enum class Line { known, whole };
+
+NoiseLevel flow_level(const NoiseSchedule& schedule, double sigma, Line line, size_t step) {
+  const double told = sigma * known_share(schedule);
+  if (line == Line::known) sigma = told;
+  return {1 - sigma, sigma, flow_timestep(*schedule.flow, told, schedule.size()),
+          static_cast<int>(step)};
+}
+
+Trajectory flow_trajectory(NoiseSchedule schedule, const TrajectoryConfig& config, Line line) {
   schedule.shift = config.shift.value_or(schedule.shift);
   std::vector<double> sigmas = flow_sigmas(schedule, config);
   for (double& sigma : sigmas) sigma = shifted_sigma(sigma, schedule.shift);
@@ -43,10 +53,7 @@ Trajectory flow_trajectory(NoiseSchedule schedule, const TrajectoryConfig& confi
   sigmas.push_back(config.final_sigma_zero ? 0 : schedule.flow_sigma(0));
   Trajectory trajectory;
   for (const double sigma : sigmas)
-    trajectory.levels.push_back(
-        {1 - sigma, sigma,
-         flow_timestep(*schedule.flow, told_sigma(schedule, sigma), schedule.size()),
-         static_cast<int>(trajectory.levels.size())});
+    trajectory.levels.push_back(flow_level(schedule, sigma, line, trajectory.levels.size()));
   trajectory.timestep_of = [type = *schedule.flow, timesteps = schedule.size()](double ratio) {
     return flow_timestep(type, ratio / (1 + ratio), timesteps);
   };
@@ -54,12 +61,21 @@ Trajectory flow_trajectory(NoiseSchedule schedule, const TrajectoryConfig& confi
   return trajectory;
 }
 
+Trajectory trajectory_over(Line line, const NoiseSchedule& schedule,
+                           const TrajectoryConfig& config) {
+  if (schedule.flow) return flow_trajectory(schedule, config, line);
+  if (config.shift) throw UsageError("shift: got one for a model that is no flow, expected none.");
+  return sigma_trajectory(schedule, config);
+}
+
 }  // namespace
 
 Trajectory ode_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
-  if (schedule.flow) return flow_trajectory(schedule, config);
-  if (config.shift) throw UsageError("shift: got one for a model that is no flow, expected none.");
-  return sigma_trajectory(schedule, config);
+  return trajectory_over(Line::known, schedule, config);
+}
+
+Trajectory euler_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  return trajectory_over(Line::whole, schedule, config);
 }
 
 }  // namespace tiller

@@ -8,11 +8,13 @@
 
 namespace tiller {
 
-/// arXiv 2206.00364, algorithm 2, lines 4 and 5: the level that step i raises its noise to.
+/// arXiv 2206.00364, algorithm 2, lines 4 and 5: the level that step i raises its noise to, one
+/// that the network knows, as its authors' edm_sampler has it.
 inline NoiseLevel churned(const Trajectory& trajectory, int i, const Churn& churn) {
   NoiseLevel level = trajectory.levels[i];
   if (churn.churn <= 0 || level.sigma < churn.from || level.sigma > churn.to) return level;
-  level.sigma *= 1 + std::min(churn.churn / trajectory.steps(), std::sqrt(2.0) - 1);
+  const double growth = std::min(churn.churn / trajectory.steps(), std::sqrt(2.0) - 1);
+  level.sigma = nearest_known(trajectory.known_sigmas, level.sigma * (1 + growth));
   level.timestep = trajectory.timestep_of(level.sigma);
   return level;
 }
@@ -46,7 +48,7 @@ inline void require_churnable(const Trajectory& trajectory, const Churn& churn) 
     throw UsageError("s_churn: got one for a model that is a flow, expected 0.");
 }
 
-/// Of the samplers on ode_trajectory.
+/// Of the samplers on a flow's own levels.
 inline Option shift_option() {
   return {"shift", "", "of a flow's sigmas; exp(mu) of a dynamic one; else the model's"};
 }

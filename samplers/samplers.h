@@ -61,10 +61,11 @@ Tensor sample_heun(const Denoiser&, Tensor x, const Trajectory&, const Churn&, N
 /// (DPMSolverMultistepScheduler). Any alpha. Draws once a step, the last too, when eta > 0.
 struct DpmMultistepOptions {
   enum class Solver { midpoint, heun };
-  /// The second difference's weight in the SDE form. diffusers' lacks third order: with
-  /// H = (1 + eta) h and phi = (exp(-H) - 1) / H + 1 it is -1/2 - phi / H, k-diffusion's
-  /// 1/2 - phi / H.
-  enum class ThirdOrder { diffusers, k_diffusion };
+  /// The weight of the second divided difference, which tends to half the second derivative. With
+  /// H = (1 + eta) h and phi = (exp(-H) - 1) / H + 1 third order takes 1 - 2 phi / H. k-diffusion
+  /// has half of it, which leaves second order, and so has diffusers without noise; with noise
+  /// (eta > 0) diffusers has -1/2 - phi / H, which leaves first.
+  enum class ThirdOrder { diffusers, k_diffusion, exact };
   int order = 2;                     ///< 1 to 3.
   Solver solver = Solver::midpoint;  ///< Of second order steps.
   bool lower_order_final = true;     ///< Runs of fewer than 15 steps end at orders 2 and 1.

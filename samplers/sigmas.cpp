@@ -134,4 +134,11 @@ double timestep_at(const std::vector<double>& table, double sigma) {
   return static_cast<double>(low) + std::clamp((wanted - from) / (to - from), 0.0, 1.0);
 }
 
+double nearest_known(const std::vector<double>& known, double sigma) {
+  if (known.empty()) return sigma;
+  return *std::min_element(known.begin(), known.end(), [&](double a, double b) {
+    return std::abs(a - sigma) < std::abs(b - sigma);
+  });
+}
+
 }  // namespace tiller

@@ -42,4 +42,7 @@ double sigma_at(const std::vector<double>& table, double timestep);
 /// The inverse, linear in log sigma; clamped to the table's ends.
 double timestep_at(const std::vector<double>& table, double sigma);
 
+/// The nearest of the sigmas that a network knows; any, where there are none: it knows all.
+double nearest_known(const std::vector<double>& known, double sigma);
+
 }  // namespace tiller

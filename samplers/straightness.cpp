@@ -31,8 +31,8 @@ void Straightness::add(const StepReport& report) {
 
 Tensor Straightness::measure() const {
   if (!square_.defined()) return at::zeros({start_.size(0)}, at::kDouble);
-  const Tensor moved = end_ - start_;
-  return square_ - 2 * (moved * velocity_).flatten(1).sum(1) + time_ * square_norm(moved);
+  const Tensor rate = time_ > 0 ? (end_ - start_) / time_ : end_ - start_;
+  return square_ - 2 * (rate * velocity_).flatten(1).sum(1) + time_ * square_norm(rate);
 }
 
 }  // namespace tiller

@@ -72,15 +72,6 @@ SigmaRule rule_for(const NoiseSchedule& schedule, const TrajectoryConfig& config
   return usual ? SigmaRule::karras : config.sigmas;
 }
 
-/// The nearest of the sigmas that the network knows; any, where it knows all.
-double known_sigma(const NoiseSchedule& schedule, double sigma) {
-  const auto& known = schedule.known_sigmas;
-  if (known.empty()) return sigma;
-  return *std::min_element(known.begin(), known.end(), [&](double a, double b) {
-    return std::abs(a - sigma) < std::abs(b - sigma);
-  });
-}
-
 /// How many of the table's timesteps lambda_min_clipped leaves.
 int64_t usable_timesteps(const std::vector<double>& table, const TrajectoryConfig& config) {
   const auto total = static_cast<int64_t>(table.size());
@@ -165,7 +156,7 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
   for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
   if (config.sigmas != SigmaRule::none) {
     sigmas = ruled_sigmas(config, sigmas.size(), sigmas.back(), sigmas.front(), table);
-    for (double& sigma : sigmas) sigma = known_sigma(schedule, sigma);
+    for (double& sigma : sigmas) sigma = nearest_known(schedule.known_sigmas, sigma);
     for (size_t i = 0; i < sigmas.size(); ++i) timesteps[i] = timestep_at(table, sigmas[i]);
   }
   sigmas.push_back(config.final_sigma_zero ? 0 : table.front());
@@ -173,6 +164,7 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
   if (!schedule.edm)  // which is told any sigma, within the table or not
     for (size_t i = 0; i < timesteps.size(); ++i)
       trajectory.levels[i].timestep = schedule.network_timestep(timesteps[i]);
+  trajectory.known_sigmas = schedule.known_sigmas;
   trajectory.cleanest = {1, table.front()};
   if (config.spacing == Spacing::leading || !config.respacing.empty())
     trajectory.initial_scale = std::hypot(sigmas.front(), 1);
@@ -189,6 +181,7 @@ Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig
   for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
   if (config.sigmas != SigmaRule::none) {
     sigmas = ruled_sigmas(config, sigmas.size(), table.front(), table.back(), table);
+    for (double& sigma : sigmas) sigma = nearest_known(schedule.known_sigmas, sigma);
     for (size_t i = 0; i < sigmas.size(); ++i)
       timesteps[i] = whole_timestep(timestep_at(table, sigmas[i]), schedule, config.sigmas);
   }

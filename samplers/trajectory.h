@@ -16,6 +16,8 @@ struct Trajectory {
   double initial_scale = 1;        ///< What unit noise is multiplied with to start at levels[0].
   /// The network's timestep at any sigma / alpha, for evaluations between levels.
   std::function<double(double sigma)> timestep_of;
+  /// Not empty: the network knows these sigma / alpha alone, and churn goes to one of them.
+  std::vector<double> known_sigmas = {};
   /// The variance preserving level at a timestep of the network; empty without a model's table.
   std::function<NoiseLevel(double timestep)> level_at;
   /// Where each step lands, for schedulers in which this is not the next level; empty: the next
@@ -57,12 +59,14 @@ struct TrajectoryConfig {
 Trajectory table_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// alpha = 1, at fractional timesteps: Euler, Heun and their like. Default spacing: linspace.
 Trajectory sigma_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
-/// sigma_trajectory, or through a flow's own levels (alpha = 1 - sigma): Euler, Heun and LMS, whose
-/// slope (x - x_0) / sigma is the flow's velocity there. linspace: as
-/// FlowMatchEulerDiscreteScheduler has it, whose ends are shifted twice. trailing: 1, ..., 1 / N,
-/// shifted once, as FLUX has it, and the default of rectified flows, whose network is told times
-/// from 1e-3 on.
+/// sigma_trajectory, or through a flow's own levels (alpha = 1 - sigma): Heun and LMS, whose slope
+/// (x - x_0) / sigma is the flow's velocity there. linspace: as FlowMatchEulerDiscreteScheduler has
+/// it, whose ends are shifted twice. trailing: 1, ..., 1 / N, shifted once, as FLUX has it, and the
+/// default of rectified flows, which run from 1 - 1e-3 times these, where their times begin.
 Trajectory ode_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// The same as the authors of rectified flow step by Euler's method (arXiv 2209.03003): over the
+/// whole of the line, the network being told times from 1e-3 on.
+Trajectory euler_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// Variance preserving, with the open spacing and whole timesteps: DPM++ and UniPC. Default:
 /// linspace. Sigmas of a rule span the model's whole table.
 Trajectory open_trajectory(const NoiseSchedule&, const TrajectoryConfig&);

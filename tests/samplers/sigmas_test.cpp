@@ -87,5 +87,26 @@ TEST(Sigmas, LambdaMinClippedLeavesOutTheNoisiest) {
   EXPECT_GT(std::log(first.sigma / first.alpha), 4.5);
 }
 
+TEST(Sigmas, TheNearestKnownOne) {
+  EXPECT_EQ(nearest_known({}, 1.3), 1.3);
+  EXPECT_EQ(nearest_known({10, 2, 1, 0}, 1.4), 1);
+  EXPECT_EQ(nearest_known({10, 2, 1, 0}, 7), 10);
+}
+
+/// A network that knows a few sigmas is at no other at a level of its own rule.
+TEST(Sigmas, RulesPassThroughTheKnownOnes) {
+  NoiseSchedule schedule = edm_schedule();
+  for (int k = 0; k <= 60; ++k) schedule.known_sigmas.push_back(80 * std::pow(0.84, k));
+  TrajectoryConfig config;
+  config.steps = 9;
+  for (const auto trajectory : {sigma_trajectory, open_trajectory}) {
+    const auto levels = trajectory(schedule, config).levels;
+    for (int i = 0; i < 9; ++i) {
+      const double sigma = levels[i].sigma / levels[i].alpha;
+      EXPECT_NEAR(sigma / nearest_known(schedule.known_sigmas, sigma), 1, 1e-12) << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tiller
