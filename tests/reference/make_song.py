@@ -1,13 +1,11 @@
 """Writes fixtures/song.json: outputs of EDM's networks with formula weights (formula.py), and its sampler's.
 
 Usage: python make_song.py EDM > ../fixtures/song.json, with the path of a checkout of github.com/NVlabs/edm.
-With a second argument, a folder, the sampler's network is also written there as a pickle, network.pkl, such as
-training writes, for scripts/convert_edm.py to read. Needs torch, numpy and requests.
+Needs torch, numpy and requests.
 """
 
 import json
 import pathlib
-import pickle
 import sys
 import zlib
 
@@ -33,7 +31,7 @@ CASES = [
     ("VEPrecond", NCSNPP),
     ("iDDPMPrecond", {**ADM, "label_dim": 7}),
 ]
-SAMPLING = [  # the first one is written as a pickle
+SAMPLING = [
     ("EDMPrecond", {**NCSNPP, "label_dim": 3, "channel_mult": [1, 2]}),
     ("VPPrecond", {**DDPMPP, "label_dim": 3}),
     ("VEPrecond", {**NCSNPP, "label_dim": 3, "channel_mult": [1, 2]}),
@@ -100,17 +98,7 @@ def sampled(sampler, network):
     return dict(seed=11, label=2, steps=18, every=5, values=formula.numbers(x.flatten()[::5]))
 
 
-def write_pickle(network, folder):
-    from dnnlib.util import EasyDict
-
-    folder.mkdir(parents=True, exist_ok=True)
-    data = dict(ema=network, dataset_kwargs=EasyDict(resolution=SIZE), loss_fn=None, augment_pipe=None)
-    with open(folder / "network.pkl", "wb") as file:
-        pickle.dump(data, file)
-    torch.save(dict(net=network, ema=network, step=3), folder / "training-state.pt")
-
-
-def main(edm, *folder):
+def main(edm):
     sys.path.insert(0, edm)
     from training import networks
 
@@ -118,8 +106,6 @@ def main(edm, *folder):
     sampler = function_of(pathlib.Path(edm, "generate.py"), "edm_sampler")
     sampling = ",\n".join(json.dumps(dict(config=bounded(networks, *case), **sampled(sampler, make(networks, *case))))
                           for case in SAMPLING)
-    if folder:
-        write_pickle(make(networks, *SAMPLING[0]), pathlib.Path(folder[0]))
     print('{"cases": [\n%s\n],\n"sampling": [\n%s\n]}' % (cases, sampling))
 
 
