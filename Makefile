@@ -2,7 +2,8 @@
 # make test           builds (make tests) and runs the tests (CI=true: warnings are errors)
 # make demo           draws the demo's images into demo/
 # make install        into PREFIX (default /usr/local), below DESTDIR
-# make bench-cpu      measures beside PyTorch and diffusers, about 20 minutes on 2 cores; bench-gpu likewise
+# make bench-cpu      measures beside PyTorch and diffusers, about 25 minutes on 2 cores
+# make bench-gpu      likewise on a GPU, with all cases (BENCH_FLAGS, default --full --compile)
 # make format         formats the sources; make clean removes the build
 #
 # Torch_DIR=FOLDER uses that LibTorch (>= 2.11) instead of one in .venv, CMAKE_FLAGS=... is passed to
@@ -40,9 +41,11 @@ demo: all
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
+bench-gpu: BENCH_FLAGS ?= --full --compile
+
 bench-cpu bench-gpu: bench-%: configure
 	@if [ $* = gpu ] && ! nvidia-smi -L >/dev/null 2>&1; then echo "bench-gpu: no NVIDIA GPU was found: nothing is measured."; else \
-	  cmake --build $(BUILD) -j $(JOBS) --target tiller bench_unet_evaluation bench_sinkhorn bench_parts bench_attention && \
+	  cmake --build $(BUILD) -j $(JOBS) --target program bench_unet_evaluation bench_sinkhorn bench_parts bench_attention bench_image && \
 	  $$(scripts/bench_python.sh) benchmarks/report.py --build $(BUILD) --device $(if $(filter gpu,$*),cuda,cpu) --report out/bench-$* \
 	    $(if $(GUIDED_DIFFUSION),--guided-diffusion $(GUIDED_DIFFUSION)) $(BENCH_FLAGS); fi
 

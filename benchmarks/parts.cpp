@@ -10,7 +10,6 @@
 #include "io/json.h"
 #include "models/autoencoder_file.h"
 #include "models/clip_text.h"
-#include "models/device.h"
 #include "models/text_to_image.h"
 
 namespace tiller {
@@ -23,8 +22,8 @@ void decode(const fs::path& folder, at::ScalarType dtype, at::Device device, int
   const Autoencoder vae = autoencoder_from(autoencoder_component(folder), dtype, device);
   const int64_t side = pixels / vae.downscale();
   const Tensor latents = at::randn({batch, vae.channels(), side, side}).to(device);
-  take_turns([&] {
-    decode_latents(vae, latents).sum().item<float>();  // waits for a GPU
+  take_turns(device, [&] {
+    decode_latents(vae, latents);
     return kNothing;
   });
 }
@@ -37,8 +36,8 @@ void encode(const fs::path& folder, at::ScalarType dtype, at::Device device, int
   const NamedTensors parameters = weights.finish();
   const Tensor ids = at::randint(text.config().vocabulary, {batch, text.config().positions});
   const Tensor tokens = ids.to(at::kLong).to(device);
-  take_turns([&] {
-    text.encode(tokens).context.sum().item<float>();
+  take_turns(device, [&] {
+    text.encode(tokens);
     return kNothing;
   });
 }
@@ -52,7 +51,7 @@ int main(int count, char** arguments) {
     return 2;
   }
   const auto dtype = tiller::dtype_named(arguments[3]);
-  const auto device = tiller::choose_device(arguments[4]);
+  const auto device = tiller::measured_device(arguments[4]);
   const int64_t batch = std::stoll(arguments[5]);
   if (std::string(arguments[1]) == "vae")
     tiller::decode(arguments[2], dtype, device, batch, count > 6 ? std::stoll(arguments[6]) : 512);

@@ -1,14 +1,16 @@
 """An image of Stable Diffusion 1.5 at 512x512 beside stable-diffusion.cpp: the prompt's encoding, a few steps of Euler and the VAE's
-decoding, of the same checkpoint in the original layout, with random weights. What loading takes is left out on both sides.
+decoding, of the same checkpoint in the original layout, with random weights; loading is left out on both sides. On a GPU it takes
+a package that was built for CUDA.
 
 The peer holds weights as the file does, float32 or (beside Tiller in bfloat16) float16, which its kernels are made for.
 
-Usage: ninja -C build tiller && pip install stable-diffusion-cpp-python && python benchmarks/sd_cpp.py
+Usage: ninja -C build bench_image && pip install stable-diffusion-cpp-python && python benchmarks/sd_cpp.py
 """
 
 import gzip
 import importlib.util
 import json
+import pathlib
 import tempfile
 
 import torch
@@ -16,10 +18,10 @@ from safetensors.torch import save_file
 
 import full_size
 import side_by_side
-import whole_program
 
 STEPS = 4
 SIZE = 512
+PROMPT = "a fox"
 GUIDANCES = {"none": 1.0, "cfg:scale=7.5": 7.5}  # the peer's cfg_scale, 1: none
 
 
@@ -38,20 +40,24 @@ def peer(path, threads, cfg_scale, flash):
     from stable_diffusion_cpp import StableDiffusion
 
     model = StableDiffusion(model_path=path, n_threads=threads, verbose=False, diffusion_flash_attn=flash)
-    return lambda: model.generate_image(prompt="a fox", width=SIZE, height=SIZE, sample_steps=STEPS, sample_method="euler",
+    return lambda: model.generate_image(prompt=PROMPT, width=SIZE, height=SIZE, sample_steps=STEPS, sample_method="euler",
                                         cfg_scale=cfg_scale, seed=0)
 
 
-def tiller(options, path, folder, dtype, guidance):
-    command = [f"{options.build}/tiller", "generate", "--model", path, "--prompt", "a fox", "--size", str(SIZE), "--steps", str(STEPS),
-               "--sampler", "euler", "--guidance", guidance, "--device", options.device, "--dtype", dtype, "--json",
-               "--output", f"{folder}/x.png"]
-    return whole_program.Commands(options, [command], lambda text: json.loads(text)["seconds"]["images"])
+def missing(device):
+    """Why there is no peer; "" where there is one."""
+    package = importlib.util.find_spec("stable_diffusion_cpp")
+    if package is None:
+        return "its package isn't installed"
+    libraries = pathlib.Path(package.origin).parent.rglob("*.so")
+    if device == "cuda" and not any(b"ggml_backend_cuda" in library.read_bytes() for library in libraries):
+        return "its package was built without CUDA"
+    return ""
 
 
 def rows(options):
-    if importlib.util.find_spec("stable_diffusion_cpp") is None:
-        print("<!-- sd_cpp: left out, its package isn't installed -->", flush=True)
+    if reason := missing(options.device):
+        print(f"<!-- sd_cpp: left out, {reason} -->", flush=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         for dtype in options.dtypes:
@@ -60,8 +66,11 @@ def rows(options):
             for guidance, scale in GUIDANCES.items():
                 peers = {name: side_by_side.Peer(options, peer, path, options.threads, scale, flash)
                          for name, flash in (("stable-diffusion.cpp", False), ("with flash attention", True))}
-                yield from side_by_side.compare(options, f"SD1.5 {SIZE}x{SIZE}, {STEPS} steps and decoding, {guidance}", dtype,
-                                                tiller(options, path, folder, dtype, guidance), peers)
+                tiller = side_by_side.Tiller(options, "image", path, PROMPT, SIZE, STEPS, "euler", guidance, dtype, options.device)
+                case = f"SD1.5 {SIZE}x{SIZE}, prompt, {STEPS} steps and decoding, {guidance}"
+                for row in side_by_side.compare(options, case, dtype, tiller, peers):
+                    # PyTorch's allocator knows nothing of what the peer holds on a GPU.
+                    yield row if options.device == "cpu" else {**row, "peer_bytes": None}
 
 
 if __name__ == "__main__":

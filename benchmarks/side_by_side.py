@@ -1,8 +1,9 @@
 """What the comparisons share: two sides in processes of their own that work in turns, and the rows that come of it.
 
-A side works as often as fills a quarter of a second each turn; its figure is the median over the turns, and a ratio's spread is
-that over pairs of turns that followed each other. Peak memory is what a side's process held in its first turn beyond what it
-held before: activations and work space, not weights.
+Turns that warm a side up come first: compilers, recorded graphs and memory that is touched for the first time aren't measured.
+Then a side works as often as fills a quarter of a second each turn; its figure is the median over the turns, and a ratio's spread
+is that over pairs of turns that followed each other. Peak memory is what a side's process held in its first turn beyond what it
+held before: activations and work space, not weights. On a GPU it is what LibTorch's allocator gave out there, on both sides.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import torch
 
 ROOT = pathlib.Path(__file__).parent.parent
 LEAST = 0.25  # seconds a turn
+WARMING = {"cpu": 2, "cuda": 4}  # turns: a GPU's graphs are recorded in the second or third
 
 
 def threads_of(options):
@@ -37,7 +39,10 @@ class Tiller:
         """(seconds each, bytes, further numbers)"""
         self.process.stdin.write(f"{times}\n")
         self.process.stdin.flush()
-        seconds, memory, *numbers = map(float, self.process.stdout.readline().split())
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(self.process.args)}: ended with {self.process.wait()}, expected a turn's figures.")
+        seconds, memory, *numbers = map(float, line.split())
         return seconds, memory, numbers
 
     def close(self):
@@ -101,23 +106,23 @@ def spread(ratios):
     return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
-def alternate(sides, repeats):
-    """Turns of all sides, a warming one first; the first side is Tiller. Returns the seconds of each and the rest of a row."""
-    warm = [side.turn(1) for side in sides]
-    times = [max(1, round(LEAST / side.turn(1)[0])) if first[0] < LEAST else 1 for side, first in zip(sides, warm)]
+def alternate(sides, repeats, warming):
+    """Turns of all sides, `warming` ones first; the first side is Tiller. Returns the seconds of each and the rest of a row."""
+    warm = [[side.turn(1) for side in sides] for _ in range(warming)]
+    times = [max(1, round(LEAST / last[0])) for last in warm[-1]]
     rounds = [[side.turn(n) for side, n in zip(sides, times)] for _ in range(repeats)]
     for side in sides:
         side.close()
     seconds = [[turn[0] for turn in column] for column in zip(*rounds)]
     return {"seconds": [statistics.median(column) for column in seconds],
             "ratios": [spread([a / b for a, b in zip(seconds[0], other)]) for other in seconds[1:]],
-            "bytes": [first[1] for first in warm], "first_seconds": [first[0] for first in warm],
+            "bytes": [first[1] for first in warm[0]], "first_seconds": [first[0] for first in warm[0]],
             "numbers": rounds[-1][0][2]}
 
 
 def compare(options, case, dtype, tiller, peers, flops=None):
     """A row a peer; peers: by name. flops: of Tiller's work; None: the program counts them."""
-    result = alternate([tiller, *peers.values()], options.repeats)
+    result = alternate([tiller, *peers.values()], options.repeats, WARMING[options.device])
     flops = flops if flops is not None else (result["numbers"] or [0])[0]
     rows = []
     for i, name in enumerate(peers):
@@ -126,6 +131,7 @@ def compare(options, case, dtype, tiller, peers, flops=None):
                "peer_bytes": result["bytes"][i + 1], "flops_per_second": flops / result["seconds"][0]}
         if len(result["numbers"]) > 1:
             row["flops_saved"] = 1 - result["numbers"][0] / result["numbers"][1]
+            row["replays"] = result["numbers"][2]
         if "compile" in name:
             row["peer_compile_seconds"] = result["first_seconds"][i + 1] - result["seconds"][i + 1]
         rows.append(row)
@@ -165,6 +171,7 @@ def markdown(row, peak):
     speed = f"{rate / 1e9:.0f}, {rate / peak[row['dtype']]:.0%}" if rate else ""
     memory = [f"{row[key] / 2**20:.1f}" if row.get(key) is not None else "" for key in ("bytes", "peer_bytes")]
     notes = [f"{row['flops_saved']:.1%} of the FLOPs shared"] if row.get("flops_saved") else []
+    notes += ["replayed"] if row.get("replays") else []
     notes += [f"peer compiled for {row['peer_compile_seconds']:.0f} s"] if "peer_compile_seconds" in row else []
     notes += [row["note"]] if "note" in row else []
     return (f"| {row['case']} | {row['dtype']} | {duration(row['seconds'])} | {row['peer']} | {duration(row['peer_seconds'])} | "

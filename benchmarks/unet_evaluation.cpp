@@ -1,15 +1,16 @@
 /// A guided evaluation of a UNet on random conditioning whenever it is this side's turn (turns.h):
-/// seconds, bytes, FLOPs spent and FLOPs had nothing been shared.
+/// seconds, bytes, FLOPs spent, FLOPs had nothing been shared, and how often an evaluation was
+/// replayed from its recording so far. As in `tiller generate` a GPU's second turn records it.
 ///
-/// usage: bench_unet_evaluation MODEL SIZE BATCH DTYPE DEVICE GUIDANCE
-/// GUIDANCE may be "none". SIZE is in pixels.
+/// usage: bench_unet_evaluation MODEL SIZE BATCH DTYPE DEVICE GUIDANCE [launched]
+/// GUIDANCE may be "none". SIZE is in pixels. launched: kernels one by one, nothing is recorded.
 #include <ATen/ATen.h>
 
 #include <array>
 
 #include "benchmarks/turns.h"
 #include "guidance/denoiser.h"
-#include "models/device.h"
+#include "guidance/evaluation_graphs.h"
 
 namespace tiller {
 namespace {
@@ -30,9 +31,15 @@ Conditioning random_conditioning(const Model& model, int64_t batch, at::Device d
   return random;
 }
 
+/// Null where nothing can be recorded.
+std::shared_ptr<EvaluationGraphs> graphs_for(at::Device device) {
+  const Recorder recorder = graph_recorder(device);
+  return recorder ? std::make_shared<EvaluationGraphs>(recorder) : nullptr;
+}
+
 void run(const std::string& folder, int64_t size, int64_t rows, at::ScalarType dtype,
-         const std::string& device_name, const std::string& guidance) {
-  const at::Device device = choose_device(device_name);
+         const std::string& device_name, const std::string& guidance, bool records) {
+  const at::Device device = measured_device(device_name);
   const Model model = load_model(folder, dtype, device);
   auto chosen = choose_guidances({guidance}, model);
   GuidedBatch batch;
@@ -40,15 +47,18 @@ void run(const std::string& folder, int64_t size, int64_t rows, at::ScalarType d
   batch.negative = random_conditioning(model, rows, device);
   batch.seeds.assign(rows, 0);
   batch.steps = 2;
+  const auto graphs = records ? graphs_for(device) : nullptr;
+  batch.graphs = graphs;
   GuidanceCost cost;
   const Denoiser denoise = guided_denoiser(model, chosen, batch, true, &cost);
   const int64_t side = size / (model.reads_text() ? 8 : 1);
   const Tensor x = at::randn({rows, model.network->out_channels(), side, side}).to(device);
-  take_turns([&] {
+  take_turns(device, [&] {
     cost = {};
     const auto predicted = denoise(x, {.alpha = 0.7, .sigma = 0.714, .timestep = 500, .step = 0});
-    (predicted.sample + predicted.epsilon).tensor().sum().item<float>();  // waits for a GPU
-    return std::array{cost.flops.spent, cost.flops.unshared};
+    (predicted.sample + predicted.epsilon).tensor();  // computes them
+    return std::array{cost.flops.spent, cost.flops.unshared,
+                      graphs ? double(graphs->replays()) : 0.0};
   });
 }
 
@@ -56,10 +66,11 @@ void run(const std::string& folder, int64_t size, int64_t rows, at::ScalarType d
 }  // namespace tiller
 
 int main(int count, char** arguments) {
-  if (count != 7) {
-    std::fputs("usage: bench_unet_evaluation MODEL SIZE BATCH DTYPE DEVICE GUIDANCE\n", stderr);
+  if (count < 7) {
+    std::fputs("usage: bench_unet_evaluation MODEL SIZE BATCH DTYPE DEVICE GUIDANCE [launched]\n",
+               stderr);
     return 2;
   }
   tiller::run(arguments[1], std::stoll(arguments[2]), std::stoll(arguments[3]),
-              tiller::dtype_named(arguments[4]), arguments[5], arguments[6]);
+              tiller::dtype_named(arguments[4]), arguments[5], arguments[6], count == 7);
 }

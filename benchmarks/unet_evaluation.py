@@ -2,7 +2,8 @@
 
 diffusers evaluates what its pipelines do: the conditional branch alone, two rows for CFG, three rows for CFG and PAG (with its
 PAG attention processors at the mid block). It has neither TPG nor ASAG; beside them it evaluates as many plain rows.
---full adds TPG, CFG and TPG, ASAG, batches of 4, and SDXL at 1024x1024 in bfloat16.
+On a GPU, where Tiller replays a recorded evaluation, the same without a recording stands beside it.
+--full adds TPG, CFG and TPG, ASAG, batches of 4, and SDXL at 1024x1024 (the last two in bfloat16).
 
 Usage: ninja -C build bench_unet_evaluation && python benchmarks/unet_evaluation.py [--config UNET_CONFIG.json --size PIXELS]
 """
@@ -60,23 +61,26 @@ def model_rows(options, name, config, size, dtype, cases, batches):
     with tempfile.TemporaryDirectory() as folder:
         UNet2DConditionModel.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder)
         for case, (batch, guidance) in wanted.items():
-            tiller = side_by_side.Tiller(options, "unet_evaluation", folder, size, batch, dtype, options.device, guidance)
+            own = ("unet_evaluation", folder, size, batch, dtype, options.device, guidance)
             arguments = (folder, size, batch * cases[guidance], getattr(torch, dtype), options.device, "pag" in guidance)
             peers = {"diffusers": side_by_side.Peer(options, evaluation, *arguments)}
             if options.compile:
                 peers["torch.compile"] = side_by_side.Peer(options, evaluation, *arguments, True)
-            yield from side_by_side.compare(options, case, dtype, tiller, peers)
+            if options.device == "cuda":
+                peers["Tiller, kernels launched one by one"] = side_by_side.Tiller(options, *own, "launched")
+            yield from side_by_side.compare(options, case, dtype, side_by_side.Tiller(options, *own), peers)
 
 
 def rows(options):
     config, size = getattr(options, "config", None), getattr(options, "size", 512)
     name, parameters = ("SD1.5", SD15) if not config else (pathlib.Path(config).stem, json.loads(pathlib.Path(config).read_text()))
+    cases = CASES | (MORE if options.full else {})
     for dtype in options.dtypes:
-        yield from model_rows(options, name, parameters, size, dtype, CASES | (MORE if options.full else {}), [1])
+        yield from model_rows(options, name, parameters, size, dtype, cases, [1])
     if options.full and not config:
         dtype = options.dtypes[-1]
-        yield from model_rows(options, name, parameters, size, dtype, CASES, [4])
-        yield from model_rows(options, "SDXL", SDXL, 1024, dtype, CASES, [1, 4])
+        yield from model_rows(options, name, parameters, size, dtype, cases, [4])
+        yield from model_rows(options, "SDXL", SDXL, 1024, dtype, cases, [1, 4])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include "models/sent.h"
+
 namespace tiller {
 
 at::Generator step_generator(uint64_t seed, int step, uint32_t stream) {
@@ -15,7 +17,7 @@ Tensor step_noise(const StepContext& step, uint32_t stream, at::IntArrayRef shap
   for (const uint64_t seed : step.seeds)
     images.push_back(
         at::randn(shape, step_generator(seed, step.step, stream), at::TensorOptions(at::kFloat)));
-  return at::stack(images).to(step.device);
+  return sent(at::stack(images), step.device);
 }
 
 }  // namespace tiller

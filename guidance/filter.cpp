@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/sent.h"
+
 namespace tiller {
 
 Tensor gaussian_taps(int64_t width, double sigma) {
@@ -20,8 +22,8 @@ Tensor line_filter(int64_t size, const Tensor& taps) {
 }
 
 Tensor filtered(const Tensor& x, const Tensor& taps) {
-  const Tensor rows = line_filter(x.size(-2), taps).to(x.device());
-  const Tensor columns = line_filter(x.size(-1), taps).to(x.device());
+  const Tensor rows = sent(line_filter(x.size(-2), taps), x.device());
+  const Tensor columns = sent(line_filter(x.size(-1), taps), x.device());
   return at::matmul(at::matmul(rows, x), columns.t());
 }
 

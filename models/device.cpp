@@ -34,6 +34,32 @@ std::string driver_problem() {
   return "";
 }
 
+/// Ten times the major number of a GPU's compute capability and the minor; 0: not known.
+int compute_capability(void* driver, int index) {
+  const auto attribute_of =
+      reinterpret_cast<int (*)(int*, int, int)>(dlsym(driver, "cuDeviceGetAttribute"));
+  const auto device_at = reinterpret_cast<int (*)(int*, int)>(dlsym(driver, "cuDeviceGet"));
+  constexpr int kMajor = 75, kMinor = 76;  // the driver's numbers of what is asked
+  int device = 0, major = 0, minor = 0;
+  const bool known = attribute_of && device_at && device_at(&device, index) == 0 &&
+                     attribute_of(&major, kMajor, device) == 0 &&
+                     attribute_of(&minor, kMinor, device) == 0;
+  return known ? 10 * major + minor : 0;
+}
+
+/// Operators are registered for all GPUs, so an old one decides for all that LibTorch sees.
+std::string capability_problem() {
+  constexpr int kLeast = 80;  // of cmake/Cuda.cmake's code
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW);
+  for (int i = 0; i < at::detail::getCUDAHooks().deviceCount(); ++i) {
+    const int found = compute_capability(driver, i);
+    if (found < kLeast)
+      return "GPU " + std::to_string(i) + " has compute capability " + std::to_string(found / 10) +
+             "." + std::to_string(found % 10) + ", expected 8.0 or higher";
+  }
+  return "";
+}
+
 // Loaded libraries stay: LibTorch's can't be unloaded.
 std::string library_problem(const char* library) {
   if (dlopen(library, RTLD_NOW | RTLD_GLOBAL)) return "";
@@ -53,8 +79,9 @@ CudaState load_cuda() {
   CudaState state;
   state.problem = driver_problem();
   if (state.problem.empty()) state.problem = torch_problem();
-  state.kernels_problem =
-      state.problem.empty() ? library_problem("libtiller_cuda.so") : state.problem;
+  state.kernels_problem = state.problem;
+  if (state.problem.empty()) state.kernels_problem = capability_problem();
+  if (state.kernels_problem.empty()) state.kernels_problem = library_problem("libtiller_cuda.so");
   return state;
 }
 

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "samplers/lattice.h"
+#include "samplers/lattice.cuh"
 
 namespace tiller {
 namespace {
@@ -17,27 +17,12 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kMaxBlocks = 4096;
 
-/// No fused multiply-add: every compiler and the CPU round alike.
-template <class X, class Y>
-__global__ void lattice_sum_kernel(const X* x, double a, const Y* y, double b, int64_t* z,
-                                   int64_t count) {
-  constexpr double scale = 1 << lattice_bits;
-  constexpr double limit = double(lattice_limit);
-  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride) {
-    const double sum =
-        __dadd_rn(__dmul_rn(a, static_cast<double>(x[i])), __dmul_rn(b, static_cast<double>(y[i])));
-    const double rounded = rint(sum * scale);
-    z[i] = isnan(rounded) ? lattice_limit : int64_t(fmin(fmax(rounded, -limit), limit));
-  }
-}
-
 template <class X, class Y>
 void launch(const Tensor& x, double a, const Tensor& y, double b, Tensor& z) {
   const int64_t count = z.numel();
   const int64_t blocks = std::min<int64_t>((count + kThreads - 1) / kThreads, kMaxBlocks);
-  lattice_sum_kernel<<<static_cast<unsigned>(blocks), kThreads, 0,
-                       c10::cuda::getCurrentCUDAStream()>>>(
+  kernels::lattice_sum_kernel<<<static_cast<unsigned>(blocks), kThreads, 0,
+                                c10::cuda::getCurrentCUDAStream()>>>(
       x.const_data_ptr<X>(), a, y.const_data_ptr<Y>(), b, z.mutable_data_ptr<int64_t>(), count);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }

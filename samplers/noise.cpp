@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "io/error.h"
+#include "models/sent.h"
 #include "samplers/brownian_tree.h"
 #include "samplers/philox.h"
 
@@ -46,7 +47,7 @@ NoisePath SeededNoise::path(const Tensor& like, double low, double high) {
   return [trees, options = like.options()](double from, double to) {
     std::vector<Tensor> images;
     for (const auto& tree : trees) images.push_back(tree.increment(to, from));
-    return (at::stack(images) / -std::sqrt(from - to)).to(options);
+    return sent(at::stack(images) / -std::sqrt(from - to), options);
   };
 }
 
@@ -59,7 +60,7 @@ Tensor SeededNoise::draw(const Tensor& like) {
                          ? philox_normal(seeds_[k], draws_, shape)
                          : at::randn(shape, streams_[k], at::TensorOptions(at::kFloat)));
   ++draws_;
-  return at::stack(images).to(like.options());
+  return sent(at::stack(images), like.options());
 }
 
 Tensor initial_noise(NoiseSource& noise, at::IntArrayRef shape, at::Device device) {

@@ -173,6 +173,13 @@ inline float shuffle_xor(float value, int mask) {
 #define __syncthreads() ::tiller::cuda_on_cpu::wait(::tiller::cuda_on_cpu::Waits::in_block)
 #define __shfl_xor_sync(mask, value, lanes) ::tiller::cuda_on_cpu::shuffle_xor(value, lanes)
 
+/// Rounded by itself: the compiler may not fuse it with another.
+inline double __dmul_rn(double a, double b) {
+  const volatile double product = a * b;
+  return product;
+}
+inline double __dadd_rn(double a, double b) { return a + b; }
+
 namespace tiller::kernels {
 
 template <class T>

@@ -15,9 +15,17 @@ struct Shape {
   int64_t batch, heads, tokens, channels;
 };
 
-// Lengths and channels around the kernel's tiles of 64 tokens and 32 channels.
-constexpr Shape kShapes[] = {{1, 1, 1, 1},   {2, 3, 63, 32},   {1, 2, 64, 33},
-                             {1, 2, 65, 40}, {2, 5, 300, 128}, {1, 1, 1000, 256}};
+// Lengths and channels around the kernel's tiles of 64 tokens and 32 channels; the widths of heads
+// that models have, and one beyond what tensor cores are used for.
+constexpr Shape kShapes[] = {{1, 1, 1, 1},     {2, 3, 63, 32},    {1, 2, 64, 33}, {1, 2, 65, 40},
+                             {2, 5, 300, 128}, {1, 1, 1000, 256}, {1, 2, 77, 64}, {1, 1, 100, 80},
+                             {1, 1, 7, 160},   {1, 1, 20, 264}};
+
+/// The same values, from an address that packs of eight can't be read at.
+Tensor unaligned(const Tensor& x) {
+  const Tensor room = at::empty({x.numel() + 1}, x.options());
+  return room.narrow(0, 1, x.numel()).view(x.sizes()).copy_(x);
+}
 
 Tensor largest_difference(const Shape& shape, at::ScalarType dtype, int64_t iterations) {
   const auto options = at::TensorOptions().dtype(at::kFloat);
@@ -44,8 +52,10 @@ unsigned blocks_of(const Shape& s, int64_t rows) {
 
 /// Calls half_step(rows, columns, bias, out) for two rounds, and compares.
 template <class T, class HalfStep>
-void expect_potentials(const Shape& shape, at::ScalarType dtype, const HalfStep& half_step) {
-  const Tensor q = formula(shape, dtype), k = formula(shape, dtype);
+void expect_potentials(const Shape& shape, at::ScalarType dtype, const HalfStep& half_step,
+                       bool aligned = true) {
+  Tensor q = formula(shape, dtype), k = formula(shape, dtype);
+  if (!aligned) q = unaligned(q), k = unaligned(k);
   Tensor g = at::zeros({shape.batch, shape.heads, shape.tokens});
   Tensor f = at::full_like(g, std::numeric_limits<float>::quiet_NaN());
   const auto run = [&](const Tensor& rows, const Tensor& columns, const Tensor& bias, Tensor& out) {
@@ -60,30 +70,38 @@ void expect_potentials(const Shape& shape, at::ScalarType dtype, const HalfStep&
       << shape.tokens << " tokens of " << shape.channels << ' ' << dtype;
 }
 
-TEST(SinkhornKernels, InFloat32EqualTheReferenceOnTheCpu) {
+template <class T>
+void expect_ordinary_units_right(const Shape& s, at::ScalarType dtype) {
+  expect_potentials<T>(
+      s, dtype, [&](const T* rows, const T* columns, const float* bias, float* out, float scale) {
+        cuda_on_cpu::launch({blocks_of(s, kernels::kTile)}, {kernels::kThreads}, 0, [&] {
+          kernels::sinkhorn_half_step<T>(rows, columns, bias, out, s.tokens, int(s.channels),
+                                         scale);
+        });
+      });
+}
+
+TEST(SinkhornKernels, OnOrdinaryUnitsEqualTheReferenceOnTheCpu) {
   at::manual_seed(7);
   for (const Shape& s : {Shape{1, 1, 1, 1}, {2, 3, 63, 32}, {1, 2, 64, 33}, {1, 1, 130, 40}})
-    expect_potentials<float>(
-        s, at::kFloat,
-        [&](const float* rows, const float* columns, const float* bias, float* out, float scale) {
-          cuda_on_cpu::launch({blocks_of(s, kernels::kTile)}, {kernels::kThreads}, 0, [&] {
-            kernels::sinkhorn_half_step<float>(rows, columns, bias, out, s.tokens, int(s.channels),
-                                               scale);
-          });
-        });
+    expect_ordinary_units_right<float>(s, at::kFloat);
+  expect_ordinary_units_right<at::Half>({1, 1, 20, 264}, at::kHalf);
+  expect_ordinary_units_right<at::BFloat16>({1, 1, 20, 264}, at::kBFloat16);
 }
 
 template <class T, int steps>
 void expect_tensor_cores_right(const Shape& s, at::ScalarType dtype, bool packed) {
   expect_potentials<T>(
-      s, dtype, [&](const T* rows, const T* columns, const float* bias, float* out, float scale) {
+      s, dtype,
+      [&](const T* rows, const T* columns, const float* bias, float* out, float scale) {
         const auto kernel =
             kernels::sinkhorn_half_step_on_tensor_cores<T, std::is_same_v<T, at::BFloat16>, steps>;
         cuda_on_cpu::launch(
             {blocks_of(s, kernels::kBlockRows)}, {kernels::kWarps * kernels::kLanes},
             kernels::columns_shared_bytes<steps>(),
             [&] { kernel(rows, columns, bias, out, s.tokens, int(s.channels), scale, packed); });
-      });
+      },
+      packed);
 }
 
 TEST(SinkhornKernels, OnTensorCoresEqualTheReferenceOnTheCpu) {
@@ -93,6 +111,9 @@ TEST(SinkhornKernels, OnTensorCoresEqualTheReferenceOnTheCpu) {
   expect_tensor_cores_right<at::BFloat16, 4>({1, 1, 130, 64}, at::kBFloat16, true);
   expect_tensor_cores_right<at::Half, 3>({1, 2, 65, 33}, at::kHalf, false);
   expect_tensor_cores_right<at::BFloat16, 2>({1, 1, 1, 1}, at::kBFloat16, false);
+  expect_tensor_cores_right<at::Half, 4>({1, 2, 77, 64}, at::kHalf, true);
+  expect_tensor_cores_right<at::Half, 4>({1, 1, 77, 64}, at::kHalf, false);
+  expect_tensor_cores_right<at::BFloat16, 5>({1, 1, 100, 80}, at::kBFloat16, true);
   expect_tensor_cores_right<at::BFloat16, 10>({1, 1, 7, 160}, at::kBFloat16, true);
   expect_tensor_cores_right<at::Half, 16>({1, 1, 20, 256}, at::kHalf, true);
 }
@@ -107,6 +128,51 @@ TEST(SinkhornCuda, EqualsTheReference) {
         EXPECT_LT(largest_difference(shape, dtype, iterations).item<float>(), 1e-4)
             << shape.batch << ' ' << shape.heads << ' ' << shape.tokens << ' ' << shape.channels
             << ' ' << dtype << ' ' << iterations;
+}
+
+TEST(SinkhornCuda, ReadsUnalignedKeys) {
+  if (!cuda_kernels_problem().empty())
+    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
+  at::manual_seed(7);
+  for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    const Tensor q = formula({1, 2, 77, 64}, dtype), k = formula({1, 2, 77, 64}, dtype);
+    const Tensor found = sinkhorn_potentials(q.to(at::kCUDA), unaligned(k.to(at::kCUDA)), 2);
+    EXPECT_LT((found.cpu() - dense_sinkhorn_potentials(q, k, 2)).abs().max().item<float>(), 1e-4)
+        << dtype;
+  }
+}
+
+/// softmax(-q k^T / sqrt(d) + g) v of the same rounded values, in float32.
+Tensor dense_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g) {
+  const auto wide = [](const Tensor& x) { return x.to(at::kFloat); };
+  const Tensor logits =
+      at::matmul(wide(q), wide(k).transpose(2, 3)) * (-1 / std::sqrt(double(q.size(3))));
+  return at::matmul(at::softmax(logits + g.unsqueeze(2), 3), wide(v));
+}
+
+void expect_dense_attention(at::Device device) {
+  at::manual_seed(7);
+  const auto there = [&](const Tensor& x) { return x.to(device); };
+  for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16})
+    for (const Shape& shape : {Shape{2, 3, 63, 32}, {1, 2, 77, 64}, {1, 2, 100, 40}}) {
+      const Tensor q = formula(shape, dtype), k = formula(shape, dtype), v = formula(shape, dtype);
+      const Tensor g = dense_sinkhorn_potentials(q, k, 2);
+      const Tensor found = sinkhorn_attention(there(q), there(k), there(v), there(g));
+      EXPECT_EQ(found.scalar_type(), dtype);
+      const Tensor error = (found.cpu().to(at::kFloat) - dense_attention(q, k, v, g)).abs().max();
+      EXPECT_LT(error.item<float>(), dtype == at::kFloat  ? 1e-4
+                                     : dtype == at::kHalf ? 5e-3
+                                                          : 4e-2)
+          << dtype << ' ' << shape.tokens;
+    }
+}
+
+TEST(SinkhornAttention, IsTheDenseFormInEveryType) { expect_dense_attention(at::kCPU); }
+
+TEST(SinkhornCuda, AttendsAsTheDenseForm) {
+  if (!cuda_kernels_problem().empty())
+    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
+  expect_dense_attention(at::kCUDA);
 }
 
 TEST(SinkhornCuda, AnEmptyBatchHasEmptyPotentials) {

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "models/device.h"
 #include "tests/models/formula.h"
 
 namespace tiller::test {
@@ -94,37 +93,6 @@ TEST(Combination, IsDifferentiable) {
 TEST(Combination, RefusesShapesThatDiffer) {
   const Combination sum = Combination(values("a")) + values("b").narrow(3, 0, 1);
   EXPECT_THROW(sum.tensor(), c10::Error);
-}
-
-TEST(CombinationCuda, EqualsTheReference) {
-  if (!cuda_kernels_problem().empty())
-    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
-  for (const auto& shape :
-       std::vector<std::vector<int64_t>>{{2, 3, 5, 7}, {1, 4, 64, 64}, {0, 4, 8, 8}, {11}})
-    for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf})
-      for (const int count : {1, 2, 3, 12, 13, 30}) {
-        Combination here, there;
-        for (int k = 0; k < count; ++k) {
-          const auto own = k % 2 ? at::kFloat : type;
-          const Tensor x = formula_tensor("x" + std::to_string(k), shape).to(own);
-          here.add(x, 0.3 * k - 1);
-          there.add(x.cuda(), 0.3 * k - 1);
-        }
-        const Tensor expected = here, got = there.tensor().cpu();
-        EXPECT_EQ(got.scalar_type(), expected.scalar_type());
-        EXPECT_TRUE(got.allclose(expected, 1e-5, 1e-5))
-            << at::IntArrayRef(shape) << ' ' << type << ' ' << count;
-      }
-}
-
-TEST(CombinationCuda, ReadsAnyLayout) {
-  if (!cuda_kernels_problem().empty())
-    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
-  const Tensor a = values("a").cuda(), b = formula_tensor("b", {2, 6, 5, 7}).cuda();
-  const Combination sum =
-      difference(a.contiguous(at::MemoryFormat::ChannelsLast), b.narrow(1, 2, 3));
-  EXPECT_TRUE(sum.tensor().allclose(a - b.narrow(1, 2, 3), 1e-6, 1e-6));
-  EXPECT_TRUE(sum.tensor().is_contiguous());
 }
 
 }  // namespace

@@ -138,21 +138,37 @@ TEST(Fp8Weight, IsKeptOnlyWhereAskedFor) {
   EXPECT_EQ(layer.weight.scalar_type(), at::kFloat);
 }
 
-TEST(Fp8Cuda, EqualsTheCpu) {
+void expect_rows_equal_the_cpus(const Tensor& x) {
+  const Fp8Rows here = to_fp8(x), there = to_fp8(x.to(at::kCUDA));
+  EXPECT_TRUE(there.scales.cpu().equal(here.scales)) << x.sizes();
+  EXPECT_TRUE(there.values.cpu().view(at::kByte).equal(here.values.view(at::kByte))) << x.sizes();
+}
+
+TEST(Fp8Cuda, RowsEqualTheCpus) {
   if (!cuda_kernels_problem().empty())
     GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
-  for (const auto dtype : {at::kHalf, at::kBFloat16}) {
-    const Tensor x = formula_tensor("x", {2, 77, 320}).to(dtype);
-    const Tensor w = (formula_tensor("w", {640, 320}) / 16).to(dtype);
-    const Tensor bias = formula_tensor("b", {640}).to(dtype);
-    const Fp8Rows here = to_fp8(x.flatten(0, 1)), there = to_fp8(x.flatten(0, 1).to(at::kCUDA));
-    EXPECT_TRUE(there.scales.cpu().equal(here.scales));
-    EXPECT_TRUE(there.values.cpu().view(at::kByte).equal(here.values.view(at::kByte)));
-    const Tensor expected = fp8_linear(x.to(at::kFloat), to_fp8(w), bias.to(at::kFloat));
-    const Tensor got = fp8_linear(x.to(at::kCUDA), to_fp8(w.to(at::kCUDA)), bias.to(at::kCUDA));
-    EXPECT_EQ(got.scalar_type(), dtype);
-    EXPECT_LT(relative_error(got.cpu(), expected), 4e-3);
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    for (const int64_t columns : {1, 31, 33, 80})
+      expect_rows_equal_the_cpus(uneven_rows(columns).to(dtype));
+    for (const int64_t rows : {1, 3, 77, 154})
+      expect_rows_equal_the_cpus(formula_tensor("x", {rows, 321}).to(dtype));
   }
+}
+
+/// Where neither width nor height is a multiple of 16 there is no product in FP8.
+TEST(Fp8Cuda, ProductsEqualTheCpus) {
+  if (!cuda_kernels_problem().empty())
+    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
+  for (const auto dtype : {at::kHalf, at::kBFloat16})
+    for (const auto& [in, out] : {std::pair{320, 640}, {40, 48}, {48, 24}, {33, 7}}) {
+      const Tensor x = formula_tensor("x", {2, 77, in}).to(dtype);
+      const Tensor w = (formula_tensor("w", {out, in}) / 16).to(dtype);
+      const Tensor bias = formula_tensor("b", {out}).to(dtype);
+      const Tensor expected = fp8_linear(x.to(at::kFloat), to_fp8(w), bias.to(at::kFloat));
+      const Tensor got = fp8_linear(x.to(at::kCUDA), to_fp8(w.to(at::kCUDA)), bias.to(at::kCUDA));
+      EXPECT_EQ(got.scalar_type(), dtype);
+      EXPECT_LT(relative_error(got.cpu(), expected), 4e-3) << in << ' ' << out;
+    }
 }
 
 }  // namespace
