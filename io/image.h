@@ -21,7 +21,7 @@ Tensor read_image(const fs::path&);
 Tensor read_opaque_image(const fs::path&);
 
 /// Scales (3, H, W) uint8 so that the shorter side is `size`, antialiased, and crops the centre:
-/// (3, size, size).
+/// (3, size, size). Of a side more than eight times the shorter one only the middle is scaled.
 Tensor resize_and_crop(const Tensor& image, int64_t size);
 
 /// image: (3, H, W) uint8. The same image and text give the same bytes.

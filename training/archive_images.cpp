@@ -102,6 +102,7 @@ Dataset load_archives(const fs::path& path, const std::vector<fs::path>& archive
                       const fs::path& file) {
   ArchiveText text;
   std::vector<std::string> names = list_images(path, archives, text);
+  text.keep_beside(names);
   ImageSet images(path, std::move(names), size, file, !text.has_classes() && archives.size() == 1);
   Progress progress = long_progress("decoding", images.count());
   Entries entries(archives);
@@ -124,11 +125,17 @@ Dataset load_archives(const fs::path& path, const std::vector<fs::path>& archive
   return data;
 }
 
+bool is_shard_name(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return !name.starts_with('.') &&
+         (name.ends_with(".tar") || name.ends_with(".tar.gz") || name.ends_with(".tgz"));
+}
+
 std::vector<fs::path> shards_in(const fs::path& folder) {
   std::vector<fs::path> shards;
   if (!fs::is_directory(folder)) return shards;
   for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.is_regular_file() && entry.path().extension() == ".tar") shards.push_back(entry);
+    if (entry.is_regular_file() && is_shard_name(entry.path())) shards.push_back(entry);
   std::sort(shards.begin(), shards.end());
   return shards;
 }
@@ -158,7 +165,12 @@ Dataset load_archive_images(const fs::path& path, int64_t size, const fs::path& 
 bool has_shards(const fs::path& path) { return !shards_in(path).empty(); }
 
 Dataset load_shards(const fs::path& path, int64_t size, const fs::path& file) {
-  return load_archives(path, shards_in(path), size, file);
+  const std::vector<fs::path> shards = shards_in(path);
+  if (const auto images = list_image_files(path); !images.empty())
+    throw Error(path.string() + ": got images ('" + printable(images[0]) + "') and archives ('" +
+                printable(shards[0].filename().string()) +
+                "'), expected one or the other. Move either out.");
+  return load_archives(path, shards, size, file);
 }
 
 }  // namespace tiller

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "io/error.h"
 
@@ -27,12 +28,12 @@ std::string trimmed(std::string text) {
   return text.erase(0, std::min(text.find_first_not_of(blanks), text.size()));
 }
 
-int64_t class_from(const std::string& name, const std::string& digits) {
+int64_t class_from(const std::string& file, const std::string& digits) {
   int64_t number = -1;
   const char* end = digits.data() + digits.size();
   const auto [stop, error] = std::from_chars(digits.data(), end, number);
   if (error != std::errc() || stop != end || number < 0 || number >= kMostClasses)
-    throw Error(printable(name) + ": got '" + printable(digits) +
+    throw Error(printable(file) + ": got '" + printable(digits) +
                 "', expected the number of a class from 0 on.");
   return number;
 }
@@ -60,7 +61,7 @@ void ArchiveText::read(const std::string& name, ArchiveReader& reader) {
   if (reader.size() > int64_t(kTextLimit)) return;
   const std::string text = trimmed(reader.read(kTextLimit)), key = key_of(name);
   if (ending == ".txt") captions_[key] = text;
-  if (ending == ".cls") classes_[key] = class_from(name, text);
+  if (ending == ".cls") classes_[key] = {name, text};
   if (ending == ".json") read_json(name, key, text);
 }
 
@@ -73,13 +74,24 @@ void ArchiveText::read_json(const std::string& name, const std::string& key,
     if (json.contains(field) && json[field].is_string()) captions_[key] = json[field];
   for (const char* field : {"label", "cls"})
     if (json.contains(field) && json[field].is_number_integer())
-      classes_[key] = class_from(name, json[field].dump());
+      classes_[key] = {name, json[field].dump()};
+}
+
+void ArchiveText::keep_beside(const std::vector<std::string>& images) {
+  std::set<std::string> keys;
+  for (const auto& image : images) keys.insert(key_of(image));
+  const auto stray = [&](const auto& entry) { return !keys.contains(entry.first); };
+  std::erase_if(captions_, stray);
+  std::erase_if(classes_, stray);
 }
 
 void ArchiveText::add_to(Dataset& data, const fs::path& path) const {
   if (!captions_.empty()) data.captions = values_for(data, captions_, path, "captions");
-  if (!classes_.empty())
-    data.labels = at::tensor(values_for(data, classes_, path, "classes"), at::kLong);
+  if (classes_.empty()) return;
+  std::vector<int64_t> labels;
+  for (const auto& [file, digits] : values_for(data, classes_, path, "classes"))
+    labels.push_back(class_from(file, digits));
+  data.labels = at::tensor(labels, at::kLong);
 }
 
 }  // namespace tiller

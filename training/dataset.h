@@ -32,7 +32,8 @@ struct Dataset {
 /// "group", "split"} an image as Hugging Face's image folders have it (the last two are optional;
 /// images of another split than "train" are left out), or NAME.txt beside each NAME.png. file:
 /// where the images are decoded to and then mapped from; empty: memory, half of which they may
-/// take. Pairs are always held in memory. Throws Error when nothing usable is there.
+/// take in all of this machine's processes. Pairs are always held in memory. Throws Error when
+/// nothing usable is there.
 Dataset load_dataset(const fs::path& path, int64_t size, const fs::path& file = {});
 
 /// Images and labels to where they are trained on. Mapped images stay.

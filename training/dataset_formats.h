@@ -19,7 +19,8 @@ bool is_zip(const fs::path&);
 /// A tar file, compressed or not, or a zip.
 bool is_archive(const fs::path&);
 Dataset load_archive_images(const fs::path&, int64_t size, const fs::path& file);
-/// A folder of tar files: webdataset's shards.
+/// A folder of tar files, plain or gzipped: webdataset's shards. Loading throws Error where images
+/// lie there too.
 bool has_shards(const fs::path&);
 Dataset load_shards(const fs::path&, int64_t size, const fs::path& file);
 
@@ -41,8 +42,8 @@ Dataset load_captioned_folder(const fs::path&, int64_t size, const fs::path& fil
 void read_caption_files(const fs::path&, Dataset&);
 
 /// Allocates uint8 of this shape, for images (N, C, H, W), in a file where one is named. Throws
-/// Error when that is more than half of the machine's memory, or than the file's disk has left;
-/// `path` is for the message.
+/// Error when that is more than this process's share of half of the machine's memory, or than the
+/// file's disk has left; `path` is for the message.
 Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape, const fs::path& file = {});
 
 /// uint8 of this shape in a file, mapped: what is written to it goes to the file. Throws Error when

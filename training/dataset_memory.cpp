@@ -12,6 +12,7 @@
 
 #include "io/error.h"
 #include "io/image.h"
+#include "io/local_processes.h"
 #include "io/physical_memory.h"
 #include "training/dataset_formats.h"
 
@@ -27,6 +28,10 @@ std::string gibibytes(double bytes) {
 std::string described(at::IntArrayRef shape, double bytes) {
   return std::to_string(shape[0]) + " images of " + std::to_string(shape[2]) + "x" +
          std::to_string(shape[3]) + " take " + gibibytes(bytes);
+}
+
+std::string shared_by(int processes) {
+  return processes > 1 ? " for its " + std::to_string(processes) + " processes" : "";
 }
 
 /// With its blocks on the disk: a mapping of less would end the process where the disk is full.
@@ -61,12 +66,13 @@ Tensor allocate_bytes(const fs::path& path, at::IntArrayRef shape, const fs::pat
                  path.string() + "'s " + described(shape, needed));
     return map_bytes(file, shape);
   }
-  const double limit = 0.5 * physical_memory();
+  const int processes = local_processes();
+  const double limit = 0.5 * physical_memory() / processes;
   if (needed > limit)
     throw Error(path.string() + ": " + described(shape, needed) + ", expected at most " +
-                gibibytes(limit) +
-                ", half of this machine's memory. Choose a smaller size or fewer images, or train "
-                "with --data-cache.");
+                gibibytes(limit) + ", half of this machine's memory" + shared_by(processes) +
+                ". Choose a smaller size or fewer images, or train with --data-cache" +
+                (processes > 1 ? ", which holds them once." : "."));
   return at::empty(shape, at::kByte);
 }
 

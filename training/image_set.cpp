@@ -1,5 +1,7 @@
 #include "training/image_set.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -56,6 +58,10 @@ std::vector<std::string> class_names(const std::vector<std::string>& names) {
   return classes;
 }
 
+std::string too_large(const std::string& name) {
+  return printable(name) + ": got an image too large to decode in the memory that is free.";
+}
+
 /// Moves the rows that are kept to the front, in place, and cuts the rest off.
 Tensor keep_rows(const Tensor& rows, const std::vector<int64_t>& kept) {
   const size_t bytes = rows.size(0) ? rows.nbytes() / rows.size(0) : 0;
@@ -90,6 +96,10 @@ void ImageSet::decode(int64_t i, std::string_view bytes) {
     data_.images[rows_[i]].copy_(resize_and_crop(image, data_.images.size(3)));
   } catch (const Error& error) {
     failures_[rows_[i]] = error.what();
+  } catch (const c10::Error&) {
+    failures_[rows_[i]] = too_large(names_[i]);
+  } catch (const std::bad_alloc&) {
+    failures_[rows_[i]] = too_large(names_[i]);
   }
 }
 

@@ -126,6 +126,24 @@ TEST(Image, ResizeKeepsFlatAndFittingImages) {
   EXPECT_TRUE(resize_and_crop(flat, 64).equal(at::full({3, 64, 64}, 77, at::kByte)));
 }
 
+/// All of it would take half a terabyte.
+TEST(Image, ResizeTakesTheMiddleOfAnExtremePicture) {
+  Tensor image = at::full({3, 1, 10'000'000}, 10, at::kByte);
+  image.slice(2, 5'000'000).fill_(200);
+  const Tensor wide = resize_and_crop(image, 64);
+  EXPECT_EQ(wide.sizes(), at::IntArrayRef({3, 64, 64}));
+  EXPECT_TRUE(wide.add(wide.flip(2)).eq(210).all().item<bool>());
+  EXPECT_LT(wide[0][0][0].item<int64_t>(), wide[0][0][63].item<int64_t>());
+  EXPECT_TRUE(resize_and_crop(image.transpose(1, 2), 64).equal(wide.transpose(1, 2)));
+}
+
+/// What is beyond the crop doesn't show, whether it is scaled or not.
+TEST(Image, ResizeDoesNotDependOnWhatIsCroppedFirst) {
+  const Tensor image = at::randint(0, 256, {3, 16, 16 * 12}, at::kByte);
+  const Tensor middle = image.slice(2, 32, 32 + 128);
+  EXPECT_LE(largest_difference(resize_and_crop(image, 8), resize_and_crop(middle, 8)), 0);
+}
+
 TEST(Image, BytesAndNumbersAreInverse) {
   const Tensor bytes = at::arange(256).to(at::kByte).view({1, 1, 16, 16});
   EXPECT_TRUE(to_bytes(from_bytes(bytes)).equal(bytes));

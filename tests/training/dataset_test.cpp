@@ -1,9 +1,15 @@
 #include "dataset_files.h"
 
+#include <ATen/Parallel.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include <atomic>
+#include <cmath>
 #include <numeric>
 
 #include "io/numpy_file.h"
+#include "io/physical_memory.h"
 #include "training/dataset_formats.h"
 #include "training/training_data.h"
 
@@ -312,6 +318,42 @@ TEST_F(TarImages, RefusesTextThatDoesntFit) {
   EXPECT_NE(message_of(root / "odd.tar").find("a.cls: got 'cat'"), std::string::npos);
 }
 
+TEST_F(TarImages, IgnoresTextThatStandsBesideNone) {
+  const std::vector<Entry> entries = {
+      {"cat/a.png", png(1)},      {"dog/b.png", png(2)},
+      {"README.txt", "about"},    {"cat/a/b.txt", "elsewhere"},
+      {"notes.cls", "no number"}, {"info.json", R"({"text": "about", "label": -3})"}};
+  write_archive(root / "data.tar", entries, "none");
+  const auto data = load_dataset(root / "data.tar", 8);
+  EXPECT_EQ(labels(data), (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(data.class_names, (std::vector<std::string>{"cat", "dog"}));
+  EXPECT_TRUE(data.captions.empty());
+}
+
+TEST_F(TarImages, ReadsTextThatComesBeforeItsImage) {
+  write_archive(root / "data.tar", {{"a.txt", "an ant"}, {"a.cls", "3"}, {"a.png", png(1)}},
+                "none");
+  const auto data = load_dataset(root / "data.tar", 8);
+  EXPECT_EQ(labels(data), std::vector<int64_t>{3});
+  EXPECT_EQ(data.captions, std::vector<std::string>{"an ant"});
+}
+
+TEST_F(TarImages, ReadsGzippedShards) {
+  fs::create_directories(root / "shards");
+  write_archive(root / "shards/0.tar.gz", {{"a.png", png(1)}}, "gzip");
+  write_archive(root / "shards/1.tgz", {{"a.png", png(2)}}, "gzip");
+  write("shards/._2.tar", "a resource fork");
+  EXPECT_EQ(reds(load_dataset(root / "shards", 8)), (std::vector<int64_t>{1, 2}));
+}
+
+TEST_F(TarImages, RefusesShardsAmongImages) {
+  write("data/cat/a.png", png(1));
+  write_archive(root / "data/stray.tar", {{"b.png", png(2)}}, "none");
+  const std::string message = message_of(root / "data");
+  EXPECT_NE(message.find("got images ('cat/a.png') and archives ('stray.tar')"), std::string::npos)
+      << message;
+}
+
 class NpzImages : public DatasetFiles {};
 
 TEST_F(NpzImages, AreGuidedDiffusions) {
@@ -350,6 +392,49 @@ TEST_F(NpzImages, HaveNoMoreThanAMillionClassesToTrainOn) {
 
 class LoadDataset : public DatasetFiles {};
 
+/// Of one colour, compressed by runs, in a TGA file.
+std::string long_runs(int64_t width, int64_t height) {
+  const auto byte = [](int64_t value) { return std::string(1, char(value)); };
+  std::string bytes = {0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  for (const int64_t side : {width, height}) bytes += byte(side & 255) + byte(side >> 8);
+  bytes += byte(24) + byte(0);
+  for (int64_t left = width * height; left > 0; left -= 128)
+    bytes += byte(127 + std::min<int64_t>(left, 128)) + byte(9) + byte(9) + byte(9);
+  return bytes;
+}
+
+/// Bytes of addresses that this process uses.
+rlim_t used_addresses() {
+  rlim_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * rlim_t(::sysconf(_SC_PAGESIZE));
+}
+
+TEST_F(LoadDataset, LeavesOutWhatMemoryCantHold) {
+  write("a.png", png(1));
+  write("huge.tga", long_runs(8192, 8192));
+  const pid_t child = ::fork();
+  if (!child) {
+    at::set_num_threads(1);
+    // Enough for the file's pixels, not for them and a tensor.
+    const rlim_t most = used_addresses() + (rlim_t{300} << 20);
+    const rlimit limit = {most, most};
+    ::setrlimit(RLIMIT_AS, &limit);
+    int code = 1;
+    try {
+      const Dataset data = load_dataset(root, 8);
+      const bool named =
+          data.skipped.size() == 1 && data.skipped[0].find("huge.tga: got an image too large") == 0;
+      code = named && data.images.size(0) == 1 ? 0 : 2;
+    } catch (...) {
+    }
+    ::_exit(code);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
 TEST_F(LoadDataset, NamesWhatIsLeftOutAndEmptyClasses) {
   write("cat/a.png", png(3));
   write("dog/broken.png", "no image");
@@ -377,6 +462,23 @@ TEST(AllocateBytes, RefusesMoreThanMemoryHolds) {
               std::string::npos)
         << error.what();
   }
+}
+
+/// Each process decodes all.
+TEST(AllocateBytes, DividesMemoryAmongAMachinesProcesses) {
+  const auto side = int64_t(std::sqrt(0.4 * physical_memory() / 3));
+  const std::vector<int64_t> shape = {1, 3, side, side};
+  ::setenv("LOCAL_WORLD_SIZE", "2", 1);
+  try {
+    allocate_bytes("photos", shape);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_NE(message.find("half of this machine's memory for its 2 processes"), std::string::npos)
+        << message;
+    EXPECT_NE(message.find("--data-cache"), std::string::npos) << message;
+  }
+  ::unsetenv("LOCAL_WORLD_SIZE");
 }
 
 TEST(ForEachInParallel, VisitsEachOnceAndPassesFailuresOn) {
