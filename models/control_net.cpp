@@ -103,6 +103,7 @@ struct PlainBranches {
 UNet2DConfig ControlNet::read_config(const Json& json) {
   ConfigReader reader(json);
   reader.word("_class_name", {"ControlNetModel"});
+  reader.refuse("num_class_embeds", nullptr);
   return unet2d_config(unet_config(json));
 }
 

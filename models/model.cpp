@@ -9,6 +9,7 @@
 #include "io/json.h"
 #include "models/adm_unet.h"
 #include "models/autoencoder_file.h"
+#include "models/class_to_image.h"
 #include "models/diffusers_folder.h"
 #include "models/edm_config.h"
 #include "models/latent_adm.h"
@@ -82,7 +83,10 @@ AdmConfig counted(AdmConfig config, const Weights& weights, const std::string& f
 ModelFiles find_model(const fs::path& path) {
   if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder, expected a model.");
   ModelFiles files;
-  if (is_diffusers_folder(path)) return {path / "model_index.json", {}, "text_to_image"};
+  if (is_diffusers_folder(path))
+    return {path / "model_index.json",
+            {},
+            is_class_pipeline(path) ? "class_to_image" : "text_to_image"};
   if (is_single_file(path)) return {{}, path, "text_to_image"};
   const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
   files.config = folder / "config.json";
@@ -126,8 +130,8 @@ void replace_vae(Components& components, const fs::path& path, bool half) {
   components.parts["vae"] = std::move(vae);
 }
 
-Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Device device,
-                         const LoadOptions& options) {
+Model load_pipeline(const ModelFiles& files, at::ScalarType dtype, at::Device device,
+                    const LoadOptions& options) {
   Components components =
       files.weights.empty() ? diffusers_components(files.config.parent_path(), dtype != at::kFloat)
                             : single_file_components(files.weights);
@@ -137,7 +141,7 @@ Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Devi
     throw Error(files.weights.string() +
                 ": got a VAE alone, expected a whole checkpoint. --vae takes it with a model.");
   const fs::path weights = components.parts["unet"].file;
-  Model model = text_to_image_model(std::move(components), dtype, device, options.fp8);
+  Model model = pipeline_model(std::move(components), dtype, device, options.fp8);
   model.hash = hash_of(weights);
   return model;
 }
@@ -147,7 +151,8 @@ Model load_text_to_image(const ModelFiles& files, at::ScalarType dtype, at::Devi
 Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
                  const LoadOptions& options) {
   const ModelFiles files = find_model(path);
-  if (files.kind == "text_to_image") return load_text_to_image(files, dtype, device, options);
+  if (files.config.filename() == "model_index.json" || files.config.empty())
+    return load_pipeline(files, dtype, device, options);
   const Json config = read_json_object(files.config);
   Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
   weights.fp8 = options.fp8;

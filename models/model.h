@@ -20,7 +20,7 @@ struct EdmConfig;
 struct Model {
   std::unique_ptr<Network> network;
   NamedTensors parameters;  ///< The network's tensors, in the checkpoint's order and naming.
-  /// "adm", "song_unet", "dhariwal_unet", "unet2d_condition" or "text_to_image".
+  /// "adm", "song_unet", "dhariwal_unet", "unet2d_condition", "text_to_image" or "class_to_image".
   std::string kind;
   nlohmann::json config;  ///< As read, guided-diffusion's flags or diffusers' keys.
   std::string file;       ///< The weights' file name, without the folder.
@@ -51,6 +51,8 @@ struct Model {
   int64_t time_ids = 0;              ///< SDXL's numbers of micro-conditioning, 6 or 5; else 0.
   int64_t guidance_channels = 0;     ///< Width of a distilled network's guidance embedding (LCM).
 
+  /// Whether `scheduler` says how it was trained: that of a diffusers pipeline, if only by default.
+  bool has_scheduler() const { return kind == "text_to_image" || kind == "class_to_image"; }
   /// Whether prompts steer it, and not labels.
   bool reads_text() const { return kind == "unet2d_condition" || kind == "text_to_image"; }
 };

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "io/error.h"
+#include "models/class_to_image.h"
 #include "models/unet2d_condition.h"
 #include "models/unet2d_config.h"
 
@@ -80,12 +81,30 @@ int64_t time_ids_of(const Json& unet, const TextModel& text) {
 }
 
 void check_text(const Json& unet, const TextModel& text) {
+  if (integer_or_zero(unet, "num_class_embeds"))
+    throw Error("unet/config.json: num_class_embeds: got " + unet.at("num_class_embeds").dump() +
+                ", expected null beside a text encoder.");
   int64_t width = 0;
   for (const auto& tower : text.towers) width += tower.encoder.config().layer.channels;
   const auto expected = unet.find("cross_attention_dim");
   if (expected == unet.end() || !expected->is_number_integer() || *expected == width) return;
   throw Error("model: got text encoders of width " + std::to_string(width) + ", expected " +
               expected->dump() + " as unet/config.json has cross_attention_dim.");
+}
+
+void take_text(Model& model, Components& components, at::ScalarType dtype, at::Device device) {
+  model.kind = "text_to_image";
+  model.text = text_model(components, dtype, device);
+  check_text(model.config, *model.text);
+  if (model.text->xl) model.time_ids = time_ids_of(model.config, *model.text);
+}
+
+/// Of what only text-to-image models read beside their latents, such as masks.
+void check_channels(const Model& model) {
+  const int64_t in = model.network->in_channels(), out = model.network->out_channels();
+  if (!model.text && in != out)
+    throw Error("unet/config.json: in_channels: got " + std::to_string(in) + ", expected the " +
+                std::to_string(out) + " of out_channels: the model reads classes alone.");
 }
 
 /// Latents must be what the UNet gives.
@@ -127,22 +146,22 @@ std::shared_ptr<Autoencoder> vae_from(Component component, at::ScalarType dtype,
 
 }  // namespace
 
-Model text_to_image_model(Components components, at::ScalarType dtype, at::Device device,
-                          bool fp8) {
+Model pipeline_model(Components components, at::ScalarType dtype, at::Device device, bool fp8) {
   Model model;
-  model.kind = "text_to_image";
   Component& unet = part(components, "unet");
   model.config = unet.config;
   model.file = fs::path(unet.file).filename().string();
-  model.text = text_model(components, dtype, device);
-  check_text(unet.config, *model.text);
-  if (model.text->xl) model.time_ids = time_ids_of(unet.config, *model.text);
+  if (reads_classes(components.index, unet.config))
+    take_classes(model, components.index);
+  else
+    take_text(model, components, dtype, device);
   if (components.parts.contains("vae"))
     model.vae = vae_from(std::move(part(components, "vae")), dtype, device);
   Weights weights({std::move(unet.tensors), {}}, unet.file, dtype, device);
   weights.fp8 = fp8;
   model.network = unet2d_condition(unet.config, weights);
   model.parameters = weights.finish();
+  check_channels(model);
   if (model.vae) check_vae(model);
   model.pixel_scale = model.vae ? model.vae->downscale() : 1;
   model.image_size = unet2d_sample_size(unet.config) * model.pixel_scale;

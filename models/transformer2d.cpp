@@ -12,6 +12,11 @@ namespace {
 constexpr int64_t kFeedForwardFactor = 4;
 constexpr double kStackNormEps = 1e-6;
 
+/// A network of classes has no context: one token of zeros, whose value is zero, leaves the bias.
+bool reads_context(const Rows& rows) {
+  return rows.branch(0).conditioning->context.defined() || rows.adapter();
+}
+
 Tensor attend_to_text(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
                       const Site& site) {
   const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
@@ -67,7 +72,8 @@ Tensor TransformerBlock::operator()(Rows& rows, const Tensor& entering) const {
   Tensor tokens = rows.enter(site, entering);
   const Tensor attended = attend_to_self(rows, self, norm1(tokens), site);
   tokens = rows.split_contexts(site, rows.expand(tokens) + attended);
-  tokens = tokens + attend_to_text(rows, cross, norm2(tokens), site);
+  tokens = tokens + (reads_context(rows) ? attend_to_text(rows, cross, norm2(tokens), site)
+                                         : cross.out.bias);
   return tokens + feed_forward(rows, norm3(tokens));
 }
 

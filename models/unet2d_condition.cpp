@@ -64,8 +64,9 @@ void UNet2DCondition::check_input(const Tensor& x, const Rows& rows) const {
   if (channels != config_.in_channels)
     throw Error("UNet2DConditionModel: got a latent of " + std::to_string(channels) +
                 " channels, expected " + std::to_string(config_.in_channels) + ".");
-  if (!sites_.empty())
-    expect_unet2d_size(rows.gather(&Conditioning::context), 2, config_.context_channels, "context");
+  const Tensor context = rows.gather(&Conditioning::context);
+  if (!sites_.empty() && (context.defined() || !config_.class_embeddings))
+    expect_unet2d_size(context, 2, config_.context_channels, "context");
   if (x.size(2) % size_multiple() || x.size(3) % size_multiple())
     throw Error("UNet2DConditionModel: got a latent of " + std::to_string(x.size(2)) + " x " +
                 std::to_string(x.size(3)) + ", expected multiples of " +

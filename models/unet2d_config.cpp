@@ -14,13 +14,13 @@ using Integers = std::vector<int64_t>;
 constexpr int64_t kMaxChannels = 1 << 14;
 constexpr int64_t kMaxStages = 8;
 constexpr int64_t kMaxLayers = 64;
+constexpr int64_t kMaxClasses = 1 << 20;
 constexpr int64_t kFewestTimeIds = 5;  ///< Of the SDXL refiner; SDXL has six.
 const std::string kDepths = "transformer_layers_per_block";
 
 void refuse_unsupported(ConfigReader& reader) {
-  for (const char* key :
-       {"class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type",
-        "cross_attention_norm", "time_embedding_act_fn", "timestep_post_act"})
+  for (const char* key : {"class_embed_type", "encoder_hid_dim", "encoder_hid_dim_type",
+                          "cross_attention_norm", "time_embedding_act_fn", "timestep_post_act"})
     reader.refuse(key, nullptr);
   for (const char* key : {"dual_cross_attention", "only_cross_attention", "resnet_skip_time_act",
                           "mid_block_only_cross_attention", "class_embeddings_concat"})
@@ -165,6 +165,7 @@ void read_time(ConfigReader& reader, UNet2DConfig& config) {
   config.time_channels = reader.integer("time_embedding_dim", 4 * width, 1, 4 * kMaxChannels);
   config.sin_first = !reader.flag("flip_sin_to_cos", true);
   config.frequency_shift = reader.number("freq_shift", 0, -1e6, 1e6);
+  config.class_embeddings = reader.integer("num_class_embeds", 0, 1, kMaxClasses);
   config.guidance_channels = reader.integer("time_cond_proj_dim", 0, 1, kMaxChannels);
   read_added(reader, config);
   if (width / 2 == config.frequency_shift)

@@ -32,8 +32,9 @@ struct UNet2DConfig {
   double mid_scale = 1;            ///< Divides the outputs of the mid stage's resnets.
   double dropout = 0;
 
-  int64_t time_channels = 0;  ///< Width of the time embedding.
-  bool sin_first = false;     ///< flip_sin_to_cos = false.
+  int64_t time_channels = 0;     ///< Width of the time embedding.
+  int64_t class_embeddings = 0;  ///< num_class_embeds: rows that labels choose; 0: none.
+  bool sin_first = false;        ///< flip_sin_to_cos = false.
   double frequency_shift = 0;
   int64_t guidance_channels = 0;  ///< time_cond_proj_dim; 0: none.
   int64_t time_id_channels = 0;   ///< Width of each time id's embedding (SDXL); 0: none.

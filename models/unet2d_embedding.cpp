@@ -37,10 +37,19 @@ UNet2DTime take_unet2d_time(Weights& weights, const UNet2DConfig& config) {
   if (config.guidance_channels)
     time.guidance = take_linear(weights, "time_embedding.cond_proj", config.guidance_channels,
                                 time.frequencies, false);
+  if (config.class_embeddings)
+    time.classes = weights.take("class_embedding.weight",
+                                {config.class_embeddings, config.time_channels}, Init::normal);
   if (config.added_channels)
     time.added =
         take_embedding(weights, "add_embedding", config.added_channels, config.time_channels);
   return time;
+}
+
+Tensor UNet2DTime::embed_class(Rows& rows) const {
+  const Tensor label = rows.gather(&Conditioning::label);
+  if (!label.defined()) throw Error("UNet2DConditionModel: got no label, expected a class.");
+  return at::embedding(classes, label);
 }
 
 Tensor UNet2DTime::embed_added(Rows& rows) const {
@@ -64,7 +73,8 @@ Tensor UNet2DTime::operator()(const Tensor& t, Rows& rows) const {
     expect_unet2d_size(scale, 1, guidance_channels, "guidance embedding");
     features = features + guidance(rows, scale.to(dtype));
   }
-  const Tensor embedding = rows.time(time(rows, features));
+  Tensor embedding = rows.time(time(rows, features));
+  if (classes.defined()) embedding = embedding + embed_class(rows);
   return at::silu(added_channels ? embedding + embed_added(rows) : embedding);
 }
 

@@ -11,10 +11,11 @@ struct UNet2DEmbedding {
 };
 
 /// The time embedding of a UNet2DConditionModel or ControlNetModel: of the timestep, the guidance
-/// scale (LCM), the pooled text and the time ids (SDXL).
+/// scale (LCM), the class, the pooled text and the time ids (SDXL).
 struct UNet2DTime {
   UNet2DEmbedding time, added;
   Linear guidance;
+  Tensor classes;           ///< (num_class_embeds, T); undefined: labels aren't read.
   int64_t frequencies = 0;  ///< Width of the timestep's features.
   int64_t guidance_channels = 0, time_id_channels = 0, added_channels = 0;
   bool sin_first = false;
@@ -25,6 +26,7 @@ struct UNet2DTime {
   Tensor operator()(const Tensor& t, Rows&) const;
 
  private:
+  Tensor embed_class(Rows&) const;
   Tensor embed_added(Rows&) const;
 };
 

@@ -117,6 +117,7 @@ int edit(const Flags& flags) {
                 {{"--image", flags.text("image")}, {"--blend-mask", changes.mask}});
   const auto editing = prepare_editing(std::move(request), changes, mask);
   require_source_size(flags, editing->source);
+  note_idle_options(flags, editing->source);
   note_unread_negative(flags, {editing->guidances, editing->regenerating_guidances()});
   const EditOutcome outcome = outcome_of(*editing, pixels, verify_from(flags));
   write_edit(paths, *editing, outcome);

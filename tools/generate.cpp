@@ -299,6 +299,7 @@ int generate(const Flags& flags) {
   run.load_seconds = seconds_since(start);
   if (together.first()) {
     hint_at_guidance(flags, run.generation);
+    note_idle_options(flags, run.generation);
     note_unread_negative(flags, {run.rows.begin(), run.rows.end()});
   }
 

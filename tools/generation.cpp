@@ -6,6 +6,7 @@
 #include "io/error.h"
 #include "io/physical_memory.h"
 #include "samplers/defaults.h"
+#include "samplers/idle_options.h"
 #include "samplers/scheduler_config.h"
 #include "tools/conditioning.h"
 #include "tools/decoding.h"
@@ -95,16 +96,16 @@ void choose_sampler(Generation& generation) {
   GenerateRequest& request = generation.request;
   const Model& model = generation.model;
   std::optional<SchedulerSetup> setup;
-  if (model.text) setup = read_scheduler_config(model.scheduler);
+  if (model.has_scheduler()) setup = read_scheduler_config(model.scheduler);
   if (request.sampler.empty())
     request.sampler = setup ? configured_sampler(*setup) : usual_sampler(model);
-  const std::string& text = request.sampler;
-  const size_t colon = std::min(text.find(':'), text.size());
-  const Sampler& sampler = find_sampler(text.substr(0, colon));
+  const size_t colon = std::min(request.sampler.find(':'), request.sampler.size());
+  const std::string given = request.sampler.substr(std::min(colon + 1, request.sampler.size()));
+  const Sampler& sampler = find_sampler(request.sampler.substr(0, colon));
   generation.sampler = &sampler;
   Options& options = generation.sampler_options;
   options =
-      parse_options("sampler " + sampler.name, colon < text.size() ? text.substr(colon + 1) : "",
+      parse_options("sampler " + sampler.name, given,
                     setup ? configured_options(*setup, sampler) : usual_options(model, sampler));
   if (request.strict_diffusers) options.values["strict"] = "true";
   generation.schedule = setup ? configured_schedule(*setup, sampler) : schedule_of(model);
@@ -112,6 +113,7 @@ void choose_sampler(Generation& generation) {
   TrajectoryConfig config = default_trajectory_config(schedule);
   config.steps = static_cast<int>(request.steps);
   config.respacing = request.respacing;
+  generation.idle = idle_options(sampler, given, options, schedule, config);
   generation.trajectory = sampler.trajectory(schedule, with_options(config, options));
   if (setup) {
     generation.model.prediction = setup->prediction;

@@ -25,6 +25,7 @@ struct Generation {
   at::ScalarType dtype = at::kFloat;
   const Sampler* sampler = nullptr;
   Options sampler_options;
+  std::vector<std::string> idle;  ///< Lines on options of the sampler that change nothing.
   NoiseSchedule schedule;
   Trajectory trajectory;
   std::vector<ImageSpec> images;  ///< Image k has seed + k and the k-th class or prompt in turn.

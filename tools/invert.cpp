@@ -249,6 +249,7 @@ int invert(const Flags& flags) {
   begin(run, flags);
   run.guidances = choose_guidances(run.generation.request.guidances, run.generation.model);
   require_invertible(run.generation, run.guidances);
+  note_idle_options(flags, run.generation);
   note_unread_negative(flags, {run.guidances});
   encode(run, flags);
   ascend(run, options);

@@ -43,7 +43,8 @@ std::string dtype_name(at::ScalarType dtype) {
   return dtype == at::kHalf ? "float16" : dtype == at::kBFloat16 ? "bfloat16" : "float32";
 }
 
-/// Adapters are for models that read text; a prediction type is for all.
+/// Adapters are for models that read text, a VAE of their own for pipelines; a prediction type is
+/// for all.
 void check_kind(const AdapterRequest& adapters, const ModelFiles& files) {
   if (files.kind == "text_to_image") return;
   const auto refuse = [](const std::string& flag, const std::string& file) {
@@ -51,9 +52,11 @@ void check_kind(const AdapterRequest& adapters, const ModelFiles& files) {
       throw UsageError("--" + flag + ": got " + file +
                        ", expected a text-to-image model to go with it.");
   };
-  refuse("config", adapters.config);
-  refuse("vae", adapters.vae);
-  refuse("taesd", adapters.taesd);
+  if (files.kind != "class_to_image") {
+    refuse("config", adapters.config);
+    refuse("vae", adapters.vae);
+    refuse("taesd", adapters.taesd);
+  }
   for (const auto& file : adapters.loras) refuse("lora", file);
   for (const auto& file : adapters.textual_inversions) refuse("textual-inversion", file);
 }
@@ -66,7 +69,7 @@ LoadOptions options_of(const GenerateRequest& request) {
 
 void set_prediction(Model& model, const std::string& type) {
   if (type.empty()) return;
-  if (model.text) {
+  if (model.has_scheduler()) {
     model.scheduler["prediction_type"] = type;
     return;
   }

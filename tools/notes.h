@@ -3,6 +3,9 @@
 
 namespace tiller {
 
+/// The generation's idle options on standard error, unless --quiet or --json.
+void note_idle_options(const Flags&, const Generation&);
+
 /// A line on standard error, unless --quiet or --json, where --negative-prompt was given and none
 /// of the guidances reads it.
 void note_unread_negative(const Flags&, const std::vector<std::span<const ChosenGuidance>>&);

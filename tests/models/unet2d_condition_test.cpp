@@ -14,7 +14,7 @@ Answers answers_of(const Network& network, const UNet2DInput& input) {
 TEST(UNet2DCondition, EqualsDiffusers) {
   at::NoGradGuard guard;
   const Json cases = fixture("unet2d.json").at("cases");
-  ASSERT_EQ(cases.size(), 11u);
+  ASSERT_EQ(cases.size(), 12u);
   for (const Json& test : cases) {
     SCOPED_TRACE(test.at("name").get<std::string>());
     const auto unet = build_unet2d(test.at("config"));
@@ -23,6 +23,24 @@ TEST(UNet2DCondition, EqualsDiffusers) {
     EXPECT_LT(relative_error(answers.outputs.front(), tensor_from(test.at("output"))), 1e-5);
     EXPECT_EQ(answers.flops.spent, test.at("flops").get<double>());
   }
+}
+
+TEST(UNet2DCondition, ClassesNeedNoContext) {
+  at::NoGradGuard guard;
+  const Json test = unet2d_case("classes");
+  const auto unet = build_unet2d(test.at("config"));
+  UNet2DInput input = unet2d_input(test);
+  const Answers zeros = answers_of(*unet.network, input);
+  input.conditioning.context = Tensor();
+  const Answers none = answers_of(*unet.network, input);
+  EXPECT_LT(relative_error(none.outputs.front(), zeros.outputs.front()), 1e-6);
+  EXPECT_LT(none.flops.spent, zeros.flops.spent);
+  input.conditioning.label = at::tensor({3, 9}, at::kLong);
+  const Tensor other = answers_of(*unet.network, input).outputs.front();
+  EXPECT_TRUE(other[0].allclose(none.outputs.front()[0]));
+  EXPECT_GT(relative_error(other[1], none.outputs.front()[1]), 1e-3);
+  input.conditioning.label = Tensor();
+  EXPECT_THROW(answers_of(*unet.network, input), Error);
 }
 
 /// "down_blocks.1.attentions.0" of "down_blocks.1.attentions.0.norm.weight", "conv_in" of

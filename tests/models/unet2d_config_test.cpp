@@ -20,7 +20,6 @@ TEST(UNet2DConfig, OptionsThatArentSupportedAreErrorsByName) {
       {"dual_cross_attention", true},
       {"only_cross_attention", {true, false, false, false}},
       {"class_embed_type", "timestep"},
-      {"num_class_embeds", 1000},
       {"encoder_hid_dim", 768},
       {"encoder_hid_dim_type", "text_proj"},
       {"addition_embed_type", "text"},

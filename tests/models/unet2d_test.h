@@ -43,6 +43,10 @@ inline UNet2DInput unet2d_input(const Json& test) {
                                           test.at("width")});
   input.t = at::tensor(times);
   input.conditioning.context = 2 * formula_tensor("context", {count, 5, 24});
+  if (config.value("num_class_embeds", Json()).is_number()) {
+    input.conditioning.context = at::zeros({count, 1, 24});
+    input.conditioning.label = at::tensor({3, 10}, at::kLong);
+  }
   if (config.contains("addition_embed_type")) {
     input.conditioning.pooled = formula_tensor("pooled", {count, 12});
     input.conditioning.time_ids = 100 * formula_tensor("time_ids", {count, 6});

@@ -56,6 +56,7 @@ CASES = [  # name, config, height, width, timesteps
     ("plain_mid", {**TINY, "mid_block_type": "UNetMidBlock2D"}, 8, 8, [30.0]),
     ("no_mid", {**TINY, "mid_block_type": None}, 8, 8, [30.0]),
     ("distilled", {**TINY, "time_cond_proj_dim": 10}, 8, 8, [259.0]),
+    ("classes", {**TINY, "num_class_embeds": 11}, 8, 8, [702.0, 41.0]),
 ]
 SD = {"attention_head_dim": 8, "cross_attention_dim": 768, "sample_size": 64}
 SD21 = {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True,
@@ -85,13 +86,17 @@ def run(name, config, height, width, timesteps):
     if config.get("addition_embed_type"):
         ids = 100 * formula.tensor("time_ids", (count, 6))
         added = {"text_embeds": formula.tensor("pooled", (count, 12)), "time_ids": ids}
+    context, labels = 2 * formula.tensor("context", (count, 5, 24)), None
+    if config.get("num_class_embeds"):
+        context, labels = torch.zeros(count, 1, 24), torch.tensor([3, 10])
     guidance = formula.tensor("guidance", (count, 10)) if config.get("time_cond_proj_dim") else None
     # The counter knows the plain implementation of attention, not the CPU's fused one.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         output = net(
             2 * formula.tensor("sample", (count, config.get("in_channels", 4), height, width)),
             torch.tensor(timesteps),
-            encoder_hidden_states=2 * formula.tensor("context", (count, 5, 24)),
+            encoder_hidden_states=context,
+            class_labels=labels,
             timestep_cond=guidance,
             added_cond_kwargs=added,
         ).sample
