@@ -55,6 +55,24 @@ FeatureNetworks feature_networks(const Flags& flags, const std::vector<const Set
   return by;
 }
 
+namespace {
+
+ReferenceSet reference_of(ImageSource& source, const FeatureNetworks& by, size_t batch,
+                          bool strict) {
+  ExtractedSet set = extract_features(by, source, batch, "reference", strict);
+  if (set.features.front().count < 2)
+    throw Error(source.path().string() + ": got " + std::to_string(set.features.front().count) +
+                " images that can be used, expected at least 2.");
+  Json description = {{"path", source.path().string()},
+                      {"kind", "images"},
+                      {"count", set.features.front().count},
+                      {"skipped", set.skipped.size()}};
+  if (!set.skipped.empty()) description["skipped_first"] = set.skipped.front();
+  return {std::move(set.features), description};
+}
+
+}  // namespace
+
 ReferenceSet load_reference(const fs::path& path, const FeatureNetworks& by, size_t batch,
                             bool strict) {
   if (path.extension() == ".npz") {
@@ -63,16 +81,7 @@ ReferenceSet load_reference(const fs::path& path, const FeatureNetworks& by, siz
     if (!statistics.images) return statistics_reference(path, by, std::move(statistics));
   }
   ImageSource source(path);
-  ExtractedSet set = extract_features(by, source, batch, "reference", strict);
-  if (set.features.front().count < 2)
-    throw Error(path.string() + ": got " + std::to_string(set.features.front().count) +
-                " images that can be used, expected at least 2.");
-  Json description = {{"path", path.string()},
-                      {"kind", "images"},
-                      {"count", set.features.front().count},
-                      {"skipped", set.skipped.size()}};
-  if (!set.skipped.empty()) description["skipped_first"] = set.skipped.front();
-  return {std::move(set.features), description};
+  return reference_of(source, by, batch, strict);
 }
 
 std::string reference_note(const Json& description) {
@@ -83,10 +92,12 @@ std::string reference_note(const Json& description) {
 
 namespace {
 
-constexpr size_t usual_batch = 32;
+constexpr size_t usual_batch = 32, most_captions = 1000;
 
-std::string key_of(const fs::path& path, const FeatureNetworks& by) {
+/// size: of the images; 0: each has its own.
+std::string key_of(const fs::path& path, int64_t size, const FeatureNetworks& by) {
   std::string text = fingerprint_of(path) + "\n";
+  if (size) text += "size " + std::to_string(size) + "\n";
   for (size_t i = 0; i < by.networks.size(); ++i)
     text += by.networks[i].hash + by.networks[i].input + (by.keep[i].spatial ? "s" : "") +
             (by.keep[i].features ? "f" : "") + "\n";
@@ -132,20 +143,53 @@ ReferenceSet set_from(const TensorFile& file, const FeatureNetworks& by) {
   return set;
 }
 
-}  // namespace
-
-ReferenceSet remembered_reference(const fs::path& path, const FeatureNetworks& by,
-                                  const fs::path& folder) {
-  const fs::path file = folder / (key_of(path, by) + ".safetensors");
+/// From the file where it was kept, else as it is made.
+ReferenceSet remembered(const fs::path& file, const FeatureNetworks& by,
+                        const std::function<ReferenceSet()>& make) {
   if (fs::exists(file)) try {
       return set_from(load_safetensors(file), by);
     } catch (const std::exception&) {
       // What can't be read is made again.
     }
-  ReferenceSet set = load_reference(path, by, usual_batch, false);
+  ReferenceSet set = make();
   if (set.description.at("kind") == "images")
     save_safetensors(file, tensors_of(set), {{"description", text_of(set.description)}});
   return set;
+}
+
+ReferenceSet reference_of(const SizedImages& images, const FeatureNetworks& by) {
+  Dataset data = images.load();
+  const std::vector<std::string> captions = spread(data.captions, most_captions);
+  ImageSource source(images.path, std::move(data));
+  ReferenceSet set = reference_of(source, by, usual_batch, false);
+  set.description["size"] = images.size;
+  if (!captions.empty()) set.description["captions"] = captions;
+  return set;
+}
+
+fs::path file_in(const fs::path& folder, const std::string& key) {
+  return folder / (key + ".safetensors");
+}
+
+}  // namespace
+
+ReferenceSet remembered_reference(const fs::path& path, const FeatureNetworks& by,
+                                  const fs::path& folder) {
+  return remembered(file_in(folder, key_of(path, 0, by)), by,
+                    [&] { return load_reference(path, by, usual_batch, false); });
+}
+
+ReferenceSet remembered_reference(const SizedImages& images, const FeatureNetworks& by,
+                                  const fs::path& folder) {
+  return remembered(file_in(folder, key_of(images.path, images.size, by)), by,
+                    [&] { return reference_of(images, by); });
+}
+
+std::vector<std::string> spread(const std::vector<std::string>& texts, size_t most) {
+  std::vector<std::string> chosen;
+  const size_t count = std::min(most, texts.size());
+  for (size_t i = 0; i < count; ++i) chosen.push_back(texts[i * texts.size() / count]);
+  return chosen;
 }
 
 }  // namespace tiller

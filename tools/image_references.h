@@ -25,4 +25,18 @@ std::string reference_note(const Json& description);
 /// as the names, sizes and times of the files stay the same.
 ReferenceSet remembered_reference(const fs::path&, const FeatureNetworks&, const fs::path& folder);
 
+/// A data set's images at one size, which are loaded only where they are needed.
+struct SizedImages {
+  fs::path path;
+  int64_t size = 0;
+  std::function<Dataset()> load;
+};
+/// The same of these. Where the data has captions, the description holds up to a thousand of them
+/// from all over it, as "captions".
+ReferenceSet remembered_reference(const SizedImages&, const FeatureNetworks&,
+                                  const fs::path& folder);
+
+/// So many texts at most, evenly from all over the list.
+std::vector<std::string> spread(const std::vector<std::string>&, size_t most);
+
 }  // namespace tiller

@@ -66,9 +66,9 @@ ImageSource::ImageSource(const fs::path& path, int64_t limit)
     : path_(path), left_(limit ? limit : INT64_MAX) {
   if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder.");
   if (is_cifar(path))
-    read_dataset(cifar_side);
+    read_dataset(load_dataset(path, cifar_side));
   else if (is_idx(path))
-    read_dataset(mnist_side);
+    read_dataset(load_dataset(path, mnist_side));
   else if (fs::is_directory(path))
     read_folder();
   else if (path.extension() == ".npz")
@@ -76,6 +76,10 @@ ImageSource::ImageSource(const fs::path& path, int64_t limit)
   else
     read_archive();
   count_ = std::min(count_, left_);
+}
+
+ImageSource::ImageSource(const fs::path& path, Dataset data) : path_(path), left_(INT64_MAX) {
+  read_dataset(std::move(data));
 }
 
 void ImageSource::read_folder() {
@@ -120,10 +124,10 @@ void ImageSource::read_arrays() {
   };
 }
 
-void ImageSource::read_dataset(int64_t side) {
-  auto data = std::make_shared<Dataset>(load_dataset(path_, side));
-  count_ = data->images.size(0);
-  read_ = [data, at = int64_t{0}](size_t most) mutable {
+void ImageSource::read_dataset(Dataset decoded) {
+  count_ = decoded.images.size(0);
+  read_ = [data = std::make_shared<Dataset>(std::move(decoded)),
+           at = int64_t{0}](size_t most) mutable {
     std::vector<SourceImage> images;
     for (; images.size() < most && at < data->images.size(0); ++at) {
       const int64_t label = data->labels.defined() ? data->labels[at].item<int64_t>() : -1;

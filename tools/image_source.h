@@ -3,10 +3,9 @@
 
 #include <functional>
 
-#include "io/file.h"
+#include "training/dataset.h"
 
 namespace tiller {
-using at::Tensor;
 
 /// An image of a set.
 struct SourceImage {
@@ -25,6 +24,8 @@ class ImageSource {
   /// binary files, guided-diffusion's `arr_0` in a .npz: by name, in archives as they come. limit:
   /// so many at most, 0: all. Throws Error when there is nothing usable.
   explicit ImageSource(const fs::path&, int64_t limit = 0);
+  /// Images that are decoded already, of bytes; path: where they came from.
+  ImageSource(const fs::path&, Dataset);
 
   /// How many there are, corrupt ones with them; 0: not known before the end.
   int64_t count() const { return count_; }
@@ -36,7 +37,7 @@ class ImageSource {
   void read_folder();
   void read_archive();
   void read_arrays();
-  void read_dataset(int64_t side);
+  void read_dataset(Dataset);
 
   fs::path path_;
   std::function<std::vector<SourceImage>(size_t most)> read_;  ///< None at the end.

@@ -73,10 +73,11 @@ int fail(const std::string& message, int code) {
   return code;
 }
 
-int fail_memory() {
+int fail_memory(bool trains) {
   return fail(
-      "out of memory: lower --batch or --size, choose --dtype float16 or bfloat16, or try "
-      "--vae-tiling and --low-memory.",
+      trains ? "out of memory: lower --microbatch, or try --gradient-checkpointing and --bf16."
+             : "out of memory: lower --batch or --size, choose --dtype float16 or bfloat16, or try "
+               "--vae-tiling and --low-memory.",
       1);
 }
 
@@ -95,6 +96,7 @@ const std::vector<Command>& commands() {
 }
 
 int run_program(const std::vector<std::string>& arguments) {
+  const bool trains = !arguments.empty() && arguments.front() == "train";
   try {
     const int code = run_command(arguments);
     std::cout.flush();
@@ -105,13 +107,13 @@ int run_program(const std::vector<std::string>& arguments) {
     return fail(error.what(), 1);
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
-    return is_out_of_memory(message) ? fail_memory() : fail("LibTorch: " + message, 1);
+    return is_out_of_memory(message) ? fail_memory(trains) : fail("LibTorch: " + message, 1);
   } catch (const std::filesystem::filesystem_error& error) {
     return fail(error.path1().string() + ": " + error.code().message() +
                     ", expected a place that you may read, or write where something is made.",
                 1);
   } catch (const std::bad_alloc&) {
-    return fail_memory();
+    return fail_memory(trains);
   } catch (const std::exception& error) {
     return fail(error.what(), 1);
   }

@@ -3,12 +3,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <iostream>
 
 #include "io/error.h"
 #include "io/progress.h"
 #include "models/adm_config.h"
 #include "models/device.h"
 #include "tools/training_distance.h"
+#include "training/log.h"
 
 namespace tiller {
 namespace {
@@ -88,6 +90,17 @@ void read_intervals(const Flags& flags, TrainOptions& options) {
   options.sample_guidance = flags.text("sample-guidance", options.sample_guidance);
 }
 
+/// What --json prints: of the log the last line, and that of the last distance.
+std::string result_of(const TrainOptions& options, int64_t steps) {
+  using Json = nlohmann::ordered_json;
+  Json result = {{"output", options.output.string()}, {"steps", steps}, {"log", nullptr}};
+  for_each_line(options.output / "log.jsonl", [&](const std::string&, const Json& line) {
+    if (line.contains("loss")) result["log"] = line;
+    if (line.contains(options.distance.name)) result["distance"] = line;
+  });
+  return result.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
 int run_train(const Flags& flags) {
   if (flags.has("threads")) at::set_num_threads(int(flags.integer("threads", 1, 4096, 1)));
   Progress::set_quiet(flags.has("quiet"));
@@ -104,7 +117,8 @@ int run_train(const Flags& flags) {
   read_intervals(flags, options);
   Processes processes(options.launch);  // the others wait while the first reads the reference
   options.distance = distance_measure(flags, options);
-  train(options, processes);
+  const int64_t steps = train(options, processes);
+  if (flags.has("json") && !options.launch.rank) std::cout << result_of(options, steps) << "\n";
   return 0;
 }
 
@@ -154,8 +168,9 @@ std::vector<Flag> train_flags() {
       {"keep", "N", "last checkpoints kept as models in checkpoints/; default 0", Flag::rare},
       {"sample-every", "N", "steps between sample grids, 0: none; default 5000"},
       {"sample-guidance", "TEXT", "guidance of the sample grids, such as cfg:scale=2"},
+      {"json", "", "at the end one JSON object on standard output", Flag::rare},
       {"quiet", "", "no progress"}};
-  flags.insert(flags.end() - 1, distance_flags().begin(), distance_flags().end());
+  flags.insert(flags.end() - 2, distance_flags().begin(), distance_flags().end());
   return flags;
 }
 

@@ -9,6 +9,7 @@
 #include "models/weights.h"
 #include "training/autoencoder_loss.h"
 #include "training/batches.h"
+#include "training/network_fit.h"
 #include "training/random.h"
 #include "training/task.h"
 #include "training/training_data.h"
@@ -40,16 +41,25 @@ void check(const TrainOptions& options) {
   refuse("sample-guidance", !options.sample_guidance.empty());
 }
 
+/// Throws UsageError where the config doesn't fit images.
+void check_network(const TrainOptions& options, const AutoencoderKLConfig& config) {
+  const std::string file = options.config_file + ": ";
+  require_channels(file + "in_channels", config.in_channels, 3, "images");
+  require_channels(file + "out_channels", config.out_channels, 3, "images");
+  require_multiple(file + "sample_size", config.sample_size, config.downscale());
+  if (!config.quant_conv || !config.post_quant_conv)
+    throw UsageError(
+        "use_quant_conv, use_post_quant_conv: got false, expected true: they normalise the "
+        "latents.");
+}
+
 TrainedAutoencoder build(const TrainOptions& options) {
   Weights weights = options.initial.empty()
                         ? Weights(options.seed, options.device)
                         : Weights(load_tensors(options.initial), options.initial.string(),
                                   at::kFloat, options.device);
   AutoencoderKL network(options.config, weights);
-  if (!network.config().quant_conv || !network.config().post_quant_conv)
-    throw UsageError(
-        "use_quant_conv, use_post_quant_conv: got false, expected true: they normalise the "
-        "latents.");
+  check_network(options, network.config());
   return {std::move(network), weights.finish()};
 }
 

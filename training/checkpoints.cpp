@@ -7,11 +7,17 @@
 
 #include <cerrno>
 #include <charconv>
+#include <iostream>
+
+#include "io/error.h"
 
 namespace tiller {
 namespace {
 
-/// Options that a resumed run must share, as one line. They don't say how the batch is divided
+/// Those of the options below that a resumed run may have others of.
+const std::vector<std::string> kMayChange = {"lr", "warmup", "weight_decay", "clip"};
+
+/// Options of a run that its state depends on, as one line. They don't say how the batch is divided
 /// among processes.
 std::string run_line(const TrainOptions& options) {
   nlohmann::json run = {{"config", options.config},
@@ -120,18 +126,29 @@ int64_t step_of(const fs::path& folder) {
   return step;
 }
 
-void keep_last(const fs::path& folder, int64_t count) {
-  std::vector<std::pair<int64_t, fs::path>> kept;
+/// Models of steps beyond this one, of an earlier run in the folder, go first.
+void keep_last(const fs::path& folder, int64_t count, int64_t current) {
+  std::vector<std::tuple<bool, int64_t, fs::path>> kept;
   for (const auto& entry : fs::directory_iterator(folder))
-    if (step_of(entry.path()) >= 0) kept.emplace_back(step_of(entry.path()), entry.path());
+    if (const int64_t step = step_of(entry.path()); step >= 0)
+      kept.emplace_back(step <= current, step, entry.path());
   std::sort(kept.begin(), kept.end());
-  for (int64_t i = 0; i + count < std::ssize(kept); ++i) fs::remove_all(kept[i].second);
+  for (int64_t i = 0; i + count < std::ssize(kept); ++i) fs::remove_all(std::get<2>(kept[i]));
 }
 
 }  // namespace
 
 void resume(const TrainOptions& options, TrainState& state) {
-  if (fs::exists(state_file(options))) load_state(state_file(options), state, run_line(options));
+  const fs::path file = state_file(options);
+  if (!fs::exists(file)) return;
+  const std::string data = state.data;
+  const auto changes = load_state(file, state, run_line(options), kMayChange);
+  const std::string from = "train: from step " + std::to_string(state.step) + " on ";
+  if (!changes.empty()) std::cerr << from << "with " << enumerate(changes) << ".\n";
+  if (!state.data.empty() && state.data != data)
+    std::cerr << from << "with other images than before: " << options.data.string()
+              << " has others, or under other names.\n";
+  state.data = data;
 }
 
 void remove_leftovers(const fs::path& output) {
@@ -163,7 +180,7 @@ void save_checkpoint(const TrainOptions& options, const TrainTask& task, const T
   if (!options.keep) return;
   const fs::path model = checkpoint_of(options, state.step);
   save_model(task, model);
-  keep_last(model.parent_path(), options.keep);
+  keep_last(model.parent_path(), options.keep, state.step);
 }
 
 }  // namespace tiller

@@ -5,8 +5,9 @@
 
 namespace tiller {
 
-/// Goes on from output/state.safetensors where it is there. Throws Error when a run of other
-/// options wrote it.
+/// Goes on from output/state.safetensors where it is there, and says on standard error where the
+/// learning rate, its warmup, the weight decay, the clipping or the images are others. Throws Error
+/// when a run of other options wrote it.
 void resume(const TrainOptions&, TrainState&);
 
 /// Removes from `output` what processes that are gone were writing when they were killed.

@@ -34,18 +34,23 @@ class Autocast {
   bool on_;
 };
 
-[[noreturn]] void refuse_loss(const TrainOptions& options, TrainTask& task, int64_t step,
-                              const Tensor& losses) {
-  const int64_t row = losses.isfinite().logical_not().to(at::kInt).argmax().item<int64_t>();
-  throw Error("train: got a loss that isn't finite at step " + std::to_string(step + 1) + " (" +
-              task.image_name(step, row) + "), expected a number. Lower --lr; " +
-              options.output.string() + " holds the last good state.");
+/// What of a step isn't finite: an image's loss, else the gradient.
+std::string trouble_of(TrainTask& task, int64_t step, const Tensor& losses) {
+  const Tensor bad = losses.isfinite().logical_not();
+  const std::string at = " that isn't finite at step " + std::to_string(step + 1);
+  if (!bad.any().item<bool>()) return "a gradient" + at;
+  return "a loss" + at + " (" + task.image_name(step, bad.to(at::kInt).argmax().item<int64_t>()) +
+         ")";
 }
 
-[[noreturn]] void refuse_gradient(const TrainOptions& options, int64_t step) {
-  throw Error("train: got a gradient that isn't finite at step " + std::to_string(step + 1) +
-              ", expected numbers. Lower --lr; " + options.output.string() +
-              " holds the last good state.");
+/// Of float16's steps in trouble it names the first, when the loss scale wasn't to blame any more.
+[[noreturn]] void refuse(const TrainOptions& options, TrainTask& task, const TrainState& state,
+                         const Tensor& losses) {
+  const std::string trouble = state.trouble.empty() ? trouble_of(task, state.step, losses)
+                                                    : state.trouble + " and ever since";
+  const bool saved = fs::exists(options.output / "state.safetensors");
+  throw Error("train: got " + trouble + ", expected numbers. Lower --lr" +
+              (saved ? "; " + options.output.string() + " holds the last good state." : "."));
 }
 
 void follow_overflow(LossScale& scale, bool overflowed) {
@@ -86,12 +91,14 @@ StepOutcome gradient_step(const TrainOptions& options, TrainTask& task, TrainSta
   const Tensor losses = add_gradients(options, task, state.step, scale, group);
   StepOutcome outcome{.loss = losses.mean().item<double>()};
   const bool may_overflow = scaled && scale > smallest_scale;
-  if (!std::isfinite(outcome.loss) && !may_overflow) refuse_loss(options, task, state.step, losses);
 
   if (scaled) multiply_gradients(state.weights, 1 / scale);
   outcome.gradient_norm = clip_gradients(state.weights, options.clip);
-  outcome.overflowed = !std::isfinite(outcome.gradient_norm);
-  if (outcome.overflowed && !may_overflow) refuse_gradient(options, state.step);
+  outcome.overflowed = !std::isfinite(outcome.loss) || !std::isfinite(outcome.gradient_norm);
+  if (outcome.overflowed && !may_overflow) refuse(options, task, state, losses);
+  if (!outcome.overflowed) state.trouble.clear();
+  if (outcome.overflowed && state.trouble.empty())
+    state.trouble = trouble_of(task, state.step, losses);
   if (scaled) follow_overflow(state.loss_scale, outcome.overflowed);
   if (!outcome.overflowed) task.learn(losses);
   ++state.step;

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "io/error.h"
 #include "models/adm_config.h"
 #include "training/options.h"
@@ -16,21 +18,26 @@ Tensor column(const std::vector<double>& values, const Tensor& t) {
   return table.index_select(0, t).reshape({-1, 1, 1, 1});
 }
 
+/// A function of abar, computed in float64: near the image 1 - abar loses its digits in float32.
+template <class Function>
+Tensor of_abar(const NoiseSchedule& schedule, const Tensor& t, const Function& function) {
+  std::vector<double> values;
+  for (const double abar : schedule.alphas_cumprod) values.push_back(function(abar));
+  return column(values, t);
+}
+
+double noise_level(double abar) { return std::sqrt(1 - abar); }
+double signal_level(double abar) { return std::sqrt(abar); }
+
 /// EDM's distribution of ln(sigma).
 constexpr double log_sigma_mean = -1.2, log_sigma_std = 1.2;
 
-Tensor target_of(PredictionType type, const Tensor& x0, const Tensor& epsilon, const Tensor& abar) {
-  if (type == PredictionType::sample) return x0;
-  if (type == PredictionType::epsilon) return epsilon;
-  return abar.sqrt() * epsilon - (1 - abar).sqrt() * x0;
-}
-
 /// min(SNR, gamma) as the weight of x_0's squared error, told in the prediction's own.
-Tensor min_snr_weight(PredictionType type, double gamma, const Tensor& abar) {
-  const Tensor snr = (abar / (1 - abar)).flatten(), capped = snr.clamp_max(gamma);
+double min_snr_weight(PredictionType type, double gamma, double abar) {
+  const double snr = abar / (1 - abar), capped = std::min(snr, gamma);
   if (type == PredictionType::sample) return capped;
   // At pure noise an epsilon says nothing of x_0: SNR / SNR is 1.
-  if (type == PredictionType::epsilon) return at::where(snr > 0, capped / snr, 1);
+  if (type == PredictionType::epsilon) return snr > 0 ? capped / snr : 1;
   return capped / (snr + 1);
 }
 
@@ -108,11 +115,19 @@ void add_flow_example(const Objective& objective, TrainExample& example, const T
 
 void add_table_example(const Objective& objective, TrainExample& example, const TrainNoise& noise,
                        const Tensor& seen) {
-  const Tensor abar = column(objective.schedule.alphas_cumprod, example.t);
-  example.x = abar.sqrt() * example.x0 + (1 - abar).sqrt() * seen;
-  example.target = target_of(objective.prediction, example.x0, noise.epsilon, abar);
+  const PredictionType type = objective.prediction;
+  const auto column = [&](const auto& function) {
+    return of_abar(objective.schedule, example.t, function);
+  };
+  const Tensor signal = column(signal_level), level = column(noise_level);
+  example.x = signal * example.x0 + level * seen;
+  example.target = type == PredictionType::sample    ? example.x0
+                   : type == PredictionType::epsilon ? noise.epsilon
+                                                     : signal * noise.epsilon - level * example.x0;
   if (objective.min_snr > 0)
-    example.error_weight = min_snr_weight(objective.prediction, objective.min_snr, abar);
+    example.error_weight = column([&](double abar) {
+                             return min_snr_weight(type, objective.min_snr, abar);
+                           }).flatten();
 }
 
 Tensor network_timesteps(const NoiseSchedule& schedule, const Tensor& t) {

@@ -7,6 +7,7 @@
 
 #include "io/error.h"
 #include "io/safetensors.h"
+#include "models/class_to_image.h"
 #include "training/latents.h"
 
 namespace tiller {
@@ -44,7 +45,17 @@ fs::path folder_at(const Json& config, const std::string& key, const std::string
 
 void write_json(const fs::path& path, const Json& json) { write_file(path, json.dump(2) + "\n"); }
 
-Json model_index(const PipelineConfig& config) {
+Json class_index(const PipelineConfig& config) {
+  Json index = {{"_class_name", "DiffusionPipeline"},
+                {"_diffusers_version", "0.31.0"},
+                {"id2label", id_to_label(config.class_names)},
+                {"scheduler", {"diffusers", config.scheduler.at("_class_name")}},
+                {"unet", {"diffusers", "UNet2DConditionModel"}}};
+  if (!config.vae.empty()) index["vae"] = {"diffusers", "AutoencoderKL"};
+  return index;
+}
+
+Json text_index(const PipelineConfig& config) {
   Json index = {{"_class_name", "StableDiffusionPipeline"},
                 {"_diffusers_version", "0.31.0"},
                 {"requires_safety_checker", false},
@@ -68,10 +79,15 @@ NamedTensors part_of(const NamedTensors& parameters, const std::string& prefix) 
 
 bool ends_branch(const std::string& name) {
   const auto within = [&](const char* part) { return name.find(part) != std::string::npos; };
-  return within(".conv2.") || within(".proj_out.") || name.starts_with("unet.conv_out.");
+  return within(".conv2.") || within(".proj_out.") || name.starts_with("unet.conv_out.") ||
+         name.starts_with("conv_out.");
 }
 
 }  // namespace
+
+bool describes_text(const Json& config) {
+  return config.contains("text_encoder") || config.contains("tokenizer");
+}
 
 PipelineConfig read_pipeline_config(const Json& config, const std::string& file) {
   const std::vector<std::string> known = {"unet", "text_encoder", "scheduler",
@@ -82,7 +98,8 @@ PipelineConfig read_pipeline_config(const Json& config, const std::string& file)
                        enumerate(known) + "." + suggestion(key, known));
   PipelineConfig result;
   result.unet = object_at(config, "unet", file);
-  result.text_encoder = object_at(config, "text_encoder", file);
+  const bool reads_text = describes_text(config);
+  if (reads_text) result.text_encoder = object_at(config, "text_encoder", file);
   result.scheduler = object_at(config, "scheduler", file);
   if (!result.scheduler.contains("_class_name"))
     throw UsageError(file + ": scheduler: got no _class_name, expected one such as DDIMScheduler.");
@@ -92,8 +109,13 @@ PipelineConfig read_pipeline_config(const Json& config, const std::string& file)
                      ", expected the latents' size, 1 to 1024.");
   if (config.contains("vae"))
     result.vae = folder_at(config, "vae", file, "`tiller train` an autoencoder first.");
-  result.tokenizer =
-      folder_at(config, "tokenizer", file, "scripts/caption_vocabulary.py makes one.");
+  if (reads_text)
+    result.tokenizer =
+        folder_at(config, "tokenizer", file, "scripts/caption_vocabulary.py makes one.");
+  else if (config.contains("prompts"))
+    throw UsageError(file +
+                     ": prompts: got some without text_encoder and tokenizer, expected all "
+                     "three, or none for a model of classes.");
   for (const auto& prompt : config.value("prompts", Json::array())) {
     if (!prompt.is_string())
       throw UsageError(file + ": prompts: got " + printable(prompt.dump()) + ", expected texts.");
@@ -130,15 +152,18 @@ void save_pipeline(const fs::path& folder, const PipelineConfig& config,
   write_json(folder / "unet/config.json", config.unet);
   save_safetensors(folder / "unet/diffusion_pytorch_model.safetensors",
                    part_of(parameters, "unet."), {{"format", "pt"}});
-  write_json(folder / "text_encoder/config.json", config.text_encoder);
-  save_safetensors(folder / "text_encoder/model.safetensors", part_of(parameters, "text_encoder."),
-                   {{"format", "pt"}});
+  if (config.reads_text()) {
+    write_json(folder / "text_encoder/config.json", config.text_encoder);
+    save_safetensors(folder / "text_encoder/model.safetensors",
+                     part_of(parameters, "text_encoder."), {{"format", "pt"}});
+  }
   write_json(folder / "scheduler/scheduler_config.json", config.scheduler);
   if (!config.vae.empty()) copy_vae(config.vae, folder / "vae");
   for (const auto& name : kTokenizerFiles)
-    if (fs::is_regular_file(config.tokenizer / name))
+    if (config.reads_text() && fs::is_regular_file(config.tokenizer / name))
       write_file(folder / "tokenizer" / name, read_file(config.tokenizer / name));
-  write_json(folder / "model_index.json", model_index(config));
+  write_json(folder / "model_index.json",
+             config.reads_text() ? text_index(config) : class_index(config));
 }
 
 }  // namespace tiller

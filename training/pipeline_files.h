@@ -4,13 +4,21 @@
 
 namespace tiller {
 
-/// The config of a text-to-image model that is to be trained.
+/// The config of a text-to-image model that is to be trained, or of one that reads classes, where
+/// there is neither text encoder nor tokenizer.
 struct PipelineConfig {
-  nlohmann::json unet, text_encoder, scheduler;  ///< diffusers' and transformers' configs.
-  fs::path tokenizer;                            ///< A folder that is there already.
-  fs::path vae;                                  ///< Likewise; empty: it works on pixels.
-  std::vector<std::string> prompts;              ///< Of the sample grids; may be empty.
+  nlohmann::json unet, scheduler;        ///< diffusers' configs.
+  nlohmann::json text_encoder;           ///< transformers'; null: the UNet reads classes.
+  fs::path tokenizer;                    ///< A folder that is there already.
+  fs::path vae;                          ///< Likewise; empty: it works on pixels.
+  std::vector<std::string> prompts;      ///< Of the sample grids; may be empty.
+  std::vector<std::string> class_names;  ///< One a class; of a model of classes once it is known.
+
+  bool reads_text() const { return !text_encoder.is_null(); }
 };
+
+/// Whether such a config is of a model that reads text.
+bool describes_text(const nlohmann::json&);
 
 /// `file` is for messages. Throws UsageError naming what is missing or unknown.
 PipelineConfig read_pipeline_config(const nlohmann::json&, const std::string& file);
@@ -23,7 +31,8 @@ void complete_text_encoder(PipelineConfig&, const ClipTokenizer&);
 void settle(NamedTensors& parameters);
 
 /// Writes a folder for diffusers' StableDiffusionPipeline: model_index.json, unet, text_encoder,
-/// scheduler, and copies of VAE (where there is one) and tokenizer. parameters: "unet.NAME" and
+/// scheduler, and copies of VAE (where there is one) and tokenizer. Of a model of classes the same
+/// without text encoder and tokenizer, and with the classes' names. parameters: "unet.NAME" and
 /// "text_encoder.NAME".
 void save_pipeline(const fs::path& folder, const PipelineConfig&, const NamedTensors& parameters);
 

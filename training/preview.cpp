@@ -22,10 +22,9 @@ at::TensorOptions device_of(const Model& model) {
 }
 
 /// The conditioning of a row of images.
-GuidedBatch row_batch(const Model& model, int64_t row, uint64_t seed, int steps) {
+GuidedBatch row_batch(const Model& model, int64_t row, uint64_t seed) {
   GuidedBatch batch;
   batch.seeds = image_seeds(seed, kColumns);
-  batch.steps = steps;
   const auto all = [&](int64_t label) {
     return at::full({kColumns}, label, device_of(model).dtype(at::kLong));
   };
@@ -47,17 +46,37 @@ Tensor pixels_of(const Model& model, const Tensor& samples) {
   return model.vae ? decode_latents(*model.vae, samples) : samples;
 }
 
-Tensor sample_row(const Model& model, std::span<ChosenGuidance> guidances, int64_t row,
-                  uint64_t seed) {
-  const Sampler& sampler = find_sampler("ddpm");
-  const auto options = parse_options("sampler", "", sampler.options);
-  const auto schedule = schedule_of(model);
-  const TrajectoryConfig config = default_trajectory_config(schedule);
-  const auto trajectory = sampler.trajectory(schedule, with_options(config, options));
-  Denoiser denoise =
-      guided_denoiser(model, guidances, row_batch(model, row, seed, config.steps), true);
-  if (!model.vae) denoise = clipped(std::move(denoise), ClipMode::recompute_epsilon);
-  SeededNoise noise(image_seeds(seed, kColumns));
+/// How a model's rows are drawn: DDPM, or as its scheduler says.
+struct Drawing {
+  const Sampler& sampler;
+  Options options;
+  NoiseSchedule schedule;
+};
+
+Drawing drawing_of(const Model& model) {
+  if (!model.has_scheduler()) {
+    const Sampler& ddpm = find_sampler("ddpm");
+    return {ddpm, parse_options("sampler", "", ddpm.options), schedule_of(model)};
+  }
+  const auto setup = read_scheduler_config(model.scheduler);
+  const Sampler& sampler = find_sampler(configured_sampler(setup));
+  return {sampler, parse_options("sampler", "", configured_options(setup, sampler)),
+          configured_schedule(setup, sampler)};
+}
+
+Denoiser bounded(const Model& model, const Options& options, Denoiser denoise) {
+  if (model.has_scheduler()) return limited(std::move(denoise), options);
+  return model.vae ? std::move(denoise) : clipped(std::move(denoise), ClipMode::recompute_epsilon);
+}
+
+Tensor sample(const Model& model, std::span<ChosenGuidance> guidances, GuidedBatch batch) {
+  const auto [sampler, options, schedule] = drawing_of(model);
+  const auto trajectory =
+      sampler.trajectory(schedule, with_options(default_trajectory_config(schedule), options));
+  batch.steps = trajectory.steps();
+  SeededNoise noise(batch.seeds);
+  const Denoiser denoise =
+      bounded(model, options, guided_denoiser(model, guidances, std::move(batch), true));
   return pixels_of(model, sampler.run(denoise, pure_noise(model, noise) * trajectory.initial_scale,
                                       trajectory, options, noise, {}));
 }
@@ -71,25 +90,13 @@ Conditioning text_conditioning(const Model& model, const std::string& prompt) {
   return conditioning;
 }
 
-Tensor sample_prompt(const Model& model, std::span<ChosenGuidance> guidances,
-                     const std::string& prompt, uint64_t seed) {
-  const auto setup = read_scheduler_config(model.scheduler);
-  const Sampler& sampler = find_sampler(configured_sampler(setup));
-  const auto options = parse_options("sampler", "", configured_options(setup, sampler));
-  const auto schedule = configured_schedule(setup, sampler);
-  const TrajectoryConfig config = default_trajectory_config(schedule);
-  const auto trajectory = sampler.trajectory(schedule, with_options(config, options));
+GuidedBatch prompt_batch(const Model& model, const std::string& prompt, uint64_t seed) {
   GuidedBatch batch{.positive = text_conditioning(model, prompt),
                     .negative = text_conditioning(model, ""),
                     .empty = {},
-                    .seeds = image_seeds(seed, kColumns),
-                    .steps = config.steps};
+                    .seeds = image_seeds(seed, kColumns)};
   batch.empty = batch.negative;
-  SeededNoise noise(batch.seeds);
-  const Denoiser denoise =
-      limited(guided_denoiser(model, guidances, std::move(batch), true), options);
-  return pixels_of(model, sampler.run(denoise, pure_noise(model, noise) * trajectory.initial_scale,
-                                      trajectory, options, noise, {}));
+  return batch;
 }
 
 std::vector<ChosenGuidance> guidances_of(const Model& model, const std::string& guidance) {
@@ -113,7 +120,7 @@ void write_preview(const fs::path& path, const Model& model, const std::string& 
   std::vector<Tensor> rows;
   GridLabels labels;
   for (int64_t row = 0; row < std::clamp<int64_t>(model.classes, 1, 10); ++row) {
-    rows.push_back(to_bytes(sample_row(model, guidances, row, seed)).cpu());
+    rows.push_back(to_bytes(sample(model, guidances, row_batch(model, row, seed))).cpu());
     if (row < static_cast<int64_t>(model.class_names.size()))
       labels.rows.push_back(model.class_names[row]);
   }
@@ -127,7 +134,7 @@ void write_text_preview(const fs::path& path, const Model& model,
   auto guidances = guidances_of(model, guidance);
   std::vector<Tensor> rows;
   for (const auto& prompt : prompts)
-    rows.push_back(to_bytes(sample_prompt(model, guidances, prompt, seed)).cpu());
+    rows.push_back(to_bytes(sample(model, guidances, prompt_batch(model, prompt, seed))).cpu());
   write_png(path, image_grid(at::cat(rows), kColumns, {.rows = prompts, .columns = {}}));
 }
 

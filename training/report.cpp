@@ -60,7 +60,7 @@ void add_chart(HtmlPage& page, const std::map<std::string, Curve>& curves, const
 void add_distances(HtmlPage& page, const std::map<std::string, Curve>& curves) {
   HtmlChart chart{"Fréchet distance", "step", "FD", {}};
   for (const auto& [name, curve] : curves)
-    if (name.starts_with("fd")) chart.series.push_back(series_of(name, curve));
+    if (name == "fid" || name.starts_with("fd_")) chart.series.push_back(series_of(name, curve));
   if (!chart.series.empty()) page.chart(chart);
 }
 

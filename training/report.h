@@ -4,7 +4,7 @@
 namespace tiller {
 
 /// A page on a training run, from what its folder holds: curves of log.jsonl (loss, learning rate,
-/// images a second, norm of the gradient, and every number whose name begins with "fd") and the
+/// images a second, norm of the gradient, and every Fréchet distance: "fid", "fd_...") and the
 /// grids in samples/. Writes index.html there as one file, atomically. Throws Error.
 void write_training_page(const fs::path& output);
 

@@ -51,16 +51,34 @@ std::string difference(const nlohmann::json& found, const nlohmann::json& run,
   return "";
 }
 
-void require_same_run(const fs::path& path, const std::string& found, const std::string& run) {
+/// Takes what may change out of both, and says what did.
+std::vector<std::string> take_changes(nlohmann::json& found, nlohmann::json& run,
+                                      const std::vector<std::string>& may_change) {
+  std::vector<std::string> changes;
+  for (const auto& key : may_change) {
+    if (found.contains(key) && run.contains(key) && found[key] != run[key])
+      changes.push_back(key + " " + run[key].dump() + " (it was " + printable(found[key].dump()) +
+                        ")");
+    found.erase(key), run.erase(key);
+  }
+  return changes;
+}
+
+/// Returns what has changed and may.
+std::vector<std::string> require_same_run(const fs::path& path, const std::string& found,
+                                          const std::string& run,
+                                          const std::vector<std::string>& may_change) {
   constexpr int kDepth = 16;
   const auto shallow = [](int depth, auto, auto&) { return depth < kDepth; };
-  const auto written = nlohmann::json::parse(found, shallow, false);
+  auto written = nlohmann::json::parse(found, shallow, false), asked = nlohmann::json::parse(run);
   if (!written.is_object())
     throw Error(path.string() + ": got no options of a run, expected what `train` saved.");
-  const std::string differs = difference(written, nlohmann::json::parse(run));
+  const std::vector<std::string> changes = take_changes(written, asked, may_change);
+  const std::string differs = difference(written, asked);
   if (!differs.empty())
     throw Error(path.string() + ": was written by a run with other options: " + differs +
                 ". Give the same options, or another --output.");
+  return changes;
 }
 
 }  // namespace
@@ -100,16 +118,18 @@ void save_state(const fs::path& path, const TrainState& state, const std::string
                     {"good_steps", std::to_string(state.loss_scale.good_steps)},
                     {"loss_sum", exact(state.loss_sum)},
                     {"loss_steps", std::to_string(state.loss_steps)},
+                    {"data", state.data},
                     {"run", run}});
 }
 
-void load_state(const fs::path& path, TrainState& state, const std::string& run) {
+std::vector<std::string> load_state(const fs::path& path, TrainState& state, const std::string& run,
+                                    const std::vector<std::string>& may_change) {
   const TensorFile file = load_safetensors(path);
   const auto found = [&](const std::string& key) {
     const auto value = file.metadata.find(key);
     return value == file.metadata.end() ? std::string() : value->second;
   };
-  require_same_run(path, found("run"), run);
+  auto changes = require_same_run(path, found("run"), run, may_change);
   std::map<std::string, Tensor> tensors(file.tensors.begin(), file.tensors.end());
   const at::NoGradGuard guard;
   const auto copy = [&](const std::string& name, Tensor& value) {
@@ -128,6 +148,8 @@ void load_state(const fs::path& path, TrainState& state, const std::string& run)
   state.step = whole("step"), state.updates = whole("updates");
   state.loss_scale = {real("loss_scale"), whole("good_steps")};
   state.loss_sum = real("loss_sum"), state.loss_steps = whole("loss_steps");
+  state.data = found("data");
+  return changes;
 }
 
 }  // namespace tiller

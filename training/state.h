@@ -29,6 +29,8 @@ struct TrainState {
   int64_t updates = 0;     ///< Those that changed the weights: all but float16's overflows.
   double loss_sum = 0;     ///< Of the steps since the log's last line,
   int64_t loss_steps = 0;  ///< and their number.
+  std::string trouble;     ///< That float16's last overflows began with; isn't saved.
+  std::string data;        ///< Tells the images apart from others; "": not known.
 };
 
 /// The state before the first step. `parameters` become its leaves, `average` the tensors of its
@@ -39,8 +41,10 @@ TrainState initial_state(const NamedTensors& parameters, const NamedTensors& ave
 /// One safetensors file; `run` (the options that must not change, a JSON object) is kept in its
 /// metadata.
 void save_state(const fs::path&, const TrainState&, const std::string& run);
-/// Reads it back into a state of the same names and shapes. Throws Error when the file doesn't fit,
-/// or was written by a run with other options.
-void load_state(const fs::path&, TrainState&, const std::string& run);
+/// Reads it back into a state of the same names and shapes. Returns which of the options
+/// `may_change` are others than in the file, as "lr 0.1 (it was 0.2)". Throws Error when the file
+/// doesn't fit, or was written by a run with others of the other options.
+std::vector<std::string> load_state(const fs::path&, TrainState&, const std::string& run,
+                                    const std::vector<std::string>& may_change = {});
 
 }  // namespace tiller

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "training/pipeline_files.h"
+
 namespace tiller {
 
 std::vector<BatchPart> parts_of(const TrainOptions& options) {
@@ -16,7 +18,8 @@ std::unique_ptr<TrainTask> train_task(const TrainOptions& options) {
   const auto& config = options.config;
   if (config.value("_class_name", nlohmann::json()) == "AutoencoderKL")
     return autoencoder_task(options);
-  if (config.contains("unet")) return text_to_image_task(options);
+  if (config.contains("unet"))
+    return describes_text(config) ? text_to_image_task(options) : class_to_image_task(options);
   return adm_task(options);
 }
 

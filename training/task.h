@@ -52,6 +52,12 @@ std::unique_ptr<TrainTask> adm_task(const TrainOptions&);
 /// deviation 1 in each channel.
 std::unique_ptr<TrainTask> autoencoder_task(const TrainOptions&);
 
+/// A diffusion model of images and classes: UNet2DConditionModel with num_class_embeds, whose
+/// cross-attention reads zeros. The config holds diffusers' configs "unet" and "scheduler" and,
+/// unless the network works on pixels, the folder "vae". Saves a folder with model_index.json, the
+/// classes' names in its "id2label".
+std::unique_ptr<TrainTask> class_to_image_task(const TrainOptions&);
+
 /// A diffusion model of images and captions: UNet2DConditionModel and CLIP text encoder
 /// together. The config holds diffusers' configs "unet", "text_encoder" and "scheduler" and the
 /// folders "tokenizer" and, unless the network works on pixels, "vae"; "prompts" (optional) are

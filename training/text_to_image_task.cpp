@@ -6,10 +6,11 @@
 #include "samplers/scheduler_config.h"
 #include "training/latents.h"
 #include "training/noising.h"
-#include "training/pipeline_files.h"
+#include "training/pipeline_checks.h"
 #include "training/preview.h"
 #include "training/random.h"
 #include "training/task.h"
+#include "training/trained_size.h"
 #include "training/training_data.h"
 
 namespace tiller {
@@ -73,7 +74,6 @@ class TextToImageTask final : public TrainTask {
   std::shared_ptr<Autoencoder> vae_;  ///< Null: the network works on pixels.
   Dataset data_;
   Batches batches_;
-  PredictionType prediction_;
   Noising noising_;
   Networks networks_;
   Model average_;  ///< The average's networks as a model that draws.
@@ -92,31 +92,15 @@ Dataset captioned_data(const TrainOptions& options, int64_t size) {
   return data;
 }
 
-int64_t image_size(const PipelineConfig& config, const std::shared_ptr<Autoencoder>& vae) {
-  return config.unet.at("sample_size").get<int64_t>() * (vae ? vae->downscale() : 1);
-}
-
-PipelineConfig checked_config(const TrainOptions& options) {
-  PipelineConfig config = read_pipeline_config(options.config, options.config_file);
-  check_objective(options, read_scheduler_config(config.scheduler).prediction);
-  return config;
-}
-
 TextToImageTask::TextToImageTask(const TrainOptions& options)
     : options_(options),
-      config_(checked_config(options)),
+      config_(checked_pipeline(options)),
       tokenizer_(read_clip_vocabulary(config_.tokenizer)),
-      vae_(config_.vae.empty() ? nullptr : training_vae(config_.vae, options.device)),
-      data_(captioned_data(options, image_size(config_, vae_))),
+      vae_(fitting_vae(options, config_)),
+      data_(captioned_data(options, trained_size(options, vae_))),
       batches_(data_, options) {
   complete_text_encoder(config_, tokenizer_);
-  const auto setup = read_scheduler_config(config_.scheduler);
-  prediction_ = setup.prediction;
-  noising_ = Noising(
-      options, {.prediction = setup.prediction,
-                .schedule = configured_schedule(setup, find_sampler(configured_sampler(setup))),
-                .input_perturbation = options.input_perturbation,
-                .min_snr = options.min_snr});
+  noising_ = Noising(options, pipeline_objective(options, config_));
   networks_ = build(options, config_);
   make_average();
   check_preview(average_, options.sample_guidance);
@@ -132,11 +116,11 @@ void TextToImageTask::make_average() {
   average_.network = std::move(networks.unet);
   average_.parameters = std::move(networks.parameters);
   average_.config = config_.unet;
-  average_.prediction = prediction_;
+  average_.prediction = read_scheduler_config(config_.scheduler).prediction;
   average_.scheduler = config_.scheduler;
   average_.vae = vae_;
   average_.pixel_scale = vae_ ? vae_->downscale() : 1;
-  average_.image_size = image_size(config_, vae_);
+  average_.image_size = trained_size(options_, vae_);
   average_.text = std::make_shared<TextModel>();
   average_.text->device = options_.device;
   average_.text->towers.push_back({"text_encoder", tokenizer_, *networks.text, {}, {}});

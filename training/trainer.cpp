@@ -5,6 +5,7 @@
 #include <chrono>
 #include <iostream>
 
+#include "io/hash.h"
 #include "io/progress.h"
 #include "training/checkpoints.h"
 #include "training/gradient_step.h"
@@ -23,10 +24,20 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Tells data sets apart: a hash of which images the first batches have, which depends on how many
+/// there are and on their names.
+std::string data_of(const TrainOptions& options, TrainTask& task) {
+  constexpr int64_t images = 64;
+  const int64_t batch = options.whole_batch();
+  std::string names;
+  for (int64_t i = 0; i < images; ++i) names += task.image_name(i / batch, i % batch) + "\n";
+  return sha256_of(names).substr(0, 16);
+}
+
 class Trainer {
  public:
   Trainer(const TrainOptions&, TrainTask&, TrainingGroup&, Processes&);
-  void run();
+  int64_t run();  ///< Returns the steps that are done.
 
  private:
   void resume_log();
@@ -73,7 +84,10 @@ Trainer::Trainer(const TrainOptions& options, TrainTask& task, TrainingGroup& gr
       processes_(processes),
       state_(initial_state(task.parameters(), task.average(), options.ema)) {
   state_.memory = task.memory();
-  if (group.first()) resume(options, state_);
+  if (group.first()) {
+    state_.data = data_of(options, task);
+    resume(options, state_);
+  }
   share_state(group, state_);
   group.average_gradients_of(state_.weights);
   if (group.first()) resume_log();
@@ -167,8 +181,9 @@ void Trainer::make_up() {
   fs::remove(attempt());
 }
 
-/// Saves, draws and measures what is due.
+/// Saves, draws and measures what is due. That isn't training: the images a second don't count it.
 void Trainer::after_step() {
+  const Clock::time_point begun = Clock::now();
   const bool measures = due_or_last(options_.distance.every);
   const bool saves = due_or_last(options_.save_every) || measures;
   const bool samples = due_or_last(options_.sample_every);
@@ -176,6 +191,7 @@ void Trainer::after_step() {
   if (samples) sample();
   if (measures) measure();
   if (saves || samples) wait_for_first("step " + std::to_string(state_.step));
+  last_ += Clock::now() - begun;
 }
 
 /// Where the first process may take longer than the half hour that Gloo waits. It stays for the
@@ -189,7 +205,7 @@ void Trainer::wait_for_first(const std::string& work) {
   group_.sum(here);
 }
 
-void Trainer::run() {
+int64_t Trainer::run() {
   const StopSignals signals;
   make_up();
   wait_for_first("resume");
@@ -207,23 +223,24 @@ void Trainer::run() {
   progress.finish();
   save();
   wait_for_first("end");
+  return state_.step;
 }
 
 }  // namespace
 
-void train(const TrainOptions& options) {
+int64_t train(const TrainOptions& options) {
   Processes processes(options.launch);
-  train(options, processes);
+  return train(options, processes);
 }
 
-void train(const TrainOptions& options, Processes& processes) {
+int64_t train(const TrainOptions& options, Processes& processes) {
   processes.meet("train");  // c10d's groups don't notice those that have given up
   TrainingGroup group(processes);
   group.connect_gpus(options.device);
   if (!group.first()) Progress::set_quiet(true);
   const auto task = train_task(options);
   processes.meet("data");
-  Trainer(options, *task, group, processes).run();
+  return Trainer(options, *task, group, processes).run();
 }
 
 }  // namespace tiller

@@ -8,9 +8,9 @@ namespace tiller {
 /// state.safetensors; log.jsonl (step, loss, gradient norm, learning rate, images/s);
 /// samples/step-N.png. What a kill kept an earlier run from making of its last saved step is made
 /// first. After SIGINT or SIGTERM it saves and returns; a second SIGINT, seconds later, ends
-/// the process at once. Throws Error or UsageError.
-void train(const TrainOptions&);
+/// the process at once. Returns the steps that are done. Throws Error or UsageError.
+int64_t train(const TrainOptions&);
 /// The same among processes that have met.
-void train(const TrainOptions&, Processes&);
+int64_t train(const TrainOptions&, Processes&);
 
 }  // namespace tiller

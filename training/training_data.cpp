@@ -43,10 +43,13 @@ std::vector<std::string> complaints_of(const Dataset& data) {
   return lines;
 }
 
+Dataset decoded_data(const TrainOptions& options, int64_t size) {
+  if (options.data_cache.empty()) return load_dataset(options.data, size);
+  return cached_dataset(options.data, size, options.data_cache);
+}
+
 Dataset load_training_data(const TrainOptions& options, int64_t size, bool pairs) {
-  Dataset data = options.data_cache.empty()
-                     ? load_dataset(options.data, size)
-                     : cached_dataset(options.data, size, options.data_cache);
+  Dataset data = decoded_data(options, size);
   if (data.noise.defined() && !pairs)
     throw UsageError(
         "--data: got pairs of noise and samples, expected images: pairs teach flows "

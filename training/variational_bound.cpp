@@ -13,6 +13,7 @@ struct Posterior {
   std::vector<double> of_x0, of_xt;  ///< The mean's coefficients.
   std::vector<double> log_variance;  ///< At t = 0, where it is zero, that of t = 1.
   std::vector<double> log_beta;
+  std::vector<double> signal, noise;  ///< sqrt(abar) and sqrt(1 - abar).
 };
 
 Posterior posterior_of(const NoiseSchedule& schedule) {
@@ -24,6 +25,8 @@ Posterior posterior_of(const NoiseSchedule& schedule) {
     posterior.of_xt.push_back(std::sqrt(1 - beta) * (1 - before) / (1 - abar[t]));
     posterior.log_variance.push_back(std::log(beta * (1 - before) / (1 - abar[t])));
     posterior.log_beta.push_back(std::log(beta));
+    posterior.signal.push_back(std::sqrt(abar[t]));
+    posterior.noise.push_back(std::sqrt(1 - abar[t]));
   }
   if (abar.size() > 1) posterior.log_variance[0] = posterior.log_variance[1];
   return posterior;
@@ -52,7 +55,7 @@ Tensor discretised_likelihood(const Tensor& x, const Tensor& mean, const Tensor&
                     at::where(x > outermost, log_of(1 - below), log_of(above - below)));
 }
 
-/// x_0 as the answer has it. signal, noise: sqrt(abar) and sqrt(1 - abar).
+/// x_0 as the answer has it.
 Tensor predicted_sample(PredictionType type, const Tensor& answer, const Tensor& x,
                         const Tensor& signal, const Tensor& noise) {
   if (type == PredictionType::sample) return answer;
@@ -69,11 +72,12 @@ Tensor variational_bound(const NoiseSchedule& schedule, PredictionType type, con
     const Tensor table = at::tensor(values, at::kDouble).to(example.t.device(), at::kFloat);
     return table.index_select(0, example.t).reshape({-1, 1, 1, 1});
   };
-  const Tensor abar = column(schedule.alphas_cumprod), of_xt = column(posterior.of_xt) * example.x;
+  const Tensor of_xt = column(posterior.of_xt) * example.x;
   const Tensor lowest = column(posterior.log_variance), highest = column(posterior.log_beta);
   const Tensor share = (variance + 1) / 2;
   const Tensor log_variance = share * highest + (1 - share) * lowest;
-  const Tensor sample = predicted_sample(type, answer, example.x, abar.sqrt(), (1 - abar).sqrt());
+  const Tensor sample =
+      predicted_sample(type, answer, example.x, column(posterior.signal), column(posterior.noise));
   const Tensor mean = column(posterior.of_x0) * sample + of_xt;
   const Tensor true_mean = column(posterior.of_x0) * example.x0 + of_xt;
   const Tensor first = (example.t == 0).reshape({-1, 1, 1, 1});

@@ -39,6 +39,57 @@ TEST_F(Train, WhatItWritesIsAModel) {
   EXPECT_NE(bytes("run/log.jsonl"), log);
 }
 
+/// What the message advises can be done.
+TEST_F(Train, AfterALossThatIsntFiniteALowerRateGoesOn) {
+  make_images();
+  const std::string command =
+      "train --quiet --data data --model-config config.json --output run --batch 2 --warmup 0 "
+      "--weight-decay 10 --sample-every 0 ";
+  must(command + "--lr 1e-3 --steps 1");
+  const std::string model = bytes("run/model.safetensors"), state = bytes("run/state.safetensors");
+  const Result failed = tiller(command + "--lr 10 --steps 100");
+  EXPECT_EQ(failed.code, 1);
+  EXPECT_TRUE(
+      failed.err.starts_with("train: from step 1 on with lr 10.0 (it was 0.001).\n"
+                             "tiller: train: got a "))
+      << failed.err;
+  EXPECT_TRUE(failed.err.ends_with("Lower --lr; run holds the last good state.\n")) << failed.err;
+  EXPECT_EQ(std::count(failed.err.begin(), failed.err.end(), '\n'), 2) << failed.err;
+  EXPECT_TRUE(bytes("run/model.safetensors") == model);
+  EXPECT_TRUE(bytes("run/state.safetensors") == state);
+  EXPECT_EQ(must(command + "--lr 1e-4 --steps 3").err,
+            "train: from step 1 on with lr 0.0001 (it was 0.001).\n");
+  EXPECT_FALSE(bytes("run/model.safetensors") == model);
+}
+
+TEST_F(Train, JsonTellsWhatCameOfIt) {
+  make_images();
+  const std::string command =
+      "train --json --data data --model-config config.json --output run --batch 2 --sample-every 0 "
+      "--log-every 2 ";
+  const Json result = Json::parse(must(command + "--steps 3").out);
+  EXPECT_EQ(result.at("output"), "run");
+  EXPECT_EQ(result.at("steps"), 3);
+  EXPECT_EQ(result.at("log"), Json::parse(bytes("run/log.jsonl")));
+  EXPECT_EQ(result.at("log").at("step"), 2);
+  EXPECT_FALSE(result.contains("distance"));
+  EXPECT_EQ(Json::parse(must(command + "--steps 3").out), result) << "where nothing was left to do";
+}
+
+/// Its advice is of flags that there are.
+TEST_F(Train, OutOfMemoryItNamesItsOwnFlags) {
+  make_images();
+  const std::string command = "cd '" + folder.string() +
+                              "' && ulimit -v 3000000 && OMP_NUM_THREADS=1 '" TILLER_PROGRAM
+                              "' train --device cpu --quiet --data data --model-config config.json "
+                              "--output run --batch 1000000 --steps 1 2>.error";
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
+  EXPECT_EQ(bytes(".error"),
+            "tiller: out of memory: lower --microbatch, or try --gradient-checkpointing and "
+            "--bf16.\n");
+  EXPECT_EQ(tiller("train --help-all").out.find("--low-memory"), std::string::npos);
+}
+
 TEST_F(Train, AFullDiskLeavesTheLastState) {
   make_images();
   const std::string command =

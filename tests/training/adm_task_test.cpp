@@ -81,6 +81,56 @@ TEST_F(AdmTraining, RefusesGuidanceBeforeItTrains) {
       << refusal(run);
 }
 
+TEST_F(AdmTraining, RefusesASizeThatTheNetworkCantHalve) {
+  TrainOptions run = options("run");
+  run.config["image_size"] = 9;
+  run.config["channel_mult"] = "1,1,1";
+  run.data = "nowhere";  // and says so before it looks for data
+  EXPECT_EQ(refusal(run),
+            "config.json: image_size: got 9, expected a multiple of 4, which the network can halve "
+            "down to its end.");
+  run = options("odd");
+  run.config["image_size"] = 9;
+  EXPECT_EQ(refusal(run), "");
+}
+
+TEST_F(AdmTraining, SaysWhichKeysItIgnores) {
+  TrainOptions run = options("run");
+  run.config.update({{"lr", 1e-3}, {"input_pertub", 0.2}, {"use_kl", "False"}});
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(refusal(run), "");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
+            "train: config.json: input_pertub and lr are ignored: what isn't the network's is said "
+            "by flags of train.\n");
+  const Json saved = Json::parse(read_file(root / "run" / "config.json"));
+  for (const char* key : {"lr", "input_pertub", "use_kl"}) EXPECT_FALSE(saved.contains(key)) << key;
+  EXPECT_EQ(saved.at("num_channels"), 32);
+  run = options("kl");
+  for (const Json& yes : {Json(true), Json("True")}) {
+    run.config["use_kl"] = yes;
+    EXPECT_TRUE(refusal(run).starts_with("config.json: use_kl: got true, expected false"));
+  }
+}
+
+/// Names of files may be any bytes, a config.json's text may not.
+TEST_F(AdmTraining, AClassFolderNeedntBeUtf8) {
+  write("bytes/caf\xe9/0.png", png(10));
+  write("bytes/tea/0.png", png(200));
+  TrainOptions run = options("run");
+  run.data = root / "bytes";
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(refusal(run), "");
+  EXPECT_NE(
+      ::testing::internal::GetCapturedStderr().find("not all names of class folders are UTF-8"),
+      std::string::npos);
+  const std::vector<std::string> names = {"caf\xef\xbf\xbd", "tea"};
+  EXPECT_EQ(load_model(root / "run").class_names, names);
+  TrainOptions again = options("again");
+  again.data = run.data;
+  again.config = Json::parse(read_file(root / "run" / "config.json"));
+  EXPECT_EQ(refusal(again), "") << "its config is that of the same data";
+}
+
 TEST_F(AdmTraining, SaysThatNoLabelIsDroppedWithoutANullLabel) {
   const auto says = [&](const std::string& output, bool null_label, double dropout) {
     TrainOptions run = options(output);

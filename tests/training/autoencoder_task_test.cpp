@@ -100,6 +100,27 @@ TEST_F(AutoencoderTraining, RefusesWhatActsOnUnetsAlone) {
   EXPECT_NO_THROW(train_to(1, zeros));
 }
 
+TEST_F(AutoencoderTraining, RefusesShapesThatDontFitImages) {
+  const auto refusal = [&](const std::string& key, int64_t value) -> std::string {
+    TrainOptions run = options("run");
+    run.config[key] = value;
+    run.data = "nowhere";
+    try {
+      train_to(1, run);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string images = ", expected the 3 channels of images.";
+  EXPECT_EQ(refusal("out_channels", 1), "config.json: out_channels: got 1" + images);
+  EXPECT_EQ(refusal("in_channels", 4), "config.json: in_channels: got 4" + images);
+  EXPECT_EQ(
+      refusal("sample_size", 9),
+      "config.json: sample_size: got 9, expected a multiple of 2, which the network can halve "
+      "down to its end.");
+}
+
 /// A fresh autoencoder in several copies of the same weights.
 struct Coder {
   explicit Coder(NamedTensors tensors, const nlohmann::json& config)

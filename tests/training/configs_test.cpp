@@ -1,7 +1,6 @@
-#include <gtest/gtest.h>
-
-#include "io/file.h"
 #include "models/adm_config.h"
+#include "models/model.h"
+#include "tests/training/training_runs.h"
 
 namespace tiller::testing {
 namespace {
@@ -26,6 +25,28 @@ TEST(Configs, DdpmIpsAreReadable) {
     EXPECT_EQ(config.channel_mult.size(), levels);
     EXPECT_TRUE(config.learn_sigma && config.resblock_updown && config.use_new_attention_order);
     EXPECT_EQ(config.noise_schedule, "cosine");
+  }
+}
+
+class PublishedConfigs : public TrainingRuns {};
+
+/// The same network, of fewer channels and a quarter of the size: it trains, and the model loads.
+TEST_F(PublishedConfigs, TakeAStep) {
+  for (int i = 0; i < 6; ++i) write("data/" + std::to_string(i) + ".png", png(40 * i, 99, 10));
+  for (const std::string name : {"cifar10", "imagenet32", "lsun-tower64", "celeba64", "ffhq128"}) {
+    SCOPED_TRACE(name);
+    TrainOptions run = short_run(name);
+    run.config =
+        Json::parse(read_file(TILLER_SOURCE_DIR "/training/configs/ddpm-ip-" + name + ".json"));
+    const bool two = run.config["attention_resolutions"] == "16,8";
+    run.config["attention_resolutions"] = two ? "4,2" : "8,4,2";
+    run.config["image_size"] = run.config["image_size"].get<int64_t>() / 4;
+    run.config["num_channels"] = run.config["num_head_channels"] = 32;
+    run.config["num_res_blocks"] = 1;
+    run.batch = 2, run.log_every = 1;
+    train_to(1, run);
+    EXPECT_TRUE(std::isfinite(loss_at(name, 0)));
+    EXPECT_TRUE(load_model(run.output).learned_variance);
   }
 }
 

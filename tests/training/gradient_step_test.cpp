@@ -125,6 +125,35 @@ TEST(GradientStep, RefusesAGradientThatIsntFiniteAndKeepsTheWeights) {
   }
 }
 
+/// Not the last of the steps that float16's falling loss scale tries.
+TEST(GradientStep, InFloat16ItNamesTheFirstImageInTrouble) {
+  TrainOptions options;
+  options.autocast = TrainOptions::Autocast::float16;
+  Steps run(options);
+  run.task.bad_step = 1, run.task.bad_row = 3, run.state.loss_scale.scale = 1.0 / 512;
+  run.step();
+  EXPECT_TRUE(run.step().overflowed);
+  run.task.bad_step = 2, run.task.bad_row = 5;
+  try {
+    run.step();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "train: got a loss that isn't finite at step 2 (cats/3) and ever since, expected "
+              "numbers. Lower --lr.");
+  }
+  run.task.bad_step = -1;
+  EXPECT_FALSE(run.step().overflowed);
+  run.task.bad_step = 3, run.task.bad_row = 6;
+  try {
+    run.step();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("at step 4 (cats/6), expected"), std::string::npos)
+        << error.what();
+  }
+}
+
 TEST(GradientStep, KeepsSeveralAverages) {
   TrainOptions options;
   options.ema = {averaging_from("0.5"), averaging_from("0")};

@@ -22,13 +22,14 @@ class TrainingPage : public DatasetFiles {
 TEST_F(TrainingPage, ShowsCurvesAndGrids) {
   write("log.jsonl",
         "{\"step\":50,\"loss\":0.5,\"learning_rate\":1e-4,\"images_per_second\":30}\n"
-        "{\"step\":100,\"loss\":0.25,\"fd_r56\":81.5}\n{\"step\":150,\"lo");
+        "{\"step\":100,\"loss\":0.25,\"fd_r56\":81.5,\"fid\":97.25}\n{\"step\":150,\"lo");
   for (const std::string step : {"100", "50", "1000"})
     write_png(root / "samples" / ("step-" + step + ".png"), at::zeros({3, 4, 4}, at::kByte));
   write("samples/other.png", "no image");
   const std::string text = page();
   EXPECT_NE(text.find("Step 100, loss 0.25."), std::string::npos);
-  for (const std::string part : {"Loss", "Learning rate", "Images a second", "fd_r56", "81.5"})
+  for (const std::string part :
+       {"Loss", "Learning rate", "Images a second", "fd_r56", "81.5", "97.25"})
     EXPECT_NE(text.find(part), std::string::npos) << part;
   EXPECT_EQ(text.find("Norm of the gradient"), std::string::npos);
   EXPECT_EQ(count(text, "<figcaption>step "), 3);

@@ -90,6 +90,35 @@ TEST_F(State, NamesTheOptionThatDiffers) {
             start + "seed: got nothing, expected \"s\"" + end);
 }
 
+TEST_F(State, SaysWhichOptionsChanged) {
+  const fs::path file = root / "state";
+  save_state(file, random_state(1), R"({"batch":4,"clip":1.0,"lr":0.1,"warmup":0})");
+  TrainState state = random_state(1);
+  const auto changes = [&](const std::string& run) {
+    return load_state(file, state, run, {"lr", "clip", "warmup"});
+  };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(changes(R"({"batch":4,"clip":1.0,"lr":0.1,"warmup":0})"), Lines());
+  EXPECT_EQ(changes(R"({"batch":4,"clip":0.5,"lr":0.05,"warmup":0})"),
+            (Lines{"lr 0.05 (it was 0.1)", "clip 0.5 (it was 1.0)"}));
+  EXPECT_THROW(changes(R"({"batch":5,"clip":1.0,"lr":0.05,"warmup":0})"), Error);
+}
+
+/// A state that doesn't tell its data, as before, loads with none.
+TEST_F(State, KnowsItsData) {
+  const fs::path file = root / "state";
+  TrainState saved = random_state(1), loaded = random_state(2);
+  saved.data = "abc";
+  save_state(file, saved, kRun);
+  load_state(file, loaded, kRun);
+  EXPECT_EQ(loaded.data, "abc");
+  TensorFile old = load_safetensors(file);
+  old.metadata.erase("data");
+  save_safetensors(file, old.tensors, old.metadata);
+  load_state(file, loaded, kRun);
+  EXPECT_EQ(loaded.data, "");
+}
+
 TEST_F(State, RefusesWhatIsNotItsState) {
   const fs::path file = root / "state";
   const std::string deep(100000, '[');

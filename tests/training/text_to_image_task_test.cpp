@@ -167,6 +167,38 @@ TEST_F(TextToImageTraining, RefusesFlagsThatItCantUse) {
   EXPECT_FALSE(fs::exists(run.output));
 }
 
+TEST_F(TextToImageTraining, RefusesAUnetThatDoesntFitItsImages) {
+  const auto refused = [&](bool pixels, const std::string& key, int64_t value) {
+    TrainOptions run = options("run");
+    Json& unet = run.config["unet"];
+    if (pixels) {
+      run.config.erase("vae");
+      unet["in_channels"] = unet["out_channels"] = 3;
+    }
+    unet[key] = value;
+    run.data = "nowhere";
+    return refusal(run);
+  };
+  const std::string images = ", expected the 3 channels of images.",
+                    latents = ", expected the 4 channels of the vae's latents.";
+  EXPECT_EQ(refused(true, "out_channels", 1), "config.json: unet.out_channels: got 1" + images);
+  EXPECT_EQ(refused(true, "out_channels", 6), "config.json: unet.out_channels: got 6" + images);
+  EXPECT_EQ(refused(true, "in_channels", 1), "config.json: unet.in_channels: got 1" + images);
+  EXPECT_EQ(refused(false, "out_channels", 3), "config.json: unet.out_channels: got 3" + latents);
+}
+
+TEST_F(TextToImageTraining, RefusesAnEpsilonOfPureNoise) {
+  TrainOptions run = options("run");
+  run.config["scheduler"]["rescale_betas_zero_snr"] = true;
+  run.config["scheduler"]["prediction_type"] = "epsilon";
+  EXPECT_EQ(
+      refusal(run),
+      "config.json: scheduler.rescale_betas_zero_snr: got true, expected it with v_prediction "
+      "or sample alone: an epsilon says nothing of pure noise.");
+  run.config["scheduler"]["prediction_type"] = "v_prediction";
+  EXPECT_EQ(refusal(run), "");
+}
+
 TEST_F(TextToImageTraining, SaysWhatAConfigLacks) {
   TrainOptions run = options("run");
   run.config["vae"] = "nowhere";

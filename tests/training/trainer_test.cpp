@@ -153,14 +153,69 @@ TEST_F(Training, SamplesARowForEachClass) {
 TEST_F(Training, RefusesAnotherRunsFolder) {
   train_to(1, options("run"));
   TrainOptions other = options("run");
-  other.learning_rate = 2e-3;
+  other.input_perturbation = 0.2;
   try {
     train_to(2, other);
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("lr: got 0.001, expected 0.002."), std::string::npos)
+    EXPECT_NE(std::string(error.what()).find("input_perturbation: got 0.1, expected 0.2."),
+              std::string::npos)
         << error.what();
   }
+}
+
+TEST_F(Training, GoesOnWithAnotherRate) {
+  TrainOptions run = options("run");
+  const auto said = [&](int64_t steps) {
+    ::testing::internal::CaptureStderr();
+    train_to(steps, run);
+    const std::string all = ::testing::internal::GetCapturedStderr();
+    const size_t at = all.find("train: from step");
+    return at == all.npos ? "" : all.substr(at);
+  };
+  run.log_every = 1;
+  EXPECT_EQ(said(5), "");
+  EXPECT_EQ(said(6), "");
+  run.learning_rate = 5e-4, run.weight_decay = 0, run.clip = 2, run.warmup = 0;
+  EXPECT_EQ(
+      said(7),
+      "train: from step 6 on with lr 0.0005 (it was 0.001), warmup 0 (it was 4), weight_decay "
+      "0.0 (it was 0.01) and clip 2.0 (it was 1.0).\n");
+  EXPECT_EQ(log_of("run").back().at("learning_rate"), 5e-4);
+  EXPECT_EQ(said(8), "");
+}
+
+TEST_F(Training, SaysThatTheImagesAreOthers) {
+  TrainOptions run = options("run");
+  train_to(1, run);
+  const std::string bytes = read_file(run.data / "data_batch_1.bin");
+  run.data = write("more/data_batch_1.bin", bytes + bytes.substr(0, 3073)).parent_path();
+  write("more/batches.meta.txt", read_file(root / "data/batches.meta.txt"));
+  for (const int64_t steps : {2, 3}) {
+    ::testing::internal::CaptureStderr();
+    train_to(steps, run);
+    EXPECT_EQ(::testing::internal::GetCapturedStderr().find("with other images than before") !=
+                  std::string::npos,
+              steps == 2);
+  }
+}
+
+/// A line's two steps see ten images, between two measurements of half a second.
+TEST_F(Training, MeasuringIsntTraining) {
+  TrainOptions run = options("run");
+  run.log_every = 2;
+  run.distance = {"fd", 1, [](const fs::path&) {
+                    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+                    return 1.0;
+                  }};
+  train_to(4, run);
+  std::ifstream file(run.output / "log.jsonl");
+  int lines = 0;
+  for (std::string line; std::getline(file, line);)
+    if (const Json json = Json::parse(line); json.contains("images_per_second") && ++lines == 2) {
+      EXPECT_GT(json.at("images_per_second").get<double>(), 10 / (2 * 0.5));
+    }
+  EXPECT_EQ(lines, 2);
 }
 
 TEST_F(Training, RefusesConfigsThatDontFit) {
@@ -219,6 +274,24 @@ TEST_F(Training, KeepsCheckpointsAndFurtherAverages) {
             read_file(run.output / "model.safetensors"));
   EXPECT_NE(read_file(run.output / "ema-power=0.1/model.safetensors"),
             read_file(run.output / "model.safetensors"));
+}
+
+/// An earlier run's, of later steps, are the first to go.
+TEST_F(Training, KeepsItsOwnCheckpointsBesideAnEarlierRuns) {
+  TrainOptions run = options("kept");
+  run.keep = 2, run.save_every = 2;
+  const auto kept = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(run.output / "checkpoints"))
+      names.insert(entry.path().filename());
+    return names;
+  };
+  fs::create_directories(run.output / "checkpoints" / "step-100");
+  fs::create_directories(run.output / "checkpoints" / "step-200");
+  train_to(2, run);
+  EXPECT_EQ(kept(), (std::set<std::string>{"step-2", "step-200"}));
+  train_to(6, run);
+  EXPECT_EQ(kept(), (std::set<std::string>{"step-4", "step-6"}));
 }
 
 TEST_F(Training, TheRateRisesStaysAndFalls) {

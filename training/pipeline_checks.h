@@ -1,0 +1,19 @@
+#pragma once
+#include "models/autoencoder.h"
+#include "training/objective.h"
+#include "training/options.h"
+#include "training/pipeline_files.h"
+
+namespace tiller {
+
+/// The pipeline that the options' config describes. Throws UsageError where it can't be trained.
+PipelineConfig checked_pipeline(const TrainOptions&);
+
+/// Its autoencoder; null: it works on pixels. Throws UsageError where the UNet can't work on its
+/// latents, or on images.
+std::shared_ptr<Autoencoder> fitting_vae(const TrainOptions&, const PipelineConfig&);
+
+/// What its UNet is taught.
+Objective pipeline_objective(const TrainOptions&, const PipelineConfig&);
+
+}  // namespace tiller
