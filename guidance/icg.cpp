@@ -3,6 +3,7 @@
 #include "guidance/draw.h"
 #include "guidance/registry.h"
 #include "io/error.h"
+#include "models/sent.h"
 
 namespace tiller {
 namespace {
@@ -49,7 +50,7 @@ class IndependentCondition final : public Guidance {
     for (const uint64_t seed : step.seeds)
       labels.push_back(at::randint(classes_, {}, step_generator(seed, step.step, kStream),
                                    at::TensorOptions(at::kLong)));
-    return at::stack(labels).to(step.device);
+    return sent(at::stack(labels), step.device);
   }
 
   double scale_;

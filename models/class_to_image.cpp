@@ -2,6 +2,7 @@
 
 #include "io/error.h"
 #include "io/json.h"
+#include "models/diffusers_folder.h"
 
 namespace tiller {
 namespace {
@@ -9,11 +10,6 @@ namespace {
 using Json = nlohmann::json;
 
 const std::string kLabels = "id2label";
-
-bool names(const Json& index, const std::string& part) {
-  const auto entry = index.find(part);
-  return entry != index.end() && entry->is_array() && entry->size() == 2 && (*entry)[1].is_string();
-}
 
 /// Names by their number, from "0" on.
 std::vector<std::string> names_of(const Json& labels) {
@@ -33,8 +29,8 @@ std::vector<std::string> names_of(const Json& labels) {
 
 bool reads_classes(const Json& index, const Json& unet) {
   const auto rows = unet.find("num_class_embeds");
-  return rows != unet.end() && rows->is_number_integer() && !names(index, "text_encoder") &&
-         !names(index, "text_encoder_2");
+  return rows != unet.end() && rows->is_number_integer() && !names_part(index, "text_encoder") &&
+         !names_part(index, "text_encoder_2");
 }
 
 bool is_class_pipeline(const fs::path& folder) {

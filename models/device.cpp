@@ -53,9 +53,10 @@ std::string capability_problem() {
   void* driver = dlopen("libcuda.so.1", RTLD_NOW);
   for (int i = 0; i < at::detail::getCUDAHooks().deviceCount(); ++i) {
     const int found = compute_capability(driver, i);
-    if (found < kLeast)
+    if (found && found < kLeast)
       return "GPU " + std::to_string(i) + " has compute capability " + std::to_string(found / 10) +
-             "." + std::to_string(found % 10) + ", expected 8.0 or higher";
+             "." + std::to_string(found % 10) +
+             ", expected 8.0 or higher. CUDA_VISIBLE_DEVICES hides it from the others";
   }
   return "";
 }

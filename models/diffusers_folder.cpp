@@ -7,6 +7,12 @@
 #include "io/json.h"
 
 namespace tiller {
+
+bool names_part(const nlohmann::json& index, const std::string& part) {
+  const auto entry = index.find(part);
+  return entry != index.end() && entry->is_array() && entry->size() == 2 && (*entry)[1].is_string();
+}
+
 namespace {
 
 using Json = nlohmann::json;
@@ -70,11 +76,6 @@ std::vector<fs::path> shards_of(const fs::path& index) {
 
 std::string config_name(const std::string& part) {
   return part == "scheduler" ? "scheduler_config.json" : "config.json";
-}
-
-bool names_part(const Json& index, const std::string& part) {
-  const auto entry = index.find(part);
-  return entry != index.end() && entry->is_array() && entry->size() == 2 && (*entry)[1].is_string();
 }
 
 /// The config and all files of the weights.

@@ -6,6 +6,9 @@ namespace tiller {
 /// Whether a folder is a diffusers pipeline: it has a model_index.json.
 bool is_diffusers_folder(const fs::path&);
 
+/// Whether a model_index.json has this part.
+bool names_part(const nlohmann::json& index, const std::string& part);
+
 /// The parts of a diffusers pipeline's folder that a text-to-image model needs; safety checkers and
 /// the like are left out. Weights are safetensors, sharded ones by their index, else PyTorch
 /// pickles; of several variants the plain one is taken unless `half`, then fp16's. Throws Error

@@ -16,8 +16,10 @@ Model edm_model(const EdmConfig& config, Weights& weights) {
   model.prediction = PredictionType::edm;
   model.sigma_min = config.sigma_min;
   model.sigma_max = config.sigma_max;
-  if (config.preconditioner.kind == EdmPreconditioner::Kind::iddpm)
+  if (config.preconditioner.kind == EdmPreconditioner::Kind::iddpm) {
     model.known_sigmas = iddpm_sigmas(config.preconditioner);
+    model.known_sigmas.pop_back();  // 0 is where a run ends
+  }
   model.augmented = config.augmented;
   return model;
 }

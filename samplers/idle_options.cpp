@@ -1,6 +1,9 @@
 #include "samplers/idle_options.h"
 
 #include <algorithm>
+#include <cstdlib>
+
+#include "io/error.h"
 
 namespace tiller {
 namespace {
@@ -11,11 +14,10 @@ Options written_options(const Sampler& sampler, const std::string& text) {
   return parse_options("sampler " + sampler.name, text, none);
 }
 
-/// A flag that is true or a number above 0.
+/// A flag that is true or a number above 0. Neither: the sampler says so as it starts.
 bool is_on(const Options& options, const std::string& name) {
   const std::string value = options.text(name);
-  if (value == "true" || value == "false" || value.empty()) return value == "true";
-  return options.number(name) > 0;
+  return value == "true" || std::strtod(value.c_str(), nullptr) > 0;
 }
 
 /// What is written, what is chosen with the model's share, and the sampler that it is for.
@@ -89,6 +91,16 @@ std::vector<double> sigmas_of(const Trajectory& trajectory) {
   return sigmas;
 }
 
+/// False also where the sampler takes neither: the run itself says why.
+bool same_levels(const Sampler& sampler, const NoiseSchedule& schedule, const TrajectoryConfig& a,
+                 const TrajectoryConfig& b) {
+  try {
+    return sigmas_of(sampler.trajectory(schedule, a)) == sigmas_of(sampler.trajectory(schedule, b));
+  } catch (const UsageError&) {
+    return false;
+  }
+}
+
 /// Numbers of the levels that only rules for sigmas ask for, and what makes much of each.
 struct LevelNumber {
   std::string option;
@@ -108,8 +120,7 @@ void find_idle_levels(const Choice& choice, const NoiseSchedule& schedule,
     if (!choice.written.has(option)) continue;
     TrajectoryConfig other = chosen;
     other.*number *= change;
-    if (sigmas_of(choice.sampler.trajectory(schedule, chosen)) ==
-        sigmas_of(choice.sampler.trajectory(schedule, other)))
+    if (same_levels(choice.sampler, schedule, chosen, other))
       choice.say(option,
                  ", which moves no level of this run, expected a rule for its sigmas, such as "
                  "heun:sigmas=karras.");

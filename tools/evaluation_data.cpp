@@ -6,6 +6,7 @@
 
 #include "io/error.h"
 #include "samplers/noise.h"
+#include "training/class_names.h"
 #include "training/dataset.h"
 
 namespace tiller {
@@ -15,7 +16,7 @@ namespace {
 std::vector<int64_t> labels_of_classes(const fs::path& path, const Dataset& data,
                                        const Model& model) {
   std::vector<int64_t> labels;
-  for (const auto& name : data.class_names) {
+  for (const auto& name : utf8_names(data.class_names)) {
     const auto found = std::find(model.class_names.begin(), model.class_names.end(), name);
     if (found == model.class_names.end())
       throw Error(path.string() + ": got the class '" + printable(name) + "', expected one of " +

@@ -75,7 +75,8 @@ int fail(const std::string& message, int code) {
 
 int fail_memory(bool trains) {
   return fail(
-      trains ? "out of memory: lower --microbatch, or try --gradient-checkpointing and --bf16."
+      trains ? "out of memory: lower --microbatch, or try --bf16 and (but of autoencoders) "
+               "--gradient-checkpointing."
              : "out of memory: lower --batch or --size, choose --dtype float16 or bfloat16, or try "
                "--vae-tiling and --low-memory.",
       1);

@@ -53,7 +53,8 @@ AdmConfig asked_config(const TrainOptions& options) {
 /// The same with what the data says of classes.
 AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
   AdmConfig config = asked_config(options);
-  const std::vector<std::string> folders = utf8_names(data.class_names);
+  const std::vector<std::string> folders =
+      utf8_names(data.class_names, config.class_cond && !options.launch.rank);
   if (!config.class_cond) return config;
   if (!data.labels.defined())
     throw UsageError("class_cond: got true, but " + options.data.string() + " has no labels.");
@@ -62,10 +63,6 @@ AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
   if (!config.num_classes)
     config.num_classes = named ? named : std::max(classes, std::ssize(folders));
   if (!named && std::ssize(folders) == config.num_classes) config.class_names = folders;
-  if (!named && folders != data.class_names && !options.launch.rank)
-    std::cerr
-        << "train: not all names of class folders are UTF-8: the model has U+FFFD (\uFFFD) for "
-           "each byte that isn't.\n";
   if (named && !folders.empty() && folders != config.class_names)
     throw UsageError("class_names: got " + enumerate(config.class_names, 4) + " in " +
                      options.config_file + ", expected " + enumerate(folders, 4) + " as in " +

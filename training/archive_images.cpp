@@ -162,7 +162,13 @@ Dataset load_archive_images(const fs::path& path, int64_t size, const fs::path& 
   return load_archives(path, {path}, size, file);
 }
 
-bool has_shards(const fs::path& path) { return !shards_in(path).empty(); }
+bool has_shards(const fs::path& path) {
+  const auto shards = shards_in(path);
+  const auto is_tar = [](const fs::path& shard) { return shard.extension() == ".tar"; };
+  // Compressed ones among images are the data set as it was downloaded.
+  return std::any_of(shards.begin(), shards.end(), is_tar) ||
+         (!shards.empty() && list_image_files(path).empty());
+}
 
 Dataset load_shards(const fs::path& path, int64_t size, const fs::path& file) {
   const std::vector<fs::path> shards = shards_in(path);

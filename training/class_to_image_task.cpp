@@ -3,6 +3,7 @@
 #include "io/error.h"
 #include "models/class_to_image.h"
 #include "models/unet2d_condition.h"
+#include "models/unet2d_config.h"
 #include "samplers/scheduler_config.h"
 #include "training/class_names.h"
 #include "training/labelled_task.h"
@@ -24,8 +25,8 @@ Dataset labelled_data(const TrainOptions& options, int64_t size) {
 }
 
 /// One a class; those without a name have their number.
-std::vector<std::string> names_of(const Dataset& data) {
-  std::vector<std::string> names = utf8_names(data.class_names);
+std::vector<std::string> names_of(const TrainOptions& options, const Dataset& data) {
+  std::vector<std::string> names = utf8_names(data.class_names, options.launch.rank == 0);
   const int64_t classes = data.labels.max().item<int64_t>() + 1;
   while (std::ssize(names) < classes) names.push_back(std::to_string(names.size()));
   return names;
@@ -33,7 +34,7 @@ std::vector<std::string> names_of(const Dataset& data) {
 
 /// What the data says of classes. The embedding has one row more, the null label's.
 void complete(PipelineConfig& config, const TrainOptions& options, const Dataset& data) {
-  config.class_names = names_of(data);
+  config.class_names = names_of(options, data);
   const int64_t rows = std::ssize(config.class_names) + 1;
   const auto given = config.unet.find("num_class_embeds");
   if (given != config.unet.end() && !given->is_null() && *given != rows)
@@ -46,18 +47,12 @@ void complete(PipelineConfig& config, const TrainOptions& options, const Dataset
   config.unet.emplace("cross_attention_dim", kContextChannels);
 }
 
-Weights weights_for(const TrainOptions& options) {
-  if (options.initial.empty()) return Weights(options.seed, options.device);
-  Component component = component_in(options.initial / "unet");
-  return {{std::move(component.tensors), {}}, component.file, at::kFloat, options.device};
-}
-
 Model build(const TrainOptions& options, const PipelineConfig& config,
             const std::shared_ptr<Autoencoder>& vae) {
   Model model;
   model.config = config.unet;
   take_classes(model, {{"id2label", id_to_label(config.class_names)}});
-  Weights weights = weights_for(options);
+  Weights weights = initial_weights(options, "unet");
   model.network = unet2d_condition(config.unet, weights);
   model.parameters = weights.finish();
   if (options.initial.empty()) settle(model.parameters);
@@ -91,7 +86,7 @@ std::unique_ptr<TrainTask> class_to_image_task(const TrainOptions& options) {
     save_pipeline(folder, config, within_unet(parameters));
   };
   // So that every weight has a gradient: without a context some would have none.
-  const auto context = at::zeros({1, 1, config.unet.at("cross_attention_dim").get<int64_t>()},
+  const auto context = at::zeros({1, 1, unet2d_config(config.unet).context_channels},
                                  at::TensorOptions(options.device));
   training.condition = [context](Conditioning& conditioning, int64_t images) {
     conditioning.context = context.expand({images, -1, -1});

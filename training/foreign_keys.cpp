@@ -14,17 +14,17 @@ const std::vector<std::string> kForeign = {
     "lr",         "lr_anneal_steps",   "log_interval",  "microbatch",        "schedule_sampler",
     "use_fp16",   "resume_checkpoint", "save_interval", "use_checkpoint",    "weight_decay"};
 
-bool is_true(const nlohmann::json& value) {
-  return value == true || value == "True" || value == "true";
+bool is_false(const nlohmann::json& value) {
+  return value == false || value == 0 || value == "False" || value == "false";
 }
 
 }  // namespace
 
 void check_foreign_keys(const TrainOptions& options) {
   const auto kl = options.config.find(kKl);
-  if (kl != options.config.end() && is_true(*kl))
-    throw UsageError(options.config_file +
-                     ": use_kl: got true, expected false: the loss is the squared error, with "
+  if (kl != options.config.end() && !is_false(*kl))
+    throw UsageError(options.config_file + ": use_kl: got " + printable(kl->dump()) +
+                     ", expected false: the loss is the squared error, with "
                      "learn_sigma beside the bound.");
   std::vector<std::string> found;
   for (const auto& key : kForeign)

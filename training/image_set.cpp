@@ -58,8 +58,11 @@ std::vector<std::string> class_names(const std::vector<std::string>& names) {
   return classes;
 }
 
+/// Not left out: what else is in memory just then mustn't decide on what the data are.
 std::string too_large(const std::string& name) {
-  return printable(name) + ": got an image too large to decode in the memory that is free.";
+  return printable(name) +
+         ": got an image too large to decode in the memory that is free, expected a smaller one. "
+         "Take it out.";
 }
 
 /// Moves the rows that are kept to the front, in place, and cuts the rest off.
@@ -96,10 +99,10 @@ void ImageSet::decode(int64_t i, std::string_view bytes) {
     data_.images[rows_[i]].copy_(resize_and_crop(image, data_.images.size(3)));
   } catch (const Error& error) {
     failures_[rows_[i]] = error.what();
-  } catch (const c10::Error&) {
-    failures_[rows_[i]] = too_large(names_[i]);
   } catch (const std::bad_alloc&) {
-    failures_[rows_[i]] = too_large(names_[i]);
+    throw Error(too_large(names_[i]));
+  } catch (const c10::Error&) {
+    throw Error(too_large(names_[i]));
   }
 }
 

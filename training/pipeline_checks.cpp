@@ -12,7 +12,10 @@ namespace {
 /// Throws UsageError where the UNet can't work on images, or on the VAE's latents.
 void check_unet(const TrainOptions& options, const PipelineConfig& config, const Autoencoder* vae) {
   Weights shapes(0, at::kMeta);
-  const auto unet = unet2d_condition(config.unet, shapes);
+  nlohmann::json own = config.unet;
+  for (const char* completed : {"_class_name", "cross_attention_dim"})
+    if (config.reads_text()) own.erase(completed);
+  const auto unet = unet2d_condition(own, shapes);
   const std::string key = options.config_file + ": unet.";
   const std::string whose = vae ? "the vae's latents" : "images";
   const int64_t channels = vae ? vae->channels() : 3;
@@ -25,6 +28,10 @@ void check_unet(const TrainOptions& options, const PipelineConfig& config, const
 
 PipelineConfig checked_pipeline(const TrainOptions& options) {
   PipelineConfig config = read_pipeline_config(options.config, options.config_file);
+  if (config.reads_text() && !config.unet.value("num_class_embeds", nlohmann::json()).is_null())
+    throw UsageError(options.config_file + ": unet.num_class_embeds: got " +
+                     printable(config.unet.at("num_class_embeds").dump()) +
+                     ", expected none beside a text encoder.");
   const auto setup = read_scheduler_config(config.scheduler);
   check_objective(options, setup.prediction);
   if (setup.prediction == PredictionType::epsilon &&
@@ -40,6 +47,12 @@ std::shared_ptr<Autoencoder> fitting_vae(const TrainOptions& options,
   auto vae = vae_of(options);
   check_unet(options, config, vae.get());
   return vae;
+}
+
+Weights initial_weights(const TrainOptions& options, const std::string& part) {
+  if (options.initial.empty()) return Weights(options.seed, options.device);
+  Component component = component_in(options.initial / part);
+  return {{std::move(component.tensors), {}}, component.file, at::kFloat, options.device};
 }
 
 Objective pipeline_objective(const TrainOptions& options, const PipelineConfig& config) {

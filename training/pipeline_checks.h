@@ -1,5 +1,6 @@
 #pragma once
 #include "models/autoencoder.h"
+#include "models/weights.h"
 #include "training/objective.h"
 #include "training/options.h"
 #include "training/pipeline_files.h"
@@ -12,6 +13,9 @@ PipelineConfig checked_pipeline(const TrainOptions&);
 /// Its autoencoder; null: it works on pixels. Throws UsageError where the UNet can't work on its
 /// latents, or on images.
 std::shared_ptr<Autoencoder> fitting_vae(const TrainOptions&, const PipelineConfig&);
+
+/// A part's weights to begin with: fresh ones, or those of the options' folder.
+Weights initial_weights(const TrainOptions&, const std::string& part);
 
 /// What its UNet is taught.
 Objective pipeline_objective(const TrainOptions&, const PipelineConfig&);

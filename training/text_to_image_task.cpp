@@ -27,14 +27,8 @@ struct Networks {
   NamedTensors parameters;
 };
 
-Weights weights_for(const TrainOptions& options, const std::string& part) {
-  if (options.initial.empty()) return Weights(options.seed, options.device);
-  Component component = component_in(options.initial / part);
-  return {{std::move(component.tensors), {}}, component.file, at::kFloat, options.device};
-}
-
 Networks build(const TrainOptions& options, const PipelineConfig& config) {
-  Weights unet = weights_for(options, "unet"), text = weights_for(options, "text_encoder");
+  Weights unet = initial_weights(options, "unet"), text = initial_weights(options, "text_encoder");
   Networks networks;
   networks.unet = unet2d_condition(config.unet, unet);
   networks.text = std::make_shared<ClipText>(config.text_encoder, text);

@@ -9,7 +9,7 @@
 namespace tiller {
 namespace {
 
-bool is_text_to_image(const TrainOptions& options) { return options.config.contains("unet"); }
+bool is_pipeline(const TrainOptions& options) { return options.config.contains("unet"); }
 
 PipelineConfig pipeline_of(const TrainOptions& options) {
   return read_pipeline_config(options.config, options.config_file);
@@ -17,16 +17,15 @@ PipelineConfig pipeline_of(const TrainOptions& options) {
 
 /// Of what the network works on.
 int64_t network_size(const TrainOptions& options) {
-  if (is_text_to_image(options)) return pipeline_of(options).unet.at("sample_size").get<int64_t>();
+  if (is_pipeline(options)) return pipeline_of(options).unet.at("sample_size").get<int64_t>();
   return adm_config(options.config, options.config_file).image_size;
 }
 
 }  // namespace
 
 std::shared_ptr<Autoencoder> vae_of(const TrainOptions& options) {
-  const fs::path folder = is_text_to_image(options)
-                              ? pipeline_of(options).vae
-                              : vae_of_config(options.config, options.config_file);
+  const fs::path folder = is_pipeline(options) ? pipeline_of(options).vae
+                                               : vae_of_config(options.config, options.config_file);
   if (folder.empty()) return nullptr;
   if (fs::is_directory(folder)) return training_vae(folder, options.device);
   throw UsageError(options.config_file + ": vae: got '" + printable(folder.string()) +

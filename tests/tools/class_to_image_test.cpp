@@ -26,22 +26,24 @@ class ClassToImage : public ProgramTest {
     ASSERT_EQ(trained.code, 0) << trained.err;
   }
 
-  std::string image(const std::string& flags) {
-    const Result result = tiller("generate --quiet --model run --steps 2 --output a.png " + flags);
+  Tensor latents(const std::string& flags) {
+    const Result result = tiller(
+        "generate --quiet --model run --steps 2 --output a.png --save-latents a.safetensors " +
+        flags);
     EXPECT_EQ(result.code, 0) << result.err;
-    return bytes("a.png");
+    return load_safetensors(folder / "a.safetensors").tensors.front().second;
   }
 };
 
 TEST_F(ClassToImage, IsGuidedByItsClasses) {
-  const std::string bee = image("--class bee");
-  EXPECT_EQ(bee, image("--class 1"));
-  EXPECT_NE(bee, image("--class ant"));
-  EXPECT_NE(bee, image("--class bee --guidance cfg:scale=3"));
-  EXPECT_NE(bee, image("--class bee --guidance pag:scale=3"));
-  EXPECT_NE(bee, image("--class bee --guidance icg:scale=3"));
-  image("--class ant,bee --count 4 --guidance 'cfg:scale=3 + tpg' --low-memory");
-  image("--class bee --sampler dpm++2m --prediction-type epsilon");
+  const Tensor bee = latents("--class bee");
+  EXPECT_TRUE(bee.equal(latents("--class 1")));
+  EXPECT_FALSE(bee.equal(latents("--class ant")));
+  for (const char* guidance : {"cfg", "pag", "icg"})
+    EXPECT_FALSE(bee.equal(latents("--class bee --guidance " + std::string(guidance) + ":scale=3")))
+        << guidance;
+  EXPECT_FALSE(bee.equal(latents("--class bee --prediction-type epsilon")));
+  latents("--class ant,bee --count 4 --guidance 'cfg:scale=3 + tpg' --low-memory");
 }
 
 TEST_F(ClassToImage, IsInvertedExactly) {

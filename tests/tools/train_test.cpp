@@ -85,8 +85,8 @@ TEST_F(Train, OutOfMemoryItNamesItsOwnFlags) {
                               "--output run --batch 1000000 --steps 1 2>.error";
   EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
   EXPECT_EQ(bytes(".error"),
-            "tiller: out of memory: lower --microbatch, or try --gradient-checkpointing and "
-            "--bf16.\n");
+            "tiller: out of memory: lower --microbatch, or try --bf16 and (but of autoencoders) "
+            "--gradient-checkpointing.\n");
   EXPECT_EQ(tiller("train --help-all").out.find("--low-memory"), std::string::npos);
 }
 
