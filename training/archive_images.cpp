@@ -131,6 +131,8 @@ bool is_shard_name(const fs::path& path) {
          (name.ends_with(".tar") || name.ends_with(".tar.gz") || name.ends_with(".tgz"));
 }
 
+bool is_tar(const fs::path& shard) { return shard.extension() == ".tar"; }
+
 std::vector<fs::path> shards_in(const fs::path& folder) {
   std::vector<fs::path> shards;
   if (!fs::is_directory(folder)) return shards;
@@ -164,7 +166,6 @@ Dataset load_archive_images(const fs::path& path, int64_t size, const fs::path& 
 
 bool has_shards(const fs::path& path) {
   const auto shards = shards_in(path);
-  const auto is_tar = [](const fs::path& shard) { return shard.extension() == ".tar"; };
   // Compressed ones among images are the data set as it was downloaded.
   return std::any_of(shards.begin(), shards.end(), is_tar) ||
          (!shards.empty() && list_image_files(path).empty());
@@ -174,7 +175,7 @@ Dataset load_shards(const fs::path& path, int64_t size, const fs::path& file) {
   const std::vector<fs::path> shards = shards_in(path);
   if (const auto images = list_image_files(path); !images.empty())
     throw Error(path.string() + ": got images ('" + printable(images[0]) + "') and archives ('" +
-                printable(shards[0].filename().string()) +
+                printable(std::find_if(shards.begin(), shards.end(), is_tar)->filename().string()) +
                 "'), expected one or the other. Move either out.");
   return load_archives(path, shards, size, file);
 }

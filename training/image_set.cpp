@@ -135,11 +135,13 @@ Progress long_progress(const std::string& label, int64_t images) {
 
 Dataset decode_files(ImageSet images, const fs::path& path) {
   const auto read = [&](int64_t i) {
+    std::string bytes;
     try {
-      images.decode(i, read_file(path / images.name(i), kImageFileLimit));
+      bytes = read_file(path / images.name(i), kImageFileLimit);
     } catch (const Error& error) {
-      images.skip(i, error.what());
+      return images.skip(i, error.what());
     }
+    images.decode(i, bytes);
   };
   Progress progress = long_progress("decoding", images.count());
   for (int64_t first = 0; first < images.count(); first += kDecodedTogether) {

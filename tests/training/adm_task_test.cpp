@@ -106,9 +106,10 @@ TEST_F(AdmTraining, SaysWhichKeysItIgnores) {
   for (const char* key : {"lr", "input_pertub", "use_kl"}) EXPECT_FALSE(saved.contains(key)) << key;
   EXPECT_EQ(saved.at("num_channels"), 32);
   run = options("kl");
-  for (const Json& yes : {Json(true), Json("True")}) {
+  for (const Json& yes : {Json(true), Json("True"), Json(1)}) {
     run.config["use_kl"] = yes;
-    EXPECT_TRUE(refusal(run).starts_with("config.json: use_kl: got true, expected false"));
+    EXPECT_TRUE(
+        refusal(run).starts_with("config.json: use_kl: got " + yes.dump() + ", expected false"));
   }
 }
 
