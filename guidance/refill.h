@@ -1,12 +1,12 @@
 #pragma once
-#include <ATen/ATen.h>
+#include "models/sent.h"
 
 namespace tiller {
 
 /// buffer = fresh on the device, in the buffer's own memory where shapes allow: recorded
 /// evaluations find new numbers at the old place. Copied without waiting for the device.
 inline void refill(at::Tensor& buffer, const at::Tensor& fresh, at::Device device) {
-  const at::Tensor source = device.is_cuda() && fresh.is_cpu() ? fresh.pin_memory() : fresh;
+  const at::Tensor source = pinned_for(fresh, device);
   const bool fits = buffer.defined() && buffer.sizes() == fresh.sizes() &&
                     buffer.device() == device &&
                     buffer.is_inference() == c10::InferenceMode::is_enabled();

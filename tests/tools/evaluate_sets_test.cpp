@@ -4,6 +4,7 @@
 #include "tests/port.h"
 #include "tests/tools/full_disk.h"
 #include "tests/tools/pipelines.h"
+#include "tests/tools/resnet_weights.h"
 
 namespace tiller::test {
 namespace {
@@ -13,16 +14,7 @@ class EvaluateSets : public ProgramTest {
  protected:
   void SetUp() override {
     ProgramTest::SetUp();
-    NamedTensors weights;
-    const Json shapes = fixture("features.json").at("resnet").at("shapes");
-    for (const auto& [name, dims] : shapes.items()) {
-      if (name.ends_with("num_batches_tracked")) continue;
-      const auto shape = dims.get<std::vector<int64_t>>();
-      Tensor value = formula_weight(name, shape);
-      if (name.ends_with("running_var")) value = 1 + 0.125 * formula_tensor(name, shape);
-      weights.emplace_back(name, value);
-    }
-    save_safetensors(folder / "resnet.safetensors", weights);
+    save_random_resnet(folder / "resnet.safetensors");
     for (int i = 0; i < 12; ++i) {
       make_image("real/" + std::to_string(i) + ".png", "real", i, 32);
       make_image("made/" + std::to_string(i) + ".png", "made", i, 32);

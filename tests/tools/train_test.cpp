@@ -1,5 +1,6 @@
 #include "tests/tools/full_disk.h"
 #include "tests/tools/pipelines.h"
+#include "tests/tools/resnet_weights.h"
 
 namespace tiller::test {
 namespace {
@@ -109,16 +110,7 @@ TEST_F(Train, AFullDiskLeavesTheLastState) {
 /// The distance is evaluate's, in the log, on the page and at resume; the best model is kept.
 TEST_F(Train, DistancesAreMeasuredWhileItGoesOn) {
   make_images();
-  NamedTensors weights;
-  const Json shapes = fixture("features.json").at("resnet").at("shapes");
-  for (const auto& [name, dims] : shapes.items())
-    if (!name.ends_with("num_batches_tracked")) {
-      const auto shape = dims.get<std::vector<int64_t>>();
-      weights.emplace_back(name, name.ends_with("running_var")
-                                     ? 1 + 0.125 * formula_tensor(name, shape)
-                                     : formula_weight(name, shape));
-    }
-  save_safetensors(folder / "resnet.safetensors", weights);
+  save_random_resnet(folder / "resnet.safetensors");
   const std::string features = " --features cifar-resnet:weights=resnet.safetensors";
   const std::string command =
       "train --data data --model-config config.json --output run --batch 2 --lr 0.01 --warmup 0 "

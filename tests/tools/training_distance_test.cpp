@@ -1,7 +1,9 @@
 #include "io/progress.h"
 #include "metrics/feature_network.h"
 #include "tests/tools/pipelines.h"
+#include "tests/tools/resnet_weights.h"
 #include "tests/training/dataset_files.h"
+#include "tests/training/tiny_pipeline.h"
 #include "tools/image_references.h"
 #include "training/dataset.h"
 
@@ -13,16 +15,7 @@ class TrainingDistance : public ProgramTest {
  protected:
   void SetUp() override {
     ProgramTest::SetUp();
-    NamedTensors weights;
-    const Json shapes = fixture("features.json").at("resnet").at("shapes");
-    for (const auto& [name, dims] : shapes.items()) {
-      if (name.ends_with("num_batches_tracked")) continue;
-      const auto shape = dims.get<std::vector<int64_t>>();
-      weights.emplace_back(name, name.ends_with("running_var")
-                                     ? 1 + 0.125 * formula_tensor(name, shape)
-                                     : formula_weight(name, shape));
-    }
-    save_safetensors(folder / "resnet.safetensors", weights);
+    save_random_resnet(folder / "resnet.safetensors");
     Json config = tiny_config();
     for (const char* key : {"num_classes", "class_names", "learn_sigma", "class_cond"})
       config.erase(key);
@@ -148,21 +141,8 @@ class TextTrainingDistance : public TrainingDistance {
     }
     config = {
         {"tokenizer", TILLER_FIXTURES "/clip_tokenizer/vocab"},
-        {"unet",
-         {{"sample_size", 8},
-          {"in_channels", 3},
-          {"out_channels", 3},
-          {"block_out_channels", {16, 16}},
-          {"down_block_types", {"DownBlock2D", "CrossAttnDownBlock2D"}},
-          {"up_block_types", {"CrossAttnUpBlock2D", "UpBlock2D"}},
-          {"layers_per_block", 1},
-          {"attention_head_dim", 2},
-          {"norm_num_groups", 8}}},
-        {"text_encoder",
-         {{"hidden_size", 16},
-          {"intermediate_size", 32},
-          {"num_hidden_layers", 2},
-          {"num_attention_heads", 2}}},
+        {"unet", testing::tiny_unet(8, 3)},
+        {"text_encoder", testing::tiny_text_encoder()},
         {"scheduler", {{"_class_name", "DDIMScheduler"}, {"beta_schedule", "squaredcos_cap_v2"}}}};
     write_file(folder / "config.json", config.dump());
   }

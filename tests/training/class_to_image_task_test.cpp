@@ -1,48 +1,23 @@
 #include <ATen/ATen.h>
 
 #include "models/model.h"
-#include "tests/training/training_runs.h"
+#include "tests/training/pipeline_runs.h"
 
 namespace tiller::testing {
 namespace {
 
-class ClassToImageTraining : public TrainingRuns {
+class ClassToImageTraining : public PipelineRuns {
  protected:
   ClassToImageTraining() {
     const std::vector<std::string> names = {"red", "green", "blue"};
     for (int i = 0; i < 9; ++i)
-      write("data/" + names[i % 3] + "/" + std::to_string(i) + ".png",
-            png(i % 3 == 0 ? 250 : 5, i % 3 == 1 ? 250 : 5, i % 3 == 2 ? 250 : 5));
+      write("data/" + names[i % 3] + "/" + std::to_string(i) + ".png", square(i));
   }
 
   TrainOptions options(const std::string& output) const {
     TrainOptions options = short_run(output);
-    options.config = {{"unet",
-                       {{"sample_size", 8},
-                        {"in_channels", 3},
-                        {"out_channels", 3},
-                        {"block_out_channels", {16, 16}},
-                        {"down_block_types", {"DownBlock2D", "CrossAttnDownBlock2D"}},
-                        {"up_block_types", {"CrossAttnUpBlock2D", "UpBlock2D"}},
-                        {"layers_per_block", 1},
-                        {"attention_head_dim", 2},
-                        {"norm_num_groups", 8}}},
-                      {"scheduler",
-                       {{"_class_name", "DDIMScheduler"},
-                        {"beta_schedule", "squaredcos_cap_v2"},
-                        {"prediction_type", "v_prediction"},
-                        {"timestep_spacing", "trailing"},
-                        {"clip_sample", false}}}};
+    options.config = {{"unet", tiny_unet(8, 3)}, {"scheduler", velocity_scheduler()}};
     return options;
-  }
-
-  std::string refusal(const TrainOptions& options) const {
-    try {
-      train_to(1, options);
-    } catch (const UsageError& error) {
-      return error.what();
-    }
-    return "";
   }
 };
 

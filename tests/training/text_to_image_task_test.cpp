@@ -1,7 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "models/model.h"
-#include "tests/training/training_runs.h"
+#include "tests/training/pipeline_runs.h"
 #include "training/pipeline_files.h"
 
 namespace tiller::testing {
@@ -17,13 +17,13 @@ const std::vector<std::string> kFiles = {"unet/diffusion_pytorch_model.safetenso
                                          "scheduler/scheduler_config.json",
                                          "model_index.json"};
 
-class TextToImageTraining : public TrainingRuns {
+class TextToImageTraining : public PipelineRuns {
  protected:
   TextToImageTraining() {
     const std::vector<std::string> words = {"red", "green", "blue"};
     for (int i = 0; i < 9; ++i) {
       const auto name = "data/" + std::to_string(i);
-      write(name + ".png", png(i % 3 == 0 ? 250 : 5, i % 3 == 1 ? 250 : 5, i % 3 == 2 ? 250 : 5));
+      write(name + ".png", square(i));
       write(name + ".txt", "a " + words[i % 3] + " square");
     }
     train_vae();
@@ -33,36 +33,11 @@ class TextToImageTraining : public TrainingRuns {
     TrainOptions options = short_run(output);
     options.config = {{"vae", (root / "vae").string()},
                       {"tokenizer", TILLER_FIXTURES "/clip_tokenizer/vocab"},
-                      {"unet",
-                       {{"sample_size", 4},
-                        {"block_out_channels", {16, 16}},
-                        {"down_block_types", {"DownBlock2D", "CrossAttnDownBlock2D"}},
-                        {"up_block_types", {"CrossAttnUpBlock2D", "UpBlock2D"}},
-                        {"layers_per_block", 1},
-                        {"attention_head_dim", 2},
-                        {"norm_num_groups", 8},
-                        {"dropout", 0.1}}},
-                      {"text_encoder",
-                       {{"hidden_size", 16},
-                        {"intermediate_size", 32},
-                        {"num_hidden_layers", 2},
-                        {"num_attention_heads", 2}}},
-                      {"scheduler",
-                       {{"_class_name", "DDIMScheduler"},
-                        {"beta_schedule", "squaredcos_cap_v2"},
-                        {"prediction_type", "v_prediction"},
-                        {"timestep_spacing", "trailing"},
-                        {"clip_sample", false}}}};
+                      {"unet", tiny_unet(4, 4)},
+                      {"text_encoder", tiny_text_encoder()},
+                      {"scheduler", velocity_scheduler()}};
+    options.config["unet"]["dropout"] = 0.1;
     return options;
-  }
-
-  std::string refusal(const TrainOptions& options) const {
-    try {
-      train_to(1, options);
-    } catch (const UsageError& error) {
-      return error.what();
-    }
-    return "";
   }
 };
 
