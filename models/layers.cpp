@@ -10,6 +10,7 @@ namespace tiller {
 
 Tensor Linear::operator()(const Tensor& x) const {
   if (fp8.wanted()) return fp8.linear(x, weight, bias);
+  if (const Tensor y = packed(x, weight, bias); y.defined()) return y;
   return at::linear(x, weight.dim() > 2 ? weight.flatten(1) : weight, bias);
 }
 
@@ -31,6 +32,7 @@ Linear take_token_linear(Weights& weights, const std::string& name, int64_t in, 
                          bool bias, Init init, int kernel_dims) {
   Linear layer = take_linear(weights, name, in, out, bias, init, kernel_dims);
   layer.fp8 = Fp8Weight(weights.fp8);
+  layer.packed = PackedLinear(true);
   return layer;
 }
 

@@ -4,6 +4,7 @@
 #include "models/branch.h"
 #include "models/fp8.h"
 #include "models/packed_conv.h"
+#include "models/packed_linear.h"
 #include "models/weights.h"
 
 namespace tiller {
@@ -13,13 +14,15 @@ namespace tiller {
 struct Linear {
   Tensor weight, bias;
   Fp8Weight fp8 = {};
+  PackedLinear packed = {};
   Tensor operator()(const Tensor& x) const;
   Tensor operator()(Rows&, const Tensor& x) const;
 };
 /// `name` without ".weight". kernel_dims: trailing ones in the weight's shape.
 Linear take_linear(Weights&, const std::string& name, int64_t in, int64_t out, bool bias = true,
                    Init init = Init::uniform, int kernel_dims = 0);
-/// The same of a layer that runs over all tokens, whose weight is kept in FP8 if Weights say so.
+/// The same of a layer that runs over all tokens, whose weight is kept in FP8 if Weights say so,
+/// and packed where that is faster.
 Linear take_token_linear(Weights&, const std::string& name, int64_t in, int64_t out,
                          bool bias = true, Init init = Init::uniform, int kernel_dims = 0);
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 
+#include "models/gradients.h"
 #include "models/winograd_conv.h"
 
 namespace tiller {
@@ -30,19 +31,11 @@ const std::optional<c10::TypedOperatorHandle<Convolution>>& packed_convolution()
   return found;
 }
 
-uint32_t version_of(const Tensor& weight) {
-  const auto& counter = weight.unsafeGetTensorImpl()->version_counter();
-  return counter.enabled() ? counter.current_version() : 0;
-}
-
 bool packable(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto dtype = weight.scalar_type();
   const bool known = dtype == at::kFloat || dtype == at::kBFloat16;
-  const bool gradients =
-      at::GradMode::is_enabled() &&
-      (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
-  return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && known && !gradients &&
-         x.numel() > 0 && weight.size(2) > 1;
+  return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && known &&
+         !wants_gradients({x, weight, bias}) && x.numel() > 0 && weight.size(2) > 1;
 }
 
 bool affordable(const Tensor& weight) { return weight.numel() <= kSmallWeight || keep_large; }
@@ -57,23 +50,14 @@ Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tenso
   const std::array<int64_t, 2> steps = {stride, stride}, border = {padding, padding}, one = {1, 1};
   const bool winograd = winograd_serves(x, weight, stride, padding);
   if (!winograd && !packed_convolution()) return {};
-  auto packed = packed_;
-  const uint32_t version = version_of(weight);
-  if (!packed || packed->of != weight.const_data_ptr() || packed->version != version ||
-      packed->weight.is_mkldnn() == winograd) {
-    packed_.reset();
-    packed.reset();
-    const auto ordered = [&] {
-      const Tensor plain = weight.detach().contiguous().to_mkldnn();
-      return at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes());
-    };
-    packed = packed_ = std::make_shared<const Packed>(
-        Packed{winograd ? winograd_weight(weight) : ordered(), weight.const_data_ptr(), version});
-  }
-  if (winograd) return winograd_conv(x, packed->weight, bias, weight.size(0));
-  return packed_convolution()->call(x, packed->weight,
-                                    bias.defined() ? std::optional(bias) : std::nullopt, border,
-                                    steps, one, 1, "none", Scalars(), "");
+  const Tensor packed = packed_(weight, winograd, [&] {
+    if (winograd) return winograd_weight(weight);
+    const Tensor plain = weight.detach().contiguous().to_mkldnn();
+    return at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes());
+  });
+  if (winograd) return winograd_conv(x, packed, bias, weight.size(0));
+  return packed_convolution()->call(x, packed, bias.defined() ? std::optional(bias) : std::nullopt,
+                                    border, steps, one, 1, "none", Scalars(), "");
 }
 
 }  // namespace tiller

@@ -1,17 +1,13 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
-#include <memory>
+#include "models/packed_weight.h"
 
 namespace tiller {
-using at::Tensor;
 
 /// Whether large weights may be kept a second time; they are unless this says no. Packed and plain
 /// weights round differently: to be said once, before anything is evaluated.
 void keep_packed_weights(bool);
 
-/// A convolution's weight as oneDNN reads it, or winograd_conv.h, kept from one evaluation to the
-/// next. Made when it is first asked for, and again when the weight has changed.
+/// A convolution's weight as oneDNN reads it, or winograd_conv.h.
 class PackedConv {
  public:
   /// conv2d(x, weight, bias, stride, padding); undefined where nothing is packed: with gradients,
@@ -20,12 +16,7 @@ class PackedConv {
                     int64_t padding) const;
 
  private:
-  struct Packed {
-    Tensor weight;
-    const void* of;    ///< The plain weight's values,
-    uint32_t version;  ///< and how often they had been written.
-  };
-  mutable std::shared_ptr<const Packed> packed_;
+  PackedWeight packed_;
 };
 
 }  // namespace tiller

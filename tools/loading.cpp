@@ -7,6 +7,7 @@
 #include "models/autoencoder_file.h"
 #include "models/device.h"
 #include "models/packed_conv.h"
+#include "models/packed_linear.h"
 #include "models/text_to_image.h"
 #include "models/winograd_conv.h"
 #include "tools/adapters.h"
@@ -104,11 +105,13 @@ void wait_on_cpu(Generation& generation) {
   if (model.vae) model.vae->device = generation.device;
 }
 
-/// Of what packed_conv.h may keep a second time.
-struct Convolutions {
-  double values = 0, bytes = 0;
+/// Of what packed_conv.h and packed_linear.h may keep a second time.
+struct Packable {
+  double values = 0, bytes = 0;  ///< Of convolutions.
+  double linear_bytes = 0;
   void add(const NamedTensors& parameters) {
     for (const auto& [name, tensor] : parameters) {
+      if (tensor.dim() == 2 || tensor.dim() == 3) linear_bytes += double(tensor.nbytes());
       if (tensor.dim() != 4) continue;
       values += double(tensor.numel());
       bytes += double(tensor.nbytes());
@@ -119,12 +122,15 @@ struct Convolutions {
 /// Decided by the model and the machine alone: an inversion and its way back must round alike.
 void decide_on_packing(const Generation& generation) {
   if (!generation.device.is_cpu()) return;
-  Convolutions all;
+  Packable all;
   all.add(generation.model.parameters);
   if (generation.model.vae) all.add(generation.model.vae->parameters);
   const double most = generation.request.low_memory ? 0 : physical_memory() / 4;
-  keep_packed_weights(all.bytes <= most);
-  keep_winograd_weights(winograd_bytes(all.values) <= most);
+  const bool packed = all.bytes <= most, winograd = winograd_bytes(all.values) <= most;
+  keep_packed_weights(packed);
+  keep_winograd_weights(winograd);
+  const double convolutions = winograd ? winograd_bytes(all.values) : packed ? all.bytes : 0;
+  keep_packed_linears(convolutions + all.linear_bytes <= most);
 }
 
 }  // namespace

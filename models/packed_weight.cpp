@@ -1,0 +1,29 @@
+#include "models/packed_weight.h"
+
+#include <ATen/ATen.h>
+
+namespace tiller {
+namespace {
+
+uint32_t version_of(const Tensor& weight) {
+  const auto& counter = weight.unsafeGetTensorImpl()->version_counter();
+  return counter.enabled() ? counter.current_version() : 0;
+}
+
+}  // namespace
+
+Tensor PackedWeight::operator()(const Tensor& weight, bool other_form,
+                                const std::function<Tensor()>& pack) const {
+  auto packed = packed_;
+  const uint32_t version = version_of(weight);
+  if (packed && packed->of == weight.const_data_ptr() && packed->version == version &&
+      packed->other_form == other_form)
+    return packed->weight;
+  packed_.reset();
+  packed.reset();
+  packed = packed_ =
+      std::make_shared<const Packed>(Packed{pack(), weight.const_data_ptr(), version, other_form});
+  return packed->weight;
+}
+
+}  // namespace tiller
