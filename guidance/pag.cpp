@@ -11,6 +11,7 @@ class IdentityAttention final : public SitePerturbation {
  public:
   using SitePerturbation::SitePerturbation;
   Kind kind() const override { return Kind::attention; }
+  bool is_identity() const override { return true; }
   Tensor attention(const Site&, const Tensor&, const Tensor&, const Tensor& v) const override {
     return v;
   }

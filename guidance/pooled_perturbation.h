@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "models/perturbation.h"
@@ -10,6 +11,10 @@ class PooledPerturbation final : public Perturbation {
  public:
   explicit PooledPerturbation(std::vector<const Perturbation*> parts) : parts_(std::move(parts)) {}
   Kind kind() const override { return parts_.front()->kind(); }
+  bool is_identity() const override {
+    return std::all_of(parts_.begin(), parts_.end(),
+                       [](const Perturbation* part) { return part->is_identity(); });
+  }
   /// Throws Error where the parts disagree.
   bool acts_at(const Site&) const override;
   Tensor permutation(const Site&) const override;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "models/joined_heads.h"
 #include "models/recompute.h"
 
 namespace tiller::adm {
@@ -43,10 +44,9 @@ ResBlock take_res_block(Weights& weights, const std::string& name, const AdmConf
 Tensor AttentionBlock::operator()(Rows& rows, const Tensor& x) const {
   const int64_t height = x.size(2), width = x.size(3), heads = site.heads;
   const Tensor tokens = rows.enter(site, to_tokens(x));
-  const Tensor joined = qkv(rows, to_tokens(norm(from_tokens(tokens, height, width))));
-  const Tensor parts = new_order ? joined.unflatten(2, {3, heads, -1}).permute({2, 0, 3, 1, 4})
-                                 : joined.unflatten(2, {heads, 3, -1}).permute({3, 0, 2, 1, 4});
-  const Tensor attended = merge_heads(rows.attention(site, parts[0], parts[1], parts[2]));
+  const Tensor normed = to_tokens(norm(from_tokens(tokens, height, width)));
+  const HeadOrder order = new_order ? HeadOrder{{3, heads, -1}, 0} : HeadOrder{{heads, 3, -1}, 1};
+  const Tensor attended = merge_heads(rows.attention(site, normed, joined_heads(rows, qkv, order)));
   const Tensor result = rows.resume(rows.expand(tokens) + proj_out(rows, attended));
   return from_tokens(rows.leave_stack(result), height, width);
 }

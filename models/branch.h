@@ -62,7 +62,18 @@ struct RowOptions {
 /// Floating-point operations (2 a multiply-add) of convolutions, linear layers and attention.
 struct FlopCount {
   double spent = 0;     ///< As evaluated.
-  double unshared = 0;  ///< Had each branch been evaluated alone.
+  double unshared = 0;  ///< Had each branch been evaluated alone, with all queries and keys.
+};
+
+/// Queries, keys and values, each (R, heads, N, d).
+struct Heads {
+  Tensor q, k, v;
+};
+
+/// What a self-attention makes of tokens (R, N, C). Each counts its operations.
+struct SelfProjection {
+  std::function<Heads(const Tensor& tokens)> all;
+  std::function<Tensor(const Tensor& tokens)> values;  ///< Those of `all`, alone.
 };
 
 using ContextProjection = std::function<std::pair<Tensor, Tensor>(const Tensor& contexts)>;
@@ -107,6 +118,9 @@ class Rows {
   Tensor enter(const Site&, Tensor tokens);
   /// Self-attention for all groups, perturbed where branches ask for it. (R, heads, N, d).
   Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v);
+  /// The same from tokens (R, N, C). Groups whose branches all have the identity for their map get
+  /// their values alone, unless an edit is controlled here.
+  Tensor attention(const Site&, const Tensor& tokens, const SelfProjection&);
   /// Before cross-attention: forks groups whose branches read different contexts, or the same one
   /// in different ways.
   Tensor split_contexts(const Site&, Tensor tokens);
@@ -131,12 +145,18 @@ class Rows {
   std::vector<Tensor> outputs(const Tensor& x) const;
 
  private:
+  /// What replaces attention, by group.
+  using Rules = std::map<int64_t, const Perturbation*>;
+
   int64_t group_of(int64_t branch) const;
   int64_t split_off(int64_t group, const std::function<bool(const Branch&)>& leaves);
   int64_t split_members(int64_t group, const std::function<bool(int64_t branch)>& leave);
   int64_t isolate(int64_t branch);
   Tensor replace(const Tensor& x, int64_t group, const Tensor& rows) const;
   Tensor slice(const Tensor& x, int64_t group) const;
+  /// The rows of these groups, in their order.
+  Tensor slices(const Tensor& x, const std::vector<int64_t>& groups) const;
+  int64_t branches_of(const std::vector<int64_t>& groups) const;
   bool acts(int64_t branch, const Site&, Perturbation::Kind) const;
   Tensor resume_before(const Site* next, Tensor tokens);
   /// The control of a group that acts here; nullptr: none.
@@ -149,11 +169,20 @@ class Rows {
   void read_sources(const Site&, Tensor& q, Tensor& k, Tensor& v);
   Tensor control_text(const Site&, const Tensor& q, const Tensor& k, const Tensor& v,
                       Tensor attended) const;
-  void observe(const Site&, const Tensor& q, const Tensor& k) const;
+  void observe(const Site&, const std::function<Heads(int64_t group)>&) const;
   void observe_text(const Site&, const Tensor& q, const Tensor& k) const;
   /// Attention of all groups, by a rule of its own in those of `rules`.
-  Tensor attend(const Site&, const Tensor& q, const Tensor& k, const Tensor& v,
-                const std::map<int64_t, const Perturbation*>& rules) const;
+  Tensor attend(const Site&, const Heads& all, const Rules&) const;
+  Tensor attend(const Site&, const std::vector<Heads>& of_groups, const Rules&) const;
+  std::vector<Heads> by_group(const Heads& all) const;
+  bool is_controlled(const Site&) const;
+  bool is_identity(int64_t group, const Site&) const;
+  /// Gives branches rows of their own where their self-attention is replaced.
+  Rules self_rules(const Site&);
+  void count_self_attention(const Tensor& v, const Rules&);
+  /// Heads of each group, without queries and keys in those of `identities`.
+  std::vector<Heads> project_apart(const Tensor& tokens, const std::vector<int64_t>& identities,
+                                   const SelfProjection&);
   Tensor attend_to_second(const Tensor& q, const std::vector<int64_t>& groups,
                           const ContextProjection&);
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "models/config_reader.h"
+#include "models/joined_heads.h"
 
 namespace tiller::edm {
 namespace {
@@ -68,10 +69,9 @@ GroupNorm take_norm(Weights& weights, const std::string& name, const EdmConfig& 
 Tensor Attention::operator()(Rows& rows, const Tensor& x) const {
   const int64_t height = x.size(2), width = x.size(3);
   const Tensor tokens = rows.enter(site, to_tokens(x));
-  const Tensor joined = qkv(rows, to_tokens(norm(from_tokens(tokens, height, width))));
-  const Tensor parts =
-      joined.unflatten(2, {site.heads, -1, 3}).permute({4, 0, 2, 1, 3}).contiguous();
-  const Tensor attended = merge_heads(rows.attention(site, parts[0], parts[1], parts[2]));
+  const Tensor normed = to_tokens(norm(from_tokens(tokens, height, width)));
+  const HeadOrder order{{site.heads, -1, 3}, 2};
+  const Tensor attended = merge_heads(rows.attention(site, normed, joined_heads(rows, qkv, order)));
   const Tensor result = rows.resume(scaled(rows.expand(tokens) + proj(rows, attended), scale));
   return from_tokens(rows.leave_stack(result), height, width);
 }

@@ -40,6 +40,9 @@ class Perturbation {
   virtual Tensor tokens(const Site&, const Tensor& x) const { return x; }
   /// kind attention, text: q of (B, heads, N, d), k and v of (B, heads, L, d), to q's shape.
   virtual Tensor attention(const Site&, const Tensor& q, const Tensor& k, const Tensor& v) const;
+  /// kind attention: whether `attention` returns v, the map being the identity. It isn't called
+  /// then, and a branch that has its rows for itself gets neither queries nor keys.
+  virtual bool is_identity() const { return false; }
   /// kind cross: the second context, (B, L, D).
   virtual Tensor context() const { return {}; }
   /// kind cross: cross-attention to the branch's own context and to the second one, with the same

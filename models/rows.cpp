@@ -20,6 +20,10 @@ const EditControl* control_where(const Branch& branch, const Acts& acts) {
   return branch.control && acts(*branch.control) ? branch.control : nullptr;
 }
 
+const auto on_self = [](const Site& site) {
+  return [&site](const EditControl& control) { return control.self_attention(site).any(); };
+};
+
 const auto on_text = [](const Site& site) {
   return [&site](const EditControl& control) { return control.acts_on_text(site); };
 };
@@ -207,29 +211,35 @@ Tensor Rows::enter(const Site& site, Tensor tokens) {
   return tokens;
 }
 
-void Rows::observe(const Site& site, const Tensor& q, const Tensor& k) const {
-  for (int64_t b = 0; b < branches(); ++b)
-    if (acts(b, site, Perturbation::Kind::observe))
-      branches_[b].perturbation->observe(site, slice(q, group_of(b)), slice(k, group_of(b)));
-}
-
 void Rows::observe_text(const Site& site, const Tensor& q, const Tensor& k) const {
   for (int64_t b = 0; b < branches(); ++b)
     if (const TextObserver* observer = branches_[b].observer)
       (*observer)(site, slice(q, group_of(b)), slice(k, group_of(b)));
 }
 
-Tensor Rows::attend(const Site& site, const Tensor& q, const Tensor& k, const Tensor& v,
-                    const std::map<int64_t, const Perturbation*>& rules) const {
-  if (rules.empty()) return tiller::attention(q, k, v);
+std::vector<Heads> Rows::by_group(const Heads& all) const {
+  std::vector<Heads> parts;
+  for (int64_t g = 0; g < groups(); ++g)
+    parts.push_back({slice(all.q, g), slice(all.k, g), slice(all.v, g)});
+  return parts;
+}
+
+Tensor Rows::attend(const Site& site, const std::vector<Heads>& heads, const Rules& rules) const {
   std::vector<Tensor> parts;
   for (int64_t g = 0; g < groups(); ++g) {
-    const Tensor qg = slice(q, g), kg = slice(k, g), vg = slice(v, g);
+    const auto& [q, k, v] = heads[g];
     const auto found = rules.find(g);
-    parts.push_back(found == rules.end() ? tiller::attention(qg, kg, vg)
-                                         : found->second->attention(site, qg, kg, vg));
+    if (found == rules.end())
+      parts.push_back(tiller::attention(q, k, v));
+    else
+      parts.push_back(found->second->is_identity() ? v : found->second->attention(site, q, k, v));
   }
   return at::cat(parts);
+}
+
+Tensor Rows::attend(const Site& site, const Heads& all, const Rules& rules) const {
+  return rules.empty() ? tiller::attention(all.q, all.k, all.v)
+                       : attend(site, by_group(all), rules);
 }
 
 template <class Acts>
@@ -254,8 +264,14 @@ Tensor Rows::with_sources(const Tensor& x, int64_t group) const {
   return replace(x, group, at::cat({sources, sources}));
 }
 
+bool Rows::is_controlled(const Site& site) const {
+  return std::any_of(branches_.begin(), branches_.end(), [&](const Branch& branch) {
+    return control_where(branch, on_self(site)) != nullptr;
+  });
+}
+
 void Rows::read_sources(const Site& site, Tensor& q, Tensor& k, Tensor& v) {
-  const auto acts = [&](const EditControl& control) { return control.self_attention(site).any(); };
+  const auto acts = on_self(site);
   if (!split_controls(acts)) return;
   for (Tensor* part : {&q, &k, &v}) *part = expand(*part);
   for (int64_t g = 0; g < groups(); ++g) {
@@ -275,20 +291,6 @@ Tensor Rows::features(int block, Tensor h) {
   for (int64_t g = 0; g < groups(); ++g)
     if (control_of(g, acts)) h = with_sources(h, g);
   return h;
-}
-
-Tensor Rows::attention(const Site& site, const Tensor& own_q, const Tensor& own_k,
-                       const Tensor& own_v) {
-  Tensor q = own_q, k = own_k, v = own_v;
-  read_sources(site, q, k, v);
-  observe(site, q, k);
-  std::map<int64_t, const Perturbation*> perturbed;
-  for (int64_t b = 0; b < branches(); ++b)
-    if (acts(b, site, Perturbation::Kind::attention))
-      perturbed[isolate(b)] = branches_[b].perturbation;
-  const int64_t rows = groups() * images_;
-  count(4.0 * rows * q.size(1) * q.size(2) * k.size(2) * q.size(3), rows);
-  return attend(site, expand(q), expand(k), expand(v), perturbed);
 }
 
 Tensor Rows::split_contexts(Tensor x) {
@@ -345,11 +347,11 @@ Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextPro
   const auto [k, v] = project(gather(&Conditioning::context));
   count(4.0 * q.numel() * k.size(2), q.size(0));
   observe_text(site, q, k);
-  std::map<int64_t, const Perturbation*> perturbed;
+  Rules perturbed;
   for (int64_t g = 0; g < groups(); ++g)
     if (const Perturbation* own = text_rule(branches_[members_[g].front()], site))
       perturbed[g] = own;
-  Tensor attended = control_text(site, q, k, v, attend(site, q, k, v, perturbed));
+  Tensor attended = control_text(site, q, k, v, attend(site, Heads{q, k, v}, perturbed));
   const auto rule = [&](int64_t group) { return branches_[members_[group].front()].cross; };
   std::vector<int64_t> blended;
   for (int64_t g = 0; g < groups(); ++g)

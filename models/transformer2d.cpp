@@ -32,9 +32,14 @@ Tensor attend_to_text(Rows& rows, const CrossAttention& layer, const Tensor& tok
 
 Tensor attend_to_self(Rows& rows, const CrossAttention& layer, const Tensor& tokens,
                       const Site& site) {
-  const auto qkv = apply_joined(rows, tokens, {&layer.q, &layer.k, &layer.v});
-  const auto heads = [&](int part) { return split_heads(qkv[part], layer.heads); };
-  return layer.out(rows, merge_heads(rows.attention(site, heads(0), heads(1), heads(2))));
+  const auto heads = [&](const Tensor& x) { return split_heads(x, layer.heads); };
+  const SelfProjection project = {
+      [&](const Tensor& own) {
+        const auto qkv = apply_joined(rows, own, {&layer.q, &layer.k, &layer.v});
+        return Heads{heads(qkv[0]), heads(qkv[1]), heads(qkv[2])};
+      },
+      [&](const Tensor& own) { return heads(layer.v(rows, own)); }};
+  return layer.out(rows, merge_heads(rows.attention(site, tokens, project)));
 }
 
 CrossAttention take_attention(Weights& weights, const std::string& name, int64_t channels,

@@ -83,7 +83,10 @@ TEST(Denoiser, SharedEqualsUnshared) {
       const auto b = guided(bench.model, text, bench.noise(), bench.both, false, &apart);
       EXPECT_LT(relative_error(a.epsilon, b.epsilon), 1e-5);
       EXPECT_LT(relative_error(a.sample, b.sample), 1e-5);
-      EXPECT_NEAR(apart.flops.spent, apart.flops.unshared, 1e-9 * apart.flops.spent);
+      if (contains(text, "pag"))
+        EXPECT_LT(apart.flops.spent, (1 - 1e-6) * apart.flops.unshared);
+      else
+        EXPECT_NEAR(apart.flops.spent, apart.flops.unshared, 1e-9 * apart.flops.spent);
       EXPECT_NEAR(shared.flops.unshared, apart.flops.unshared, 1e-9 * apart.flops.spent);
       EXPECT_EQ(shared.evaluations, evaluations);
       EXPECT_EQ(shared.branches, apart.branches);

@@ -119,7 +119,10 @@ TEST(PooledDenoiser, SharesLayersAsEachStepAlone) {
     EXPECT_NEAR(all.flops.spent, 4 * one.flops.spent, 1e-6 * all.flops.spent) << text;
     EXPECT_LT(all.flops.spent, all.flops.unshared) << text;
     const GuidanceCost unshared = expect_as_alone(model, text, batch, false);
-    EXPECT_NEAR(unshared.flops.spent, unshared.flops.unshared, 1e-6 * unshared.flops.spent);
+    if (contains(text, "pag"))
+      EXPECT_LT(unshared.flops.spent, (1 - 1e-4) * unshared.flops.unshared);
+    else
+      EXPECT_NEAR(unshared.flops.spent, unshared.flops.unshared, 1e-6 * unshared.flops.spent);
   }
 }
 
