@@ -15,6 +15,7 @@
 #include "tools/inversion_file.h"
 #include "tools/kept_images.h"
 #include "tools/notes.h"
+#include "tools/pairs_file.h"
 #include "tools/parallel.h"
 #include "tools/preview.h"
 #include "tools/process_age.h"
@@ -191,18 +192,6 @@ void require_labels(const Generation& generation, const BatchOf& batch) {
     if (classes == 0 ? image.label != -1 : image.label < 0 || image.label >= classes)
       throw Error("--from: got a recipe with class " + std::to_string(image.label) +
                   ", expected one of the model's " + std::to_string(classes) + ".");
-}
-
-/// What train reads as pairs (training/pairs.cpp).
-void write_pairs(const Run& run) {
-  const double scale = run.generation.trajectory.initial_scale;
-  NamedTensors pairs = {{"noise", at::cat(run.kept.starts) / scale},
-                        {"samples", at::cat(run.kept.samples)}};
-  std::vector<int64_t> labels;
-  for (const size_t i : run.made) labels.push_back(run.generation.images[i].label);
-  if (run.generation.model.classes) pairs.emplace_back("labels", at::tensor(labels, at::kLong));
-  save_safetensors(run.outputs.pairs, pairs,
-                   {{"format", "pt"}, {"model_hash", run.generation.model.hash.get()}});
 }
 
 void write_collected(const Run& run) {

@@ -23,7 +23,7 @@ void keep(KeptImages& kept, const Generation& generation, const Outputs& outputs
           const DoneImages& done) {
   add(kept.straightness, done.straightness);
   if (!outputs.latents.empty() || !outputs.pairs.empty()) kept.samples.push_back(done.samples);
-  if (!outputs.pairs.empty()) kept.starts.push_back(done.start.to(at::kCPU));
+  if (!outputs.pairs.empty()) kept.starts.push_back(done.start.to(at::kCPU, at::kFloat));
   if (outputs.grid) kept.pixels.push_back(done.pixels);
   if (generation.keeps_state || generation.inversion) {
     kept.states.push_back(done.state);

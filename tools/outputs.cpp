@@ -49,6 +49,19 @@ void require_writable(const std::string& flag, const fs::path& path, bool folder
                 at.string() + " can't be.");
 }
 
+/// Pairs that train couldn't read are refused before they are made.
+void check_pairs(const Flags& flags, const Outputs& outputs, const GenerateRequest& request) {
+  if (outputs.pairs.empty()) return;
+  if (!request.compare.empty() || flags.has("from") || !outputs.inversion.empty() ||
+      !request.inversion.empty() || !request.image.init_image.empty())
+    throw UsageError(
+        "--save-pairs: got it with --compare, --from, --inversion, --save-inversion or "
+        "--init-image, expected a run from noise to images.");
+  if (request.size.width != request.size.height)
+    throw UsageError("--save-pairs: got it with --size " + to_text(request.size) +
+                     ", expected a square, as train reads pairs.");
+}
+
 void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest& request) {
   if (outputs.folder && !request.compare.empty())
     throw UsageError("--output: got the folder " + outputs.path.string() +
@@ -60,11 +73,6 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
         "--skip-existing: got --inversion or an output that needs every image, expected a folder "
         "for --output without --grid, --save-latents, --save-inversion, --save-pairs and "
         "--save-maps.");
-  if (!outputs.pairs.empty() && (!request.compare.empty() || !outputs.inversion.empty() ||
-                                 !request.inversion.empty() || !request.image.init_image.empty()))
-    throw UsageError(
-        "--save-pairs: got it with --compare, --inversion, --save-inversion or --init-image, "
-        "expected a run from noise to images.");
   if (!request.compare.empty() && flags.has("grid"))
     throw UsageError("--grid: got --compare too, expected one of them.");
   if (!outputs.preview.empty() && lower_extension(outputs.preview) != ".png")
@@ -143,6 +151,7 @@ Outputs choose_outputs(const Flags& flags, const GenerateRequest& request, int64
   outputs.pairs = flags.text("save-pairs");
   outputs.skip_existing = flags.has("skip-existing");
   check_fit(flags, outputs, request);
+  check_pairs(flags, outputs, request);
   require_writable("--output", outputs.path, outputs.folder);
   if (!outputs.preview.empty()) require_writable("--preview", outputs.preview, false);
   NamedFiles written = {{"--save-latents", outputs.latents},

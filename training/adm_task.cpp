@@ -30,12 +30,10 @@ Model build(const AdmConfig& config, const TrainOptions& options,
 }
 
 Dataset load_data(const TrainOptions& options, const std::shared_ptr<Autoencoder>& vae) {
-  const AdmConfig config = adm_config(options.config, options.config_file);
-  const int64_t size = trained_size(options, vae);
-  if (vae) return load_training_data(options, size);
-  Dataset data = load_training_data(options, size, is_flow(config.prediction));
-  if (data.images.size(1) != config.in_channels)
-    throw UsageError("in_channels: got " + std::to_string(config.in_channels) + ", expected the " +
+  const int64_t channels = adm_config(options.config, options.config_file).in_channels;
+  Dataset data = load_diffusion_data(options, vae, channels);
+  if (!vae && data.images.size(1) != channels)
+    throw UsageError("in_channels: got " + std::to_string(channels) + ", expected the " +
                      std::to_string(data.images.size(1)) + " of " + options.data.string() + ".");
   return data;
 }

@@ -10,7 +10,7 @@ namespace tiller {
 
 /// Images of one training step, or of a part of it.
 struct TrainBatch {
-  Tensor images;  ///< (B, 3, S, S) float32 in [-1, 1].
+  Tensor images;  ///< (B, 3, S, S) float32 in [-1, 1]; of pairs the samples as they are.
   Tensor noise;   ///< Of pairs, as the images; undefined: to be drawn.
   Tensor labels;  ///< (B) int64; undefined without.
 };

@@ -17,11 +17,12 @@ namespace {
 /// The width of the tokens that cross-attention reads, all zero; where the config names none.
 constexpr int64_t kContextChannels = 8;
 
-Dataset labelled_data(const TrainOptions& options, int64_t size) {
-  Dataset data = load_training_data(options, size);
+Dataset labelled_data(const TrainOptions& options, const std::shared_ptr<Autoencoder>& vae) {
+  Dataset data = load_diffusion_data(options, vae, working_channels(vae));
   if (data.labels.defined()) return data;
-  throw UsageError(options.data.string() + ": got images without classes, expected some, since " +
-                   options.config_file + " has no text_encoder and tokenizer.");
+  throw UsageError(options.data.string() + ": got " + (data.noise.defined() ? "pairs" : "images") +
+                   " without classes, expected some, since " + options.config_file +
+                   " has no text_encoder and tokenizer.");
 }
 
 /// One a class; those without a name have their number.
@@ -76,7 +77,7 @@ std::unique_ptr<TrainTask> class_to_image_task(const TrainOptions& options) {
   PipelineConfig config = checked_pipeline(options);
   const auto vae = fitting_vae(options, config);
   LabelledTraining training;
-  training.data = labelled_data(options, trained_size(options, vae));
+  training.data = labelled_data(options, vae);
   complete(config, options, training.data);
   training.model = build(options, config, vae);
   training.average = build(options, config, vae);

@@ -67,8 +67,6 @@ Dataset read(const fs::path& description, const fs::path& images) {
 Dataset decode(const fs::path& path, int64_t size, const fs::path& description,
                const fs::path& images) {
   Dataset data = load_dataset(path, size, images);
-  if (!data.mapped)
-    throw UsageError("--data-cache: got pairs, which are held in memory, expected images.");
   const auto bytes = Json::to_cbor(described(data));
   write_file(description, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   return data;
@@ -79,6 +77,8 @@ Dataset decode(const fs::path& path, int64_t size, const fs::path& description,
 Dataset cached_dataset(const fs::path& path, int64_t size, const fs::path& folder) {
   try {
     if (!fs::exists(path)) throw Error(path.string() + ": no such file or folder.");
+    if (is_pairs(path))
+      throw UsageError("--data-cache: got pairs, which are held in memory, expected images.");
     fs::create_directories(folder);
     const fs::path base = folder / key_of(path, size);
     const fs::path images = base.string() + ".images", description = base.string() + ".cbor";

@@ -25,7 +25,8 @@ struct Dataset {
 /// beside it, as in any archive), guided-diffusion's .npz, CIFAR-10's binary files (a folder of
 /// data_batch_*.bin or one such file) or MNIST's IDX files (*-images-idx3-ubyte and its labels,
 /// plain or gzipped; their folder or the file of images), or pairs (.safetensors with `noise`,
-/// `samples` and, of classes, `labels`) as `tiller generate --save-pairs` writes them. An image's
+/// `samples`, of classes `labels`, and JSON lists of texts as metadata: `class_names`, `captions`)
+/// as `tiller generate --save-pairs` writes them, which must have this size already. An image's
 /// class is the folder that it lies in, classes sorted by name; images that lie directly at the top
 /// have none. Other sizes are scaled and cropped to `size`; grey becomes RGB. The order is the
 /// files' order by name. A folder may have captions: metadata.jsonl, a line {"file_name", "text",

@@ -6,6 +6,7 @@
 #include "training/noising.h"
 #include "training/preview.h"
 #include "training/random.h"
+#include "training/training_data.h"
 
 namespace tiller {
 namespace {
@@ -42,12 +43,13 @@ LabelledTask::LabelledTask(const TrainOptions& options, LabelledTraining of)
       batches_(of_.data, options),
       noising_(options, of_.objective) {
   check_preview(of_.average, options.sample_guidance);
-  if (of_.model.vae) latents_ = Latents(*of_.model.vae, of_.vae, of_.data, options);
+  if (encodes(of_.model.vae, of_.data))
+    latents_ = Latents(*of_.model.vae, of_.vae, of_.data, options);
 }
 
 /// Latents where there is a VAE.
 TrainBatch LabelledTask::batch_of(int64_t step, const BatchPart& part) {
-  if (!of_.model.vae) return batches_.at(step, part);
+  if (!encodes(of_.model.vae, of_.data)) return batches_.at(step, part);
   TrainBatch batch{.images = latents_.at(batches_, step, part)};
   const Tensor chosen = batches_.indices(step).narrow(0, part.first, part.count);
   if (of_.data.labels.defined())

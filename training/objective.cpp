@@ -6,6 +6,7 @@
 
 #include "io/error.h"
 #include "models/adm_config.h"
+#include "training/dataset_formats.h"
 #include "training/options.h"
 #include "training/variational_bound.h"
 
@@ -52,6 +53,10 @@ void check_objective(const TrainOptions& options, PredictionType prediction) {
     throw UsageError("--pfgmpp: got " + std::to_string(options.augmented) +
                      ", expected a whole number from 1 to " +
                      std::to_string(AdmConfig::most_augmented) + ".");
+  if (is_pairs(options.data) && !is_flow(prediction))
+    throw UsageError("--data: got pairs of noise and samples with " + type +
+                     ", expected images: pairs teach flows (prediction_type flow or "
+                     "rectified_flow).");
   if (options.min_snr > 0 && (edm || is_flow(prediction)))
     throw UsageError("--min-snr: got it with " + type + ", expected epsilon, sample or v.");
   if (edm && options.timesteps != TimestepRule::uniform)

@@ -1,5 +1,8 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
 #include "io/error.h"
 #include "io/safetensors.h"
 #include "training/dataset_formats.h"
@@ -39,6 +42,29 @@ Tensor labels_of(const TensorFile& file, const fs::path& path, int64_t count) {
   return {};
 }
 
+/// Empty: the file has none of that name.
+std::vector<std::string> texts_of(const TensorFile& file, const fs::path& path,
+                                  const std::string& name) {
+  const auto found = file.metadata.find(name);
+  if (found == file.metadata.end()) return {};
+  const auto list = nlohmann::json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+  const auto is_text = [](const auto& item) { return item.is_string(); };
+  if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_text))
+    throw Error(path.string() + ": " + name + ": got '" + printable(found->second.substr(0, 80)) +
+                "', expected a JSON list of texts.");
+  return list.get<std::vector<std::string>>();
+}
+
+void check_texts(const fs::path& path, const Dataset& data) {
+  const auto captions = std::ssize(data.captions), names = std::ssize(data.class_names);
+  if (captions && captions != data.images.size(0))
+    throw Error(path.string() + ": captions: got " + std::to_string(captions) + ", expected " +
+                std::to_string(data.images.size(0)) + ", one a pair.");
+  if (names && (!data.labels.defined() || data.labels.max().item<int64_t>() >= names))
+    throw Error(path.string() + ": class_names: got " + std::to_string(names) +
+                ", expected labels below that.");
+}
+
 }  // namespace
 
 bool is_pairs(const fs::path& path) {
@@ -56,6 +82,9 @@ Dataset load_pairs(const fs::path& path, int64_t size) {
     throw Error(path.string() + ": got " + c10::str(data.noise.sizes()) + " of noise and " +
                 c10::str(data.images.sizes()) + " of samples, expected as many.");
   data.labels = labels_of(file, path, data.images.size(0));
+  data.class_names = texts_of(file, path, "class_names");
+  data.captions = texts_of(file, path, "captions");
+  check_texts(path, data);
   return data;
 }
 

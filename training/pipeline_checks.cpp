@@ -10,7 +10,8 @@ namespace tiller {
 namespace {
 
 /// Throws UsageError where the UNet can't work on images, or on the VAE's latents.
-void check_unet(const TrainOptions& options, const PipelineConfig& config, const Autoencoder* vae) {
+void check_unet(const TrainOptions& options, const PipelineConfig& config,
+                const std::shared_ptr<Autoencoder>& vae) {
   Weights shapes(0, at::kMeta);
   nlohmann::json own = config.unet;
   for (const char* completed : {"_class_name", "cross_attention_dim"})
@@ -18,7 +19,7 @@ void check_unet(const TrainOptions& options, const PipelineConfig& config, const
   const auto unet = unet2d_condition(own, shapes);
   const std::string key = options.config_file + ": unet.";
   const std::string whose = vae ? "the vae's latents" : "images";
-  const int64_t channels = vae ? vae->channels() : 3;
+  const int64_t channels = working_channels(vae);
   require_channels(key + "in_channels", unet->in_channels(), channels, whose);
   require_channels(key + "out_channels", unet->out_channels(), channels, whose);
   require_multiple(key + "sample_size", config.unet.at("sample_size"), unet->size_multiple());
@@ -45,8 +46,12 @@ PipelineConfig checked_pipeline(const TrainOptions& options) {
 std::shared_ptr<Autoencoder> fitting_vae(const TrainOptions& options,
                                          const PipelineConfig& config) {
   auto vae = vae_of(options);
-  check_unet(options, config, vae.get());
+  check_unet(options, config, vae);
   return vae;
+}
+
+int64_t working_channels(const std::shared_ptr<Autoencoder>& vae) {
+  return vae ? vae->channels() : 3;
 }
 
 Weights initial_weights(const TrainOptions& options, const std::string& part) {

@@ -58,6 +58,8 @@ class TextToImageTask final : public TrainTask {
   }
 
  private:
+  /// Latents where there is a VAE.
+  TrainBatch batch_of(int64_t step, const BatchPart&);
   void make_average();
   void tokenize();
   void choose_prompts();
@@ -77,13 +79,14 @@ class TextToImageTask final : public TrainTask {
   std::vector<std::string> prompts_;
 };
 
-Dataset captioned_data(const TrainOptions& options, int64_t size) {
-  Dataset data = load_training_data(options, size);
-  if (data.captions.empty())
-    throw UsageError(options.data.string() +
-                     ": got images without captions, expected metadata.jsonl or a NAME.txt beside "
-                     "each NAME.png.");
-  return data;
+Dataset captioned_data(const TrainOptions& options, const std::shared_ptr<Autoencoder>& vae) {
+  Dataset data = load_diffusion_data(options, vae, working_channels(vae));
+  if (!data.captions.empty()) return data;
+  throw UsageError(options.data.string() +
+                   (data.noise.defined()
+                        ? ": got pairs without captions, expected those of a text-to-image model."
+                        : ": got images without captions, expected metadata.jsonl or a NAME.txt "
+                          "beside each NAME.png."));
 }
 
 TextToImageTask::TextToImageTask(const TrainOptions& options)
@@ -91,7 +94,7 @@ TextToImageTask::TextToImageTask(const TrainOptions& options)
       config_(checked_pipeline(options)),
       tokenizer_(read_clip_vocabulary(config_.tokenizer)),
       vae_(fitting_vae(options, config_)),
-      data_(captioned_data(options, trained_size(options, vae_))),
+      data_(captioned_data(options, vae_)),
       batches_(data_, options) {
   complete_text_encoder(config_, tokenizer_);
   noising_ = Noising(options, pipeline_objective(options, config_));
@@ -99,7 +102,7 @@ TextToImageTask::TextToImageTask(const TrainOptions& options)
   make_average();
   check_preview(average_, options.sample_guidance);
   tokenize();
-  if (vae_) latents_ = Latents(*vae_, config_.vae, data_, options);
+  if (encodes(vae_, data_)) latents_ = Latents(*vae_, config_.vae, data_, options);
   choose_prompts();
 }
 
@@ -138,14 +141,19 @@ void TextToImageTask::choose_prompts() {
     prompts_.push_back(data_.captions[i * images / kPreviewPrompts]);
 }
 
+TrainBatch TextToImageTask::batch_of(int64_t step, const BatchPart& part) {
+  if (!encodes(vae_, data_)) return batches_.at(step, part);
+  return {.images = latents_.at(batches_, step, part)};
+}
+
 Tensor TextToImageTask::losses(int64_t step, const BatchPart& part) {
   const int64_t images = data_.images.size(0);
   const Tensor chosen =
       batches_.indices(step).narrow(0, part.first, part.count).to(options_.device);
   const Tensor captions =
       drop_labels(chosen, label_coins(options_, step, part), options_.label_dropout, images);
-  const Tensor x0 = vae_ ? latents_.at(batches_, step, part) : batches_.at(step, part).images;
-  const TrainExample example = noising_.example(step, part, x0);
+  const TrainBatch batch = batch_of(step, part);
+  const TrainExample example = noising_.example(step, part, batch.images, batch.noise);
   seed_dropout(options_.seed, step, part.first);
   Conditioning conditioning;
   conditioning.context = networks_.text->encode(tokens_.index_select(0, captions)).context;

@@ -15,12 +15,6 @@ PipelineConfig pipeline_of(const TrainOptions& options) {
   return read_pipeline_config(options.config, options.config_file);
 }
 
-/// Of what the network works on.
-int64_t network_size(const TrainOptions& options) {
-  if (is_pipeline(options)) return pipeline_of(options).unet.at("sample_size").get<int64_t>();
-  return adm_config(options.config, options.config_file).image_size;
-}
-
 }  // namespace
 
 std::shared_ptr<Autoencoder> vae_of(const TrainOptions& options) {
@@ -30,6 +24,11 @@ std::shared_ptr<Autoencoder> vae_of(const TrainOptions& options) {
   if (fs::is_directory(folder)) return training_vae(folder, options.device);
   throw UsageError(options.config_file + ": vae: got '" + printable(folder.string()) +
                    "', which isn't there, expected a folder. `tiller train` an autoencoder first.");
+}
+
+int64_t network_size(const TrainOptions& options) {
+  if (is_pipeline(options)) return pipeline_of(options).unet.at("sample_size").get<int64_t>();
+  return adm_config(options.config, options.config_file).image_size;
 }
 
 int64_t trained_size(const TrainOptions& options, const std::shared_ptr<Autoencoder>& vae) {

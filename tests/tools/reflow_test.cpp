@@ -1,5 +1,6 @@
 /// Pairs of noise and samples: what generate writes, and what train makes of them.
 #include "tests/tools/program.h"
+#include "tests/training/tiny_pipeline.h"
 #include "training/batches.h"
 #include "training/dataset.h"
 #include "training/noising.h"
@@ -13,6 +14,32 @@ class Reflow : public ProgramTest {
     Json config = tiny_config();
     config.update({{"prediction_type", type}, {"learn_sigma", false}});
     return config;
+  }
+  static std::string steps_of(const std::string& steps) {
+    return " --batch 6 --warmup 0 --lr 0.002 --ema 0.9 --input-perturbation 0 --sample-every 0 "
+           "--steps " +
+           steps;
+  }
+  double straightness(const std::string& model) const {
+    const Result result = must("generate --quiet --json --model " + model +
+                               " --count 6 --seed 3 --steps 8 --sampler euler --output a.png");
+    return Json::parse(result.out).at("straightness").get<double>();
+  }
+  /// Squares of two classes, and a line of text beside each.
+  void write_squares() const {
+    for (const std::string name : {"ant", "bee"}) {
+      write_png(folder / "data" / name / "0.png",
+                at::full({3, 16, 16}, name == "ant" ? 20 : 200, at::kByte));
+      write_file(folder / "data" / name / "0.txt", "an " + name);
+    }
+  }
+  /// A flow of pixels, trained for a moment.
+  void make_pipeline(Json config) const {
+    write_squares();
+    config.update({{"unet", testing::tiny_unet(16, 3)},
+                   {"scheduler", {{"_class_name", "FlowMatchEulerDiscreteScheduler"}}}});
+    write_file(folder / "flow.json", config.dump());
+    must("train --quiet --data data --model-config flow.json --output flow" + steps_of("20"));
   }
   void make_pairs() {
     make_model("flow", config("flow"));
@@ -59,19 +86,75 @@ TEST_F(Reflow, ExamplesLieBetweenTheTwo) {
 TEST_F(Reflow, TrainingOnPairsStraightensPaths) {
   make_pairs();
   write_file(folder / "flow.json", config("flow").dump());
-  const auto straightness = [&](const std::string& model) {
-    const Result result = tiller("generate --quiet --json --model " + model +
-                                 " --count 6 --seed 3 --steps 8 --sampler euler --output a.png");
-    EXPECT_EQ(result.code, 0) << result.err;
-    return Json::parse(result.out).at("straightness").get<double>();
-  };
-  const Result trained = tiller(
+  must(
       "train --quiet --data pairs.safetensors --model-config flow.json --initial "
-      "flow/model.safetensors --output straight --batch 6 --steps 60 --warmup 0 --lr 0.002 --ema "
-      "0.9 "
-      "--input-perturbation 0 --sample-every 0");
-  ASSERT_EQ(trained.code, 0) << trained.err;
+      "flow/model.safetensors --output straight" +
+      steps_of("60"));
   EXPECT_LT(straightness("straight"), 0.9 * straightness("flow"));
+}
+
+/// Pairs are the latents themselves, and the model that learns them decodes.
+TEST_F(Reflow, StraightensPathsOfLatents) {
+  write_squares();
+  write_file(folder / "vae.json",
+             Json{{"_class_name", "AutoencoderKL"},
+                  {"sample_size", 16},
+                  {"latent_channels", 4},
+                  {"block_out_channels", {8, 8}},
+                  {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
+                  {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
+                  {"norm_num_groups", 4}}
+                 .dump());
+  must("train --quiet --data data --model-config vae.json --output vae --batch 2 --steps 1");
+  Json config = this->config("flow");
+  config.update({{"vae", "vae"}, {"image_size", 8}, {"in_channels", 4}});
+  make_model("flow", config);
+  write_file(folder / "flow.json", config.dump());
+  fs::copy(folder / "vae", folder / "flow/vae");
+  must(
+      "generate --quiet --model flow --count 6 --batch 4 --steps 4 --sampler heun --seed 3 "
+      "--output made --save-latents z.safetensors --save-pairs pairs.safetensors");
+  const Dataset pairs = load_dataset(folder / "pairs.safetensors", 8);
+  EXPECT_TRUE(at::equal(pairs.images, latents("z.safetensors")));
+  EXPECT_EQ(pairs.class_names, (std::vector<std::string>{"ant", "bee", "cat"}));
+  auto generator = at::detail::createCPUGenerator(4);
+  EXPECT_TRUE(at::equal(pairs.noise[1], at::randn({4, 8, 8}, generator, at::kFloat)));
+  must(
+      "train --quiet --data pairs.safetensors --model-config flow.json --initial "
+      "flow/model.safetensors --output straight" +
+      steps_of("60"));
+  EXPECT_LT(straightness("straight"), 0.9 * straightness("flow"));
+}
+
+/// Of one class alone, and yet the model knows both.
+TEST_F(Reflow, PipelinesOfClassesLearnPairs) {
+  make_pipeline({});
+  must(
+      "generate --quiet --model flow --class bee --count 4 --steps 4 --output made "
+      "--save-pairs pairs.safetensors");
+  const Dataset pairs = load_dataset(folder / "pairs.safetensors", 16);
+  EXPECT_TRUE(at::equal(pairs.labels, at::ones({4}, at::kLong)));
+  const Result trained = must(
+      "train --data pairs.safetensors --model-config flow.json --initial flow --output "
+      "straight" +
+      steps_of("2"));
+  EXPECT_NE(trained.err.find("class 'ant' has no image"), std::string::npos) << trained.err;
+  must("generate --quiet --model straight --class ant --steps 2 --output a.png");
+}
+
+TEST_F(Reflow, PipelinesOfTextLearnPairs) {
+  make_pipeline({{"tokenizer", TILLER_FIXTURES "/clip_tokenizer/vocab"},
+                 {"text_encoder", testing::tiny_text_encoder()}});
+  must(
+      "generate --quiet --model flow --prompt 'an ant' --prompt 'a bee' --count 4 --steps 4 "
+      "--output made --save-pairs pairs.safetensors");
+  const std::vector<std::string> captions = {"an ant", "a bee", "an ant", "a bee"};
+  EXPECT_EQ(load_dataset(folder / "pairs.safetensors", 16).captions, captions);
+  must(
+      "train --quiet --data pairs.safetensors --model-config flow.json --initial flow --output "
+      "straight" +
+      steps_of("2"));
+  must("generate --quiet --model straight --prompt 'a bee' --steps 2 --output a.png");
 }
 
 TEST_F(Reflow, MistakesAreOneLine) {
@@ -87,6 +170,10 @@ TEST_F(Reflow, MistakesAreOneLine) {
   expect_refused(train + "large.json --data pairs.safetensors", "expected float32");
   expect_refused("generate --model flow --save-pairs p.safetensors --compare none --output a.png",
                  "--save-pairs: got it with --compare");
+  expect_refused("generate --from made/00000.png --save-pairs p.safetensors --output a.png",
+                 "expected a run from noise to images");
+  expect_refused("generate --model flow --size 16x32 --save-pairs p.safetensors --output a.png",
+                 "--save-pairs: got it with --size 16x32, expected a square");
   expect_refused("generate --model flow --save-latents p.safetensors --save-pairs p.safetensors",
                  "which is --save-latents's file");
 }
