@@ -95,6 +95,9 @@ std::vector<TaskFlag> data_flags() {
        {"editing"}},
       {{"edit-guidance", "NAME[:key=value,...]", "of the way back; default: --guidance", rare},
        {"editing"}},
+      {{"parallel", "HOW[:key=value,...]", "picard, jacobi, gauss-seidel, taa: steps at once",
+        rare},
+       {"schemes"}},
       {{"pictures", "N", "images shown in the report; default 4, of schemes 16", rare}, by_model}};
 }
 

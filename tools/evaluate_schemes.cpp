@@ -70,6 +70,7 @@ Json protocol_of(const SchemeRun& run, const Json& reference) {
           {"sampler", run.sampler},
           {"steps", run.steps},
           {"cache", run.cache.empty() ? "none" : run.cache},
+          {"parallel", run.parallel.empty() ? "none" : run.parallel},
           {"size", to_text(request.size)},
           {"batch", request.batch},
           {"device", generation.device.str()},
@@ -119,6 +120,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.sampler = run.generation.request.sampler;
   run.steps = run.generation.request.steps;
   run.cache = run.generation.request.cache;
+  run.parallel = flags.text("parallel", "");
   run.pictures = std::min(flags.integer("pictures", 0, 10'000, usual_pictures), run.count());
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
   run.by = feature_networks(flags, run.metrics, run.generation.device);

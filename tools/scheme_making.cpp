@@ -53,6 +53,7 @@ SchemeBatch make_batch(const SchemeRun& run, ReadyScheme& scheme, int64_t first,
   batch.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   batch.peak_memory = double(peak_memory());
   batch.evaluations = double(cost.branches);
+  batch.calls = double(cost.evaluations);
   batch.flops = cost.flops.spent;
   for (const auto& network : run.by.networks) batch.features.push_back(network.run(pixels));
   if (run.clip) batch.clip = clip_scores(*run.clip, pixels, specs);

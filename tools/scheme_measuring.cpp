@@ -23,6 +23,7 @@ Gathered gathered(const SchemeRun& run, const ReadyScheme& scheme) {
     const SchemeBatch batch = scheme.files.shards.load(first, run.by.networks.size());
     for (size_t i = 0; i < collectors.size(); ++i) collectors[i].add(batch.features[i]);
     all.cost.evaluations += batch.evaluations * double(batch.count) / double(count);
+    all.cost.calls += batch.calls * double(batch.count) / double(count);
     all.cost.flops += batch.flops / double(count);
     all.cost.seconds += batch.seconds / double(count);
     all.cost.peak_memory = std::max(all.cost.peak_memory, batch.peak_memory);

@@ -66,6 +66,7 @@ struct CostColumn {
 const std::vector<CostColumn>& cost_columns() {
   static const std::vector<CostColumn> all = {
       {"evaluations", "evaluations", &SchemeCost::evaluations, 1},
+      {"sequential_evaluations", "sequential", &SchemeCost::calls, 1},
       {"flops", "GFLOP", &SchemeCost::flops, 1e9},
       {"seconds", "seconds", &SchemeCost::seconds, 1},
       {"peak_memory", "peak MiB", &SchemeCost::peak_memory, 1 << 20}};

@@ -7,6 +7,7 @@ namespace tiller {
 /// What a scheme costs, an image each.
 struct SchemeCost {
   double evaluations = 0;  ///< Of the network, by branches.
+  double calls = 0;        ///< Of the network, one after the other; 0: not known.
   double flops = 0;        ///< As evaluated.
   double seconds = 0;      ///< Sampling and decoding.
   double peak_memory = 0;  ///< Bytes of the process, the largest while it ran; 0: not known.

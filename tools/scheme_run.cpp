@@ -5,15 +5,23 @@
 #include "io/hash.h"
 #include "tools/caching.h"
 #include "tools/inverting.h"
+#include "tools/parallel.h"
 
 namespace tiller {
 namespace {
+
+/// What a scheme says, else what the run says; "": nothing.
+std::string chosen(const std::string& scheme, const std::string& run) {
+  const std::string& text = scheme.empty() ? run : scheme;
+  return text == "none" ? "" : text;
+}
 
 /// What a batch's features depend on.
 Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
   const Generation& generation = run.generation;
   Json recipe = to_json(generation.request);
-  for (const char* key : {"model", "compare", "count", "guidance", "sampler", "steps", "cache"})
+  for (const char* key :
+       {"model", "compare", "count", "guidance", "sampler", "steps", "cache", "parallel"})
     recipe.erase(key);
   if (generation.device.is_cuda()) recipe["device"] = "cuda";  // whichever this process has
   recipe["tiller"] = version();
@@ -23,8 +31,9 @@ Json scheme_recipe(const SchemeRun& run, const Scheme& scheme) {
   recipe["clip"] = run.clip_hash;
   recipe["scheme"] = {scheme.guidance, scheme.sampler.empty() ? run.sampler : scheme.sampler,
                       scheme.steps ? scheme.steps : run.steps};
-  const std::string& cache = scheme.cache.empty() ? run.cache : scheme.cache;
-  if (!cache.empty() && cache != "none") recipe["cache"] = cache;
+  if (const auto cache = chosen(scheme.cache, run.cache); !cache.empty()) recipe["cache"] = cache;
+  if (const auto parallel = chosen(scheme.parallel, run.parallel); !parallel.empty())
+    recipe["parallel"] = parallel;
   for (const auto& network : run.by.networks)
     recipe["networks"].push_back({network.hash, network.input, network.width});
   return recipe;
@@ -40,12 +49,16 @@ std::string key_of(const SchemeRun& run, const Scheme& scheme) {
 std::vector<ChosenGuidance> use_scheme(SchemeRun& run, const Scheme& scheme) {
   Generation& generation = run.generation;
   generation.request.steps = scheme.steps ? scheme.steps : run.steps;
-  generation.request.cache = scheme.cache.empty() ? run.cache : scheme.cache;
+  generation.request.cache = chosen(scheme.cache, run.cache);
+  generation.request.parallel = chosen(scheme.parallel, run.parallel);
+  if (const auto& text = generation.request.parallel; !text.empty())
+    parallel_options(text, int(generation.request.steps));
   use_sampler(generation, scheme.sampler.empty() ? run.sampler : scheme.sampler);
   auto guidances = choose_guidances({scheme.guidance}, generation.model);
   require_renoising(*generation.sampler, guidances);
   require_descent(generation, generation.trajectory.steps());
   check_cache(generation, guidances);
+  check_parallel(generation, guidances);
   return guidances;
 }
 

@@ -18,7 +18,8 @@ struct SchemeRun {
   std::vector<Scheme> schemes;
   std::string sampler;  ///< The run's.
   int64_t steps = 0;
-  std::string cache;  ///< The run's.
+  std::string cache;     ///< The run's.
+  std::string parallel;  ///< The run's.
   FeatureNetworks by;
   std::vector<const SetMetric*> metrics;
   bool named = false;

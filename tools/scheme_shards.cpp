@@ -45,7 +45,7 @@ bool SchemeShards::has(int64_t first, int64_t count, size_t networks) const {
 
 void SchemeShards::save(const SchemeBatch& batch) const {
   NamedTensors tensors = {{costs, at::tensor({double(batch.count), batch.evaluations, batch.flops,
-                                              batch.seconds, batch.peak_memory},
+                                              batch.seconds, batch.peak_memory, batch.calls},
                                              at::kDouble)}};
   add(tensors, clip_scores, batch.clip);
   for (size_t i = 0; i < batch.features.size(); ++i) {
@@ -71,6 +71,7 @@ SchemeBatch SchemeShards::load(int64_t first, size_t networks) const {
                     .count = int64_t(number[0]),
                     .clip = find(stored, clip_scores),
                     .evaluations = number[1],
+                    .calls = numbers.numel() > 5 ? number[5] : 0,
                     .flops = number[2],
                     .seconds = number[3],
                     .peak_memory = numbers.numel() > 4 ? number[4] : 0};

@@ -10,6 +10,7 @@ struct SchemeBatch {
   std::vector<Features> features;  ///< One a network.
   Tensor clip;                     ///< (count) CLIP scores; undefined: not asked for.
   double evaluations = 0;          ///< Of the network, an image.
+  double calls = 0;                ///< Of the network, one after the other; 0: not known.
   double flops = 0;                ///< All the batch's.
   double seconds = 0;              ///< All the batch's, with decoding.
   double peak_memory = 0;          ///< Bytes of the process while it was made; 0: not known.

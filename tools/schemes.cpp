@@ -52,6 +52,7 @@ struct Ways {
   std::vector<std::string> samplers = {""};
   std::vector<int64_t> steps = {0};
   std::vector<std::string> caches = {""};
+  std::vector<std::string> parallels = {""};
 };
 
 void add_guidances(const std::string& where, const std::vector<std::string>& texts,
@@ -60,10 +61,11 @@ void add_guidances(const std::string& where, const std::vector<std::string>& tex
     for (const auto& guidance : expand_braces(where, text))
       for (const auto& sampler : ways.samplers)
         for (const int64_t count : ways.steps)
-          for (const auto& cache : ways.caches) {
-            schemes.push_back({guidance, sampler, count, cache});
-            require_few(where, schemes.size());
-          }
+          for (const auto& cache : ways.caches)
+            for (const auto& parallel : ways.parallels) {
+              schemes.push_back({guidance, sampler, count, cache, parallel});
+              require_few(where, schemes.size());
+            }
 }
 
 std::vector<int64_t> step_counts(const std::string& file, const std::vector<std::string>& texts) {
@@ -79,7 +81,7 @@ void add_map(const std::string& file, const YAML::Node& node, std::vector<Scheme
   Ways ways;
   for (const auto& entry : node) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
-    const std::vector<std::string> known = {"guidance", "sampler", "steps", "cache"};
+    const std::vector<std::string> known = {"guidance", "sampler", "steps", "cache", "parallel"};
     if (std::find(known.begin(), known.end(), key) == known.end())
       refuse(file, entry.first, "one of " + enumerate(known), suggestion(key, known));
     const auto texts = texts_of(file, entry.second);
@@ -87,6 +89,7 @@ void add_map(const std::string& file, const YAML::Node& node, std::vector<Scheme
     if (key == "sampler") ways.samplers = texts;
     if (key == "steps") ways.steps = step_counts(file, texts);
     if (key == "cache") ways.caches = texts;
+    if (key == "parallel") ways.parallels = texts;
   }
   if (guidances.empty()) refuse(file, node, "a key `guidance`");
   add_guidances(file, guidances, ways, schemes);
@@ -118,6 +121,7 @@ std::string Scheme::name() const {
   if (!sampler.empty()) text += ", " + sampler;
   if (steps) text += ", " + std::to_string(steps) + " steps";
   if (!cache.empty()) text += ", " + (cache == "none" ? "no cache" : cache);
+  if (!parallel.empty()) text += ", " + (parallel == "none" ? "sequential" : parallel);
   return text;
 }
 

@@ -9,6 +9,7 @@ struct Scheme {
   std::string sampler;   ///< "": the run's.
   int64_t steps = 0;     ///< 0: the run's.
   std::string cache;     ///< "": the run's; "none".
+  std::string parallel;  ///< "": the run's; "none".
 
   /// "cfg:scale=2, 10 steps".
   std::string name() const;
@@ -20,9 +21,9 @@ struct Scheme {
 std::vector<std::string> expand_braces(const std::string& where, const std::string& text);
 
 /// What --scheme and --schemes name, braces expanded. A file, YAML or JSON, holds a list of texts
-/// or of maps with `guidance`, `sampler`, `steps` and `cache`, each one value or a list: all
-/// combinations.
-/// Throws UsageError when there is none or one comes twice, Error naming the file's line.
+/// or of maps with `guidance`, `sampler`, `steps`, `cache` and `parallel`, each one value or a
+/// list: all combinations. Throws UsageError when there is none or one comes twice, Error naming
+/// the file's line.
 std::vector<Scheme> choose_schemes(const Flags&);
 
 }  // namespace tiller

@@ -189,6 +189,38 @@ TEST_F(EvaluateSets, SchemesCompareCaches) {
                  2);
 }
 
+TEST_F(EvaluateSets, SchemesCompareStepsSideBySideWithSequentialOnes) {
+  write_file(folder / "schemes.yaml",
+             "- guidance: none\n  parallel: [none, 'picard:window=0,tolerance=0', "
+             "'picard:window=0,tolerance=100']\n");
+  const std::string run =
+      "--model model --reference real --samples 4 --batch 2 --steps 4 "
+      "--metrics fid --pictures 0 ";
+  const Json schemes =
+      evaluated(run + "--schemes schemes.yaml --parallel taa --output report").at("schemes");
+  ASSERT_EQ(schemes.size(), 3u);
+  EXPECT_EQ(schemes[1].at("scheme"), "none, picard:window=0,tolerance=0");
+  const auto distance = [](const Json& scheme) { return scheme.at("fd_r14").get<double>(); };
+  EXPECT_NEAR(distance(schemes[1]), distance(schemes[0]), 1e-3 * distance(schemes[0]));
+  EXPECT_GT(std::abs(distance(schemes[2]) / distance(schemes[0]) - 1), 1e-3);
+  EXPECT_EQ(schemes[0].at("evaluations"), 4);
+  EXPECT_EQ(schemes[0].at("sequential_evaluations"), 4);
+  EXPECT_EQ(schemes[1].at("evaluations"), 4 + 3 + 2 + 1);
+  EXPECT_EQ(schemes[2].at("evaluations"), 4);
+  EXPECT_EQ(schemes[2].at("sequential_evaluations"), 1);
+  const auto of_run = [&](const std::string& parallel) {
+    return evaluated(run + "--scheme none --output other " + parallel).at("schemes").at(0);
+  };
+  EXPECT_EQ(of_run("--parallel picard:window=0,tolerance=100").at("fd_r14"),
+            schemes[2].at("fd_r14"));
+  EXPECT_EQ(of_run("").at("fd_r14"), schemes[0].at("fd_r14"));
+  expect_refused(run + "--scheme none --parallel branches --output other", "picard", 2);
+  expect_refused(run + "--scheme none --parallel taa --cache deepcache --output other",
+                 "--parallel", 2);
+  expect_refused(run + "--scheme none --sampler dpm++2m --parallel taa --output other", "dpm++2m",
+                 2);
+}
+
 TEST_F(EvaluateSets, AnotherNumberOfSamplesGivesItsOwnFigures) {
   const std::string run =
       "--model model --reference real --scheme none --batch 4 --steps 2 --metrics fid --pictures "

@@ -89,6 +89,12 @@ TEST_F(SchemesFile, CombinesCaches) {
                    "cfg, deepcache:interval=3"}));
 }
 
+TEST_F(SchemesFile, CombinesWaysOfTakingSteps) {
+  EXPECT_EQ(from("- guidance: none\n  steps: [5, 20]\n  parallel: [none, 'taa:window=8']\n"),
+            Texts({"none, 5 steps, sequential", "none, 5 steps, taa:window=8",
+                   "none, 20 steps, sequential", "none, 20 steps, taa:window=8"}));
+}
+
 TEST_F(SchemesFile, NamesTheLineThatIsWrong) {
   EXPECT_NE(refused("- none\n- guidence: tpg\n").find("line 2"), std::string::npos);
   EXPECT_NE(refused("- none\n- guidence: tpg\n").find("'guidance'"), std::string::npos);
