@@ -139,6 +139,8 @@ class PooledDenoiser {
     const BranchPool pool(questions);
     const auto outputs = answered(*questions.front()->network, at::cat(inputs), at::cat(timesteps),
                                   pool.branches(), share_, cost_);
+    if (cost_)  // one step's are counted
+      cost_->branches += std::ssize(pool.branches()) * (std::ssize(questions) - 1);
     std::vector<std::vector<Tensor>> shares(together.size());
     for (const Tensor& output : outputs) {
       const auto rows = output.chunk(int64_t(together.size()));
