@@ -206,8 +206,9 @@ TEST_F(EvaluateSets, SchemesCompareStepsSideBySideWithSequentialOnes) {
   EXPECT_EQ(schemes[0].at("evaluations"), 4);
   EXPECT_EQ(schemes[0].at("sequential_evaluations"), 4);
   EXPECT_EQ(schemes[1].at("evaluations"), 4 + 3 + 2 + 1);
-  EXPECT_EQ(schemes[2].at("evaluations"), 4);
-  EXPECT_EQ(schemes[2].at("sequential_evaluations"), 1);
+  // The way to the last point has no noise to measure its change by.
+  EXPECT_EQ(schemes[2].at("evaluations"), 4 + 1);
+  EXPECT_EQ(schemes[2].at("sequential_evaluations"), 2);
   const auto of_run = [&](const std::string& parallel) {
     return evaluated(run + "--scheme none --output other " + parallel).at("schemes").at(0);
   };
