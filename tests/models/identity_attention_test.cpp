@@ -130,7 +130,9 @@ TEST(IdentityAttention, EqualsTheWholeProjectionAndLeavesOthersAlone) {
       SCOPED_TRACE(family.name + (share ? ", shared" : ""));
       const Answers got = answers_of(family, true, share);
       const Answers expected = answers_of(family, false, share);
-      for (const size_t b : {0, 2}) EXPECT_TRUE(at::equal(got.outputs[b], expected.outputs[b]));
+      // Products of fewer rows may round otherwise.
+      for (const size_t b : {0, 2})
+        EXPECT_LT(relative_error(got.outputs[b], expected.outputs[b]), 1e-6);
       for (const size_t b : {1, 3}) {
         EXPECT_LT(relative_error(got.outputs[b], expected.outputs[b]), 1e-5);
         EXPECT_GT(relative_error(got.outputs[b], got.outputs[b - 1]), 1e-3);
