@@ -12,7 +12,10 @@
 namespace tiller {
 namespace {
 
-std::atomic<bool> keep = true;
+/// Values of a weight whose copy is never too large: 256 KiB.
+constexpr int64_t small_weight = 1 << 16;
+
+std::atomic<bool> keep_large = true;
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
 using Product = Tensor(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
@@ -49,10 +52,11 @@ bool packable(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 
 }  // namespace
 
-void keep_packed_linears(bool kept) { keep = kept; }
+void keep_packed_linears(bool kept) { keep_large = kept; }
 
 Tensor PackedLinear::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
-  if (!wanted_ || !keep || !packable(x, weight, bias) || !operators()) return {};
+  const bool kept = wanted_ && (keep_large || weight.numel() <= small_weight);
+  if (!kept || !packable(x, weight, bias) || !operators()) return {};
   const Tensor packed = packed_(weight, false, [&] {
     return operators()->pack.call(weight.detach().flatten(1), std::nullopt);
   });

@@ -3,8 +3,8 @@
 
 namespace tiller {
 
-/// Whether linear layers' weights may be kept a second time; they are unless this says no. Packed
-/// and plain weights round differently: to be said once, before anything is evaluated.
+/// Whether large weights of linear layers may be kept a second time; they are unless this says no.
+/// Packed and plain weights round differently: to be said once, before anything is evaluated.
 void keep_packed_linears(bool);
 
 /// A linear layer's weight as oneDNN reads it. A row of a result depends neither on the number of

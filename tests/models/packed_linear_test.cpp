@@ -104,8 +104,11 @@ TEST(PackedLinear, LeavesTheRestAlone) {
   at::autocast::set_autocast_enabled(at::kCPU, true);
   EXPECT_FALSE(packs(c.x, c.weight));
   at::autocast::set_autocast_enabled(at::kCPU, false);
+  const Case large = random(1, 9, 300, 300);
+  EXPECT_EQ(packs(large.x, large.weight), served());
   keep_packed_linears(false);
-  EXPECT_FALSE(packs(c.x, c.weight));
+  EXPECT_FALSE(packs(large.x, large.weight));
+  EXPECT_EQ(packs(c.x, c.weight), served());
   keep_packed_linears(true);
 }
 
