@@ -43,6 +43,15 @@ class EvaluateSets : public ProgramTest {
     EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
   }
+  /// Schemes of a file, of four images.
+  Json compared(const std::string& yaml, const std::string& flags) const {
+    write_file(folder / "schemes.yaml", yaml);
+    return evaluated(four_images + "--schemes schemes.yaml --output report " + flags).at("schemes");
+  }
+  /// One without guidance, of the same.
+  Json of_run(const std::string& flags) const {
+    return evaluated(four_images + "--scheme none --output other " + flags).at("schemes").at(0);
+  }
   Moments moments(const std::string& kind) const {
     const FeatureNetwork by =
         load_features("cifar-resnet:weights=" + (folder / "resnet.safetensors").string());
@@ -50,6 +59,8 @@ class EvaluateSets : public ProgramTest {
     for (int i = 0; i < 12; ++i) images.push_back(pixels(kind, i, 32));
     return moments_of(by.run(at::stack(images)).pooled);
   }
+  const std::string four_images =
+      "--model model --reference real --samples 4 --batch 2 --steps 4 --metrics fid --pictures 0 ";
 };
 
 TEST_F(EvaluateSets, FiguresAreTheLibrarys) {
@@ -169,35 +180,24 @@ TEST_F(EvaluateSets, SchemesAreComparedAndResumed) {
 }
 
 TEST_F(EvaluateSets, SchemesCompareCaches) {
-  write_file(folder / "schemes.yaml",
-             "- guidance: none\n  cache: [none, deepcache:interval=2, first-block]\n");
-  const std::string run =
-      "--model model --reference real --samples 4 --batch 2 --steps 4 "
-      "--metrics fid --pictures 0 ";
   const Json schemes =
-      evaluated(run + "--schemes schemes.yaml --cache deepcache --output report").at("schemes");
+      compared("- guidance: none\n  cache: [none, deepcache:interval=2, first-block]\n",
+               "--cache deepcache");
   ASSERT_EQ(schemes.size(), 3u);
   EXPECT_EQ(schemes[1].at("scheme"), "none, deepcache:interval=2");
   const auto flops = [](const Json& scheme) { return scheme.at("flops").get<double>(); };
   EXPECT_LT(flops(schemes[1]), 0.9 * flops(schemes[0]));
-  const auto of_run = [&](const std::string& cache) {
-    return evaluated(run + "--scheme none --output other " + cache).at("schemes").at(0);
-  };
   EXPECT_EQ(of_run("--cache deepcache:interval=2").at("fd_r14"), schemes[1].at("fd_r14"));
   EXPECT_EQ(of_run("").at("fd_r14"), schemes[0].at("fd_r14"));
-  expect_refused(run + "--scheme sag:layers=mid --cache deepcache --output other", "guidance sag",
-                 2);
+  expect_refused(four_images + "--scheme sag:layers=mid --cache deepcache --output other",
+                 "guidance sag", 2);
 }
 
 TEST_F(EvaluateSets, SchemesCompareStepsSideBySideWithSequentialOnes) {
-  write_file(folder / "schemes.yaml",
-             "- guidance: none\n  parallel: [none, 'picard:window=0,tolerance=0', "
-             "'picard:window=0,tolerance=100']\n");
-  const std::string run =
-      "--model model --reference real --samples 4 --batch 2 --steps 4 "
-      "--metrics fid --pictures 0 ";
-  const Json schemes =
-      evaluated(run + "--schemes schemes.yaml --parallel taa --output report").at("schemes");
+  const Json schemes = compared(
+      "- guidance: none\n  parallel: [none, 'picard:window=0,tolerance=0', "
+      "'picard:window=0,tolerance=100']\n",
+      "--parallel taa");
   ASSERT_EQ(schemes.size(), 3u);
   EXPECT_EQ(schemes[1].at("scheme"), "none, picard:window=0,tolerance=0");
   const auto distance = [](const Json& scheme) { return scheme.at("fd_r14").get<double>(); };
@@ -209,17 +209,14 @@ TEST_F(EvaluateSets, SchemesCompareStepsSideBySideWithSequentialOnes) {
   // The way to the last point has no noise to measure its change by.
   EXPECT_EQ(schemes[2].at("evaluations"), 4 + 1);
   EXPECT_EQ(schemes[2].at("sequential_evaluations"), 2);
-  const auto of_run = [&](const std::string& parallel) {
-    return evaluated(run + "--scheme none --output other " + parallel).at("schemes").at(0);
-  };
   EXPECT_EQ(of_run("--parallel picard:window=0,tolerance=100").at("fd_r14"),
             schemes[2].at("fd_r14"));
   EXPECT_EQ(of_run("").at("fd_r14"), schemes[0].at("fd_r14"));
-  expect_refused(run + "--scheme none --parallel branches --output other", "picard", 2);
-  expect_refused(run + "--scheme none --parallel taa --cache deepcache --output other",
+  expect_refused(four_images + "--scheme none --parallel branches --output other", "picard", 2);
+  expect_refused(four_images + "--scheme none --parallel taa --cache deepcache --output other",
                  "--parallel", 2);
-  expect_refused(run + "--scheme none --sampler dpm++2m --parallel taa --output other", "dpm++2m",
-                 2);
+  expect_refused(four_images + "--scheme none --sampler dpm++2m --parallel taa --output other",
+                 "dpm++2m", 2);
 }
 
 TEST_F(EvaluateSets, AnotherNumberOfSamplesGivesItsOwnFigures) {

@@ -1,5 +1,6 @@
 /// A class-conditional network of a VAE's latents, from training to editing by the program.
 #include "tests/tools/program.h"
+#include "tests/training/tiny_pipeline.h"
 
 namespace tiller::test {
 namespace {
@@ -12,15 +13,7 @@ class LatentAdmProgram : public ProgramTest {
     for (int i = 0; i < 4; ++i)
       write_png(folder / "data" / (i % 2 ? "odd" : "even") / (std::to_string(i) + ".png"),
                 at::full({3, 16, 16}, 60 * i, at::kByte));
-    write_file(folder / "vae.json",
-               Json{{"_class_name", "AutoencoderKL"},
-                    {"sample_size", 16},
-                    {"latent_channels", 4},
-                    {"block_out_channels", {8, 8}},
-                    {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
-                    {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
-                    {"norm_num_groups", 4}}
-                   .dump());
+    write_file(folder / "vae.json", testing::tiny_vae(16).dump());
     Json config = tiny_config();
     config.update({{"vae", "vae"}, {"image_size", 8}, {"in_channels", 4}, {"learn_sigma", false}});
     config.erase("num_classes"), config.erase("class_names");

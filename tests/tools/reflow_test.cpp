@@ -96,15 +96,7 @@ TEST_F(Reflow, TrainingOnPairsStraightensPaths) {
 /// Pairs are the latents themselves, and the model that learns them decodes.
 TEST_F(Reflow, StraightensPathsOfLatents) {
   write_squares();
-  write_file(folder / "vae.json",
-             Json{{"_class_name", "AutoencoderKL"},
-                  {"sample_size", 16},
-                  {"latent_channels", 4},
-                  {"block_out_channels", {8, 8}},
-                  {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
-                  {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
-                  {"norm_num_groups", 4}}
-                 .dump());
+  write_file(folder / "vae.json", testing::tiny_vae(16).dump());
   must("train --quiet --data data --model-config vae.json --output vae --batch 2 --steps 1");
   Json config = this->config("flow");
   config.update({{"vae", "vae"}, {"image_size", 8}, {"in_channels", 4}});

@@ -19,26 +19,9 @@ class LatentAdm : public TrainingRuns {
 
   TrainOptions options(const std::string& output) const {
     TrainOptions options = short_run(output);
-    options.config = {{"vae", (root / "vae").string()},
-                      {"image_size", 4},
-                      {"in_channels", 4},
-                      {"num_channels", 32},
-                      {"num_res_blocks", 1},
-                      {"channel_mult", "1"},
-                      {"attention_resolutions", "4"},
-                      {"class_cond", true},
-                      {"noise_schedule", "cosine"},
-                      {"prediction_type", "v_prediction"}};
+    options.config = latent_adm("v_prediction");
+    options.config["noise_schedule"] = "cosine";
     return options;
-  }
-
-  std::string refusal(const TrainOptions& options) const {
-    try {
-      train_to(1, options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
   }
 };
 
@@ -99,14 +82,14 @@ TEST_F(LatentAdm, SavesAModelThatLoads) {
 TEST_F(LatentAdm, SaysWhatDoesNotFit) {
   TrainOptions run = options("run");
   run.config["in_channels"] = 3;
-  EXPECT_NE(refusal(run).find("in_channels: got 3, expected the 4 of the vae's latents"),
+  EXPECT_NE(failure(run).find("in_channels: got 3, expected the 4 of the vae's latents"),
             std::string::npos)
-      << refusal(run);
+      << failure(run);
   run = options("run");
   run.config["vae"] = "nowhere";
-  EXPECT_NE(refusal(run).find("vae: got 'nowhere', which isn't there"), std::string::npos);
+  EXPECT_NE(failure(run).find("vae: got 'nowhere', which isn't there"), std::string::npos);
   run.config["vae"] = 7;
-  EXPECT_NE(refusal(run).find("vae: got 7"), std::string::npos);
+  EXPECT_NE(failure(run).find("vae: got 7"), std::string::npos);
 }
 
 TEST_F(LatentAdm, AModelsVaeLiesInItsOwnFolder) {

@@ -45,18 +45,6 @@ class Pairs : public PipelineRuns {
     return options;
   }
 
-  Json latent_adm() const {
-    return {{"vae", (root / "vae").string()},
-            {"image_size", 4},
-            {"in_channels", 4},
-            {"num_channels", 32},
-            {"num_res_blocks", 1},
-            {"channel_mult", "1"},
-            {"attention_resolutions", "4"},
-            {"class_cond", true},
-            {"prediction_type", "flow"}};
-  }
-
   /// Of latents or pixels, and of classes or text.
   Json pipeline(bool latents, bool text) const {
     Json config = {{"unet", latents ? tiny_unet(4, 4) : tiny_unet(8, 3)},
@@ -87,18 +75,8 @@ class Pairs : public PipelineRuns {
     EXPECT_TRUE(at::allclose(losses, expected, 1e-5, 1e-6)) << losses << expected;
   }
 
-  /// What a run throws; "": nothing.
-  std::string mistake(const Json& config) const {
-    try {
-      train_to(1, options(config));
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
-  }
-
   void expect_mistake(const Json& config, const std::string& expected) const {
-    const std::string said = mistake(config);
+    const std::string said = failure(options(config));
     EXPECT_NE(said.find(expected), std::string::npos) << said;
     EXPECT_FALSE(fs::exists(root / "run"));
   }
@@ -107,7 +85,7 @@ class Pairs : public PipelineRuns {
 TEST_F(Pairs, AreLearnedAsTheyAreInLatentsAndPixels) {
   make_vae();
   write_pairs(4, 4, captions());
-  expect_the_files_pairs(latent_adm());
+  expect_the_files_pairs(latent_adm("flow"));
   expect_the_files_pairs(pipeline(/*latents=*/true, /*text=*/false));
   expect_the_files_pairs(pipeline(true, true));
   write_pairs(3, 8, captions());
@@ -118,7 +96,7 @@ TEST_F(Pairs, AreLearnedAsTheyAreInLatentsAndPixels) {
 TEST_F(Pairs, OfLatentsTeachAModelThatDecodes) {
   make_vae();
   write_pairs(4, 4);
-  TrainOptions run = options(latent_adm());
+  TrainOptions run = options(latent_adm("flow"));
   run.log_every = 50;
   run.save_every = 1000;
   run.sample_every = 200;
@@ -144,13 +122,13 @@ TEST_F(Pairs, OfTextTeachAPipeline) {
 /// Though only some of them were drawn.
 TEST_F(Pairs, NameTheModelsClasses) {
   write_pairs(3, 8, {{"class_names", R"(["ant", "bee", "cat"])"}});
-  EXPECT_EQ(mistake(pipeline(/*latents=*/false, /*text=*/false)), "");
+  EXPECT_EQ(failure(options(pipeline(/*latents=*/false, /*text=*/false))), "");
   EXPECT_EQ(load_model(root / "run").class_names, (std::vector<std::string>{"ant", "bee", "cat"}));
 }
 
 TEST_F(Pairs, ThatDontFitAreRefused) {
   make_vae();
-  Json adm = latent_adm();
+  Json adm = latent_adm("flow");
   write_pairs(4, 8);
   expect_mistake(adm, "samples: got Float [6, 4, 8, 8], expected float32 (images, channels, 4, 4)");
   write_pairs(3, 4);

@@ -23,6 +23,17 @@ inline nlohmann::json tiny_text_encoder() {
           {"num_attention_heads", 2}};
 }
 
+/// Of images of this side and latents of half of it, in four channels.
+inline nlohmann::json tiny_vae(int64_t size) {
+  return {{"_class_name", "AutoencoderKL"},
+          {"sample_size", size},
+          {"latent_channels", 4},
+          {"block_out_channels", {8, 8}},
+          {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
+          {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
+          {"norm_num_groups", 4}};
+}
+
 inline nlohmann::json velocity_scheduler() {
   return {{"_class_name", "DDIMScheduler"},
           {"beta_schedule", "squaredcos_cap_v2"},

@@ -3,6 +3,7 @@
 
 #include "io/progress.h"
 #include "tests/training/dataset_files.h"
+#include "tests/training/tiny_pipeline.h"
 #include "training/trainer.h"
 
 /// Runs of the trainer and what they leave behind.
@@ -36,14 +37,31 @@ class TrainingRuns : public DatasetFiles {
   /// An autoencoder of 8x8 pixels and 4x4x4 latents, hardly trained, in the folder "vae".
   void train_vae() const {
     TrainOptions vae = short_run("vae");
-    vae.config = {{"_class_name", "AutoencoderKL"},
-                  {"sample_size", 8},
-                  {"latent_channels", 4},
-                  {"block_out_channels", {8, 8}},
-                  {"down_block_types", {"DownEncoderBlock2D", "DownEncoderBlock2D"}},
-                  {"up_block_types", {"UpDecoderBlock2D", "UpDecoderBlock2D"}},
-                  {"norm_num_groups", 4}};
+    vae.config = tiny_vae(8);
     train_to(1, vae);
+  }
+
+  /// Of a network of classes that works on that autoencoder's latents.
+  Json latent_adm(const std::string& prediction) const {
+    return {{"vae", (root / "vae").string()},
+            {"image_size", 4},
+            {"in_channels", 4},
+            {"num_channels", 32},
+            {"num_res_blocks", 1},
+            {"channel_mult", "1"},
+            {"attention_resolutions", "4"},
+            {"class_cond", true},
+            {"prediction_type", prediction}};
+  }
+
+  /// What a run throws; "": nothing.
+  std::string failure(const TrainOptions& options) const {
+    try {
+      train_to(1, options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
   }
 
   void train_to(int64_t steps, TrainOptions options) const {
