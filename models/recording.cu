@@ -1,5 +1,6 @@
 // CUDA graphs, as operators so that the program doesn't link LibTorch's CUDA part; their schemas
 // stand in recording.cpp.
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
@@ -58,7 +59,8 @@ int64_t make_pool(const Tensor&) {
   return next++;
 }
 
-/// What a recording that failed leaves behind: LibTorch's allocator would go on as if it lasted.
+/// What a recording that failed leaves behind: LibTorch's allocators, the GPU's and that of pinned
+/// memory, would go on as if it lasted.
 void abandon(Recording& recording) {
   const auto quietly = [](const auto& act) {
     try {
@@ -76,6 +78,7 @@ void abandon(Recording& recording) {
   if (!ended) {
     quietly([&] { memory::endAllocateToPool(device, recording.pool); });
     quietly([&] { memory::releasePool(device, recording.pool); });
+    quietly([&] { at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(recording.pool); });
   }
   recording.recording.reset();
 }
