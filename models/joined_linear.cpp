@@ -32,7 +32,9 @@ bool side_by_side(const std::vector<const Linear*>& layers) {
 }
 
 void put_side_by_side(const std::vector<const Linear*>& layers) {
-  const c10::InferenceMode kept_beyond_it(false);
+  // The whole is of the parts' kind: a part keeps its own version counter, which tensors of
+  // inference mode haven't got and views of others read.
+  const c10::InferenceMode as_they_are(layers.front()->weight.is_inference());
   const at::NoGradGuard no_gradients;
   std::vector<Tensor> weights;
   for (const Linear* layer : layers) weights.push_back(layer->weight.detach());

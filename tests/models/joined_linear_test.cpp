@@ -45,6 +45,33 @@ TEST(JoinedLinear, IsMadeOnceAndSeesNewValues) {
   EXPECT_TRUE(again.equal(joined));
 }
 
+/// A ControlNet's weights are read in inference mode, and joined there or outside of it.
+TEST(JoinedLinear, TakesWeightsOfInferenceMode) {
+  const auto make = [] {
+    const c10::InferenceMode inference;
+    return std::make_unique<Projections>();
+  };
+  for (const bool inside : {false, true}) {
+    const auto layers = make();
+    const c10::InferenceMode inference(inside);
+    const Tensor expected = at::cat({layers->q.weight, layers->k.weight, layers->v.weight});
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(joined_weight(layers->all()).equal(expected));
+    EXPECT_TRUE(layers->q.weight.is_inference());
+  }
+}
+
+/// The same the other way round: weights that are trained later, joined in inference mode.
+TEST(JoinedLinear, LeavesWeightsAsTheyAre) {
+  const Projections layers;
+  {
+    const c10::InferenceMode inference;
+    joined_weight(layers.all());
+    joined_weight(layers.all());
+  }
+  EXPECT_FALSE(layers.q.weight.is_inference());
+  EXPECT_TRUE(joined_weight(layers.all()).is_alias_of(layers.q.weight));
+}
+
 TEST(JoinedLinearCuda, EqualsTheLayersAlone) {
   if (!cuda_kernels_problem().empty())
     GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
