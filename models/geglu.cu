@@ -16,16 +16,15 @@ namespace {
 
 using at::Tensor;
 
-constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 1 << 16;
+constexpr int64_t kThreads = 128, kMaxBlocks = 65535;
 
 template <class T, int vector>
 void launch(const Tensor& x, Tensor& y) {
   const int64_t channels = y.size(-1), rows = y.numel() / channels;
-  const int64_t blocks = std::min((y.numel() / vector + kThreads - 1) / kThreads, kMaxBlocks);
-  kernels::geglu_kernel<T, vector>
-      <<<static_cast<unsigned>(blocks), kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
-          x.const_data_ptr<T>(), y.mutable_data_ptr<T>(), rows, channels);
+  const int64_t blocks = std::min((channels / vector + kThreads - 1) / kThreads, kMaxBlocks);
+  const dim3 grid(unsigned(blocks), unsigned(std::min(rows, kMaxBlocks)));
+  kernels::geglu_kernel<T, vector><<<grid, kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
+      x.const_data_ptr<T>(), y.mutable_data_ptr<T>(), rows, channels);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 

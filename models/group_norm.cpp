@@ -365,9 +365,18 @@ Tensor fused(const Tensor& x, const Tensor& weight, const Tensor& bias,
 /// The operator's kernel where there is none of its own.
 Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
                  const std::optional<Tensor>& modulation, const std::optional<Tensor>& added,
-                 int64_t groups, double eps, bool silu) {
+                 const std::optional<Tensor>& offset, int64_t groups, double eps, bool silu) {
+  const auto own = [](const std::optional<Tensor>& t) { return t.value_or(Tensor()); };
   return group_norm_reference(x, weight, bias, {groups, eps, silu},
-                              {modulation.value_or(Tensor()), added.value_or(Tensor())});
+                              {own(modulation), own(added), own(offset)});
+}
+
+/// The same without an offset.
+RowTerms folded(const RowTerms& terms, int64_t rows) {
+  if (!terms.offset.defined()) return terms;
+  return {terms.modulation, terms.added.defined()
+                                ? terms.added + terms.offset
+                                : terms.offset.expand({rows, terms.offset.size(0)})};
 }
 
 bool fits_cuda(const Tensor& x, const GroupNormOptions& options) {
@@ -381,11 +390,11 @@ Tensor group_norm_operator(const Tensor& x, const Tensor& weight, const Tensor& 
                            const GroupNormOptions& options, const RowTerms& terms) {
   using Signature =
       Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&,
-             const std::optional<Tensor>&, int64_t, double, bool);
+             const std::optional<Tensor>&, const std::optional<Tensor>&, int64_t, double, bool);
   static const auto operation =
       c10::Dispatcher::singleton().findSchemaOrThrow("tiller::group_norm", "").typed<Signature>();
   return operation.call(x, weight, bias, present(terms.modulation), present(terms.added),
-                        options.groups, options.eps, options.silu);
+                        present(terms.offset), options.groups, options.eps, options.silu);
 }
 
 }  // namespace
@@ -393,7 +402,7 @@ Tensor group_norm_operator(const Tensor& x, const Tensor& weight, const Tensor& 
 TORCH_LIBRARY_FRAGMENT(tiller, library) {
   library.def(
       "group_norm(Tensor x, Tensor weight, Tensor bias, Tensor? modulation, Tensor? added, "
-      "int groups, float eps, bool silu) -> Tensor");
+      "Tensor? offset, int groups, float eps, bool silu) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
@@ -402,15 +411,17 @@ TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
 
 Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
                   const GroupNormOptions& options, const RowTerms& terms) {
-  if (fusible(x)) return fused(x, weight, bias, options, terms);
-  if (fits_cuda(x, options) && !wants_gradients({x, weight, bias, terms.modulation, terms.added}))
+  if (fusible(x)) return fused(x, weight, bias, options, folded(terms, x.size(0)));
+  if (fits_cuda(x, options) &&
+      !wants_gradients({x, weight, bias, terms.modulation, terms.added, terms.offset}))
     return group_norm_operator(x, weight, bias, options, terms);
   return group_norm_reference(x, weight, bias, options, terms);
 }
 
 Tensor group_norm_reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
                             const GroupNormOptions& options, const RowTerms& terms) {
-  Tensor y = at::group_norm(plus(x, terms.added), options.groups, weight, bias, options.eps);
+  const Tensor added = folded(terms, x.size(0)).added;
+  Tensor y = at::group_norm(plus(x, added), options.groups, weight, bias, options.eps);
   if (terms.modulation.defined()) {
     const auto parts = terms.modulation.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
     y = y * (1 + parts[0]) + parts[1];

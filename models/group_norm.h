@@ -10,10 +10,11 @@ struct GroupNormOptions {
   bool silu = false;
 };
 
-/// What varies from row to row. Undefined tensors are absent.
+/// What comes in besides x and the parameters. Undefined tensors are absent.
 struct RowTerms {
   Tensor modulation = {};  ///< (R, 2C) scales and shifts.
-  Tensor added = {};       ///< (R, C), added to x at each pixel before anything else.
+  Tensor added = {};       ///< (R, C), added to x at each pixel before anything else,
+  Tensor offset = {};      ///< and (C), for all rows.
 };
 
 /// y = act(norm(x) * weight + bias), act being SiLU or the identity; with a modulation

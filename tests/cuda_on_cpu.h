@@ -188,6 +188,7 @@ T* dynamic_shared() {
 }
 
 inline float fast_exp2(float x) { return std::exp2(x); }
+inline float fast_divide(float a, float b) { return a / b; }
 
 /// Of sixteen bits, as the fragments' words hold them.
 template <bool bfloat16>

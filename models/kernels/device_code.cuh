@@ -21,6 +21,9 @@ __device__ inline float fast_exp2(float x) {
   return y;
 }
 
+/// a / b, 2 ulp; 0 where b is above 2^126.
+__device__ inline float fast_divide(float a, float b) { return __fdividef(a, b); }
+
 /// c += a b on tensor cores, by the 32 threads of a warp: a (16, 16), b (16, 8), c (16, 8), in the
 /// PTX manual's fragments of mma.m16n8k16. A word holds two values of
 /// bfloat16 or half.

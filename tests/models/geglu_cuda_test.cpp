@@ -24,7 +24,7 @@ template <class T, int vector>
 Tensor run_kernel(const Tensor& x) {
   const int64_t channels = x.size(1) / 2;
   const Tensor y = at::full({x.size(0), channels}, NAN, x.options());
-  cuda_on_cpu::launch({3}, {32}, 0, [&] {
+  cuda_on_cpu::launch({2, 3}, {32}, 0, [&] {
     kernels::geglu_kernel<T, vector>(x.const_data_ptr<T>(), y.mutable_data_ptr<T>(), x.size(0),
                                      channels);
   });

@@ -13,15 +13,16 @@ namespace {
 
 struct Case {
   int64_t rows, channels, height, width, groups;
-  bool silu, modulated, added;
+  bool silu, modulated, added, offset = false;
 };
 
 // Groups that end within a pack, one pixel, chunks that don't divide the image, many channels.
 const std::vector<Case> kCases = {
-    {2, 32, 5, 7, 32, true, true, false},   {1, 8, 1, 1, 1, true, false, true},
-    {3, 24, 3, 3, 4, false, true, true},    {1, 320, 13, 11, 32, true, false, true},
-    {2, 64, 40, 33, 8, true, true, false},  {1, 40, 70, 70, 8, true, false, false},
-    {1, 2560, 2, 3, 32, true, false, true}, {2, 4096, 1, 2, 256, false, false, false},
+    {2, 32, 5, 7, 32, true, true, false},      {1, 8, 1, 1, 1, true, false, true},
+    {3, 24, 3, 3, 4, false, true, true},       {1, 320, 13, 11, 32, true, false, true},
+    {2, 64, 40, 33, 8, true, true, false},     {1, 40, 70, 70, 8, true, false, false},
+    {1, 2560, 2, 3, 32, true, false, true},    {2, 4096, 1, 2, 256, false, false, false},
+    {2, 32, 6, 6, 8, true, false, true, true}, {1, 16, 9, 4, 2, true, true, false, true},
 };
 
 struct Arguments {
@@ -40,14 +41,16 @@ Arguments arguments_of(const Case& c, at::ScalarType dtype) {
   a.bias = as(formula_weight("bias", {c.channels}));
   if (c.modulated) a.terms.modulation = as(formula_tensor("modulation", {c.rows, 2 * c.channels}));
   if (c.added) a.terms.added = as(3 * formula_tensor("added", {c.rows, c.channels}));
+  if (c.offset) a.terms.offset = as(2 * formula_tensor("offset", {c.channels}));
   a.options = {c.groups, 1e-5, c.silu};
   return a;
 }
 
 Tensor exact(const Arguments& a) {
   const auto wide = [](const Tensor& t) { return t.defined() ? t.to(at::kDouble) : t; };
-  return group_norm_reference(wide(a.x), wide(a.weight), wide(a.bias), a.options,
-                              {wide(a.terms.modulation), wide(a.terms.added)});
+  return group_norm_reference(
+      wide(a.x), wide(a.weight), wide(a.bias), a.options,
+      {wide(a.terms.modulation), wide(a.terms.added), wide(a.terms.offset)});
 }
 
 void expect_near(const Tensor& y, const Arguments& a) {
@@ -62,7 +65,8 @@ void expect_near(const Tensor& y, const Arguments& a) {
 template <class T>
 kernels::GroupNormInputs<T> inputs_of(const Arguments& a) {
   const auto data = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<T>() : nullptr; };
-  return {data(a.x), data(a.weight), data(a.bias), data(a.terms.modulation), data(a.terms.added)};
+  return {data(a.x),           data(a.weight),      data(a.bias), data(a.terms.modulation),
+          data(a.terms.added), data(a.terms.offset)};
 }
 
 template <class T>
@@ -73,16 +77,21 @@ Tensor run_kernels(const Arguments& a) {
   const auto shape = kernels::group_norm_shape(x.size(0), x.size(2) * x.size(3), x.size(1),
                                                a.options.groups, kVector);
   const auto in = inputs_of<T>(a);
-  std::vector<kernels::Moments> partial(shape.rows * shape.chunks * shape.groups);
+  std::vector<kernels::Moments> partial(shape.rows * shape.moments.count * shape.groups);
   const Tensor y = at::full_like(x, std::numeric_limits<float>::quiet_NaN());
-  const cuda_on_cpu::Dim3 grid{unsigned(shape.chunks), unsigned(shape.rows)};
+  const auto grid = [&](const kernels::Chunks& chunks) {
+    return cuda_on_cpu::Dim3{unsigned(chunks.count), unsigned(shape.rows)};
+  };
   const cuda_on_cpu::Dim3 block{unsigned(shape.vectors), unsigned(shape.lanes)};
   EXPECT_LE(block.count(), 1024u);
-  cuda_on_cpu::launch(grid, block, kernels::moments_shared_bytes(shape),
+  constexpr size_t kSharedBytes = 48 << 10;
+  EXPECT_LE(kernels::moments_shared_bytes(shape), kSharedBytes);
+  EXPECT_LE(kernels::apply_shared_bytes(shape), kSharedBytes);
+  cuda_on_cpu::launch(grid(shape.moments), block, kernels::moments_shared_bytes(shape),
                       [&] { kernels::group_moments<T, kVector>(in, partial.data(), shape); });
   const auto apply = a.options.silu ? kernels::apply_group_norm<T, kVector, true>
                                     : kernels::apply_group_norm<T, kVector, false>;
-  cuda_on_cpu::launch(grid, block, kernels::apply_shared_bytes(shape), [&] {
+  cuda_on_cpu::launch(grid(shape.apply), block, kernels::apply_shared_bytes(shape), [&] {
     apply(in, partial.data(), y.mutable_data_ptr<T>(), float(a.options.eps), shape);
   });
   return y;
@@ -116,9 +125,10 @@ TEST(GroupNormCuda, EqualsTheReference) {
     for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << c.rows << ' ' << c.channels << ' ' << dtype);
       const Arguments a = arguments_of(c, dtype);
-      expect_near(group_norm(there(a.x), there(a.weight), there(a.bias), a.options,
-                             {there(a.terms.modulation), there(a.terms.added)}),
-                  a);
+      expect_near(
+          group_norm(there(a.x), there(a.weight), there(a.bias), a.options,
+                     {there(a.terms.modulation), there(a.terms.added), there(a.terms.offset)}),
+          a);
     }
 }
 

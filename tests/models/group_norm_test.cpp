@@ -54,7 +54,7 @@ Arguments arguments_of(const Case& c) {
 
 RowTerms in_double(const RowTerms& terms) {
   const auto wide = [](const Tensor& t) { return t.defined() ? t.to(at::kDouble) : t; };
-  return {wide(terms.modulation), wide(terms.added)};
+  return {wide(terms.modulation), wide(terms.added), wide(terms.offset)};
 }
 
 using Norm = decltype(group_norm);
@@ -164,6 +164,25 @@ TEST(GroupNorm, AddsRowsWithoutGradients) {
       group_norm_reference(a.x.to(at::kDouble), a.weight.to(at::kDouble), a.bias.to(at::kDouble),
                            options, in_double(a.terms()));
   expect_near({group_norm(a.x, a.weight, a.bias, options, a.terms())}, {expected}, 2e-5);
+}
+
+/// As a convolution's bias comes in, beside what is added to each row or alone.
+TEST(GroupNorm, AddsAnOffsetToAllRows) {
+  const Case c{2, 24, 5, 6, 8, true, false, true};
+  const Arguments a = arguments_of(c);
+  const Tensor offset = 2 * formula_tensor("offset", {24});
+  const auto result = [&](const RowTerms& terms, Norm& norm) {
+    return norm(a.x, a.weight, a.bias, {8, 1e-5, true}, terms);
+  };
+  for (Norm* norm : {&group_norm, &group_norm_reference}) {
+    EXPECT_TRUE(
+        at::equal(result({{}, a.added, offset}, *norm), result({{}, a.added + offset}, *norm)));
+    EXPECT_TRUE(
+        at::equal(result({{}, {}, offset}, *norm), result({{}, offset.expand({2, 24})}, *norm)));
+  }
+  EXPECT_GT(
+      (result({{}, {}, offset}, group_norm) - result({}, group_norm)).abs().max().item<float>(),
+      0.1);
 }
 
 TEST(GroupNorm, IsTheSameWithoutGradients) {
