@@ -14,14 +14,17 @@ Tensor resampled(const Tensor& x, Resample resample) {
 }
 
 Tensor ResBlock::operator()(Rows& rows, const Tensor& x, const Tensor& embedded) const {
-  Tensor h = in_conv(rows, resampled(in_norm.silu(x), resample));
+  const Unbiased first = in_conv.unbiased(rows, resampled(in_norm.silu(x), resample));
   const Tensor projected = rows.expand(embedding(rows, embedded));
-  h = scale_shift ? out_norm.silu(h, projected)
-                  : out_norm.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
+  Tensor h = scale_shift ? out_norm.silu(first, projected)
+                         : out_norm.silu(first.whole() + projected.unsqueeze(-1).unsqueeze(-1));
   if (dropout > 0 && rows.training()) h = at::dropout(h, dropout, true);
-  h = rows.features(up_index, out_conv(rows, h));
+  Unbiased second = out_conv.unbiased(rows, h);
+  second.x = rows.features(up_index, second.x);
   const Tensor residual = resampled(x, resample);
-  return rows.expand(skip ? (*skip)(rows, residual) : residual) + h;
+  Unbiased own = skip ? skip->unbiased(rows, residual) : Unbiased{residual};
+  own.x = rows.expand(own.x);
+  return residual_sum(own, second);
 }
 
 ResBlock take_res_block(Weights& weights, const std::string& name, const AdmConfig& config,

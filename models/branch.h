@@ -148,6 +148,8 @@ class Rows {
   /// What replaces attention, by group.
   using Rules = std::map<int64_t, const Perturbation*>;
 
+  /// Of all groups, gathered once for as long as no group forks.
+  const Tensor& contexts(at::ScalarType);
   int64_t group_of(int64_t branch) const;
   int64_t split_off(int64_t group, const std::function<bool(const Branch&)>& leaves);
   int64_t split_members(int64_t group, const std::function<bool(int64_t branch)>& leave);
@@ -192,6 +194,8 @@ class Rows {
   FlopCount flops_;
   std::vector<std::vector<int64_t>> members_;  // branches of each group
   std::vector<int64_t> parents_;               // the group that each group forked from; -1: a root
+  Tensor contexts_;                            // gathered when there were
+  int64_t contexts_of_ = 0;                    // so many groups
   std::map<int64_t, Tensor> pending_;          // permutations put off, by branch
   std::map<int64_t, Tensor> skipping_;         // tokens that blocks are skipped with, by branch
   std::optional<int64_t> doing_;               // branches that an operation is for; empty: all

@@ -77,12 +77,16 @@ Tensor Attention::operator()(Rows& rows, const Tensor& x) const {
 }
 
 Tensor Block::operator()(Rows& rows, const Tensor& x, const Tensor& embedded) const {
-  Tensor h = conv0(rows, filter(norm0.silu(x), resample));
+  const Unbiased first = conv0.unbiased(rows, filter(norm0.silu(x), resample));
   const Tensor projected = rows.expand(affine(rows, embedded));
-  h = adaptive ? norm1.silu(h, projected) : norm1.silu(h + projected.unsqueeze(-1).unsqueeze(-1));
-  h = rows.features(up_index, conv1(rows, h));
+  Tensor h = adaptive ? norm1.silu(first, projected)
+                      : norm1.silu(first.whole() + projected.unsqueeze(-1).unsqueeze(-1));
+  Unbiased second = conv1.unbiased(rows, h);
+  second.x = rows.features(up_index, second.x);
   const Tensor residual = filter(x, resample);
-  h = scaled(rows.expand(skip ? (*skip)(rows, residual) : residual) + h, scale);
+  Unbiased own = skip ? skip->unbiased(rows, residual) : Unbiased{residual};
+  own.x = rows.expand(own.x);
+  h = scaled(residual_sum(own, second), scale);
   return attention ? (*attention)(rows, h) : h;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "models/gradients.h"
 #include "models/group_norm.h"
 
 namespace tiller {
@@ -47,6 +48,12 @@ Tensor Conv2d::operator()(Rows& rows, const Tensor& x) const {
   return y;
 }
 
+Unbiased Conv2d::unbiased(Rows& rows, const Tensor& x) const {
+  if (!x.is_cuda() || !bias.defined() || wants_gradients({x, weight, bias}))
+    return {(*this)(rows, x), {}};
+  return {Conv2d{weight, {}, stride, padding, packed}(rows, x), bias};
+}
+
 Conv2d take_conv(Weights& weights, const std::string& name, int64_t in, int64_t out, int64_t kernel,
                  int64_t stride, Init init, bool bias) {
   Conv2d layer;
@@ -65,8 +72,13 @@ Tensor GroupNorm::silu(const Tensor& x, const Tensor& modulation) const {
   return group_norm(x, weight, bias, {groups, eps, true}, {.modulation = modulation});
 }
 
-Tensor GroupNorm::silu_of_sum(const Tensor& x, const Tensor& added) const {
-  return group_norm(x, weight, bias, {groups, eps, true}, {.added = added});
+Tensor GroupNorm::silu(const Unbiased& x, const Tensor& modulation) const {
+  return group_norm(x.x, weight, bias, {groups, eps, true},
+                    {.modulation = modulation, .offset = x.bias});
+}
+
+Tensor GroupNorm::silu_of_sum(const Unbiased& x, const Tensor& added) const {
+  return group_norm(x.x, weight, bias, {groups, eps, true}, {.added = added, .offset = x.bias});
 }
 
 GroupNorm take_group_norm(Weights& weights, const std::string& name, int64_t channels,
@@ -74,10 +86,6 @@ GroupNorm take_group_norm(Weights& weights, const std::string& name, int64_t cha
   Tensor weight = weights.take(name + ".weight", {channels}, Init::ones);
   Tensor bias = weights.take(name + ".bias", {channels}, Init::zeros);
   return {std::move(weight), std::move(bias), groups, eps};
-}
-
-Tensor LayerNorm::operator()(const Tensor& x) const {
-  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 
 LayerNorm take_layer_norm(Weights& weights, const std::string& name, int64_t channels, double eps) {

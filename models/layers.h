@@ -3,8 +3,10 @@
 /// there. Inputs lie in the channels-last order where they are images.
 #include "models/branch.h"
 #include "models/fp8.h"
+#include "models/layer_norm.h"
 #include "models/packed_conv.h"
 #include "models/packed_linear.h"
+#include "models/residual.h"
 #include "models/weights.h"
 
 namespace tiller {
@@ -33,6 +35,8 @@ struct Conv2d {
   PackedConv packed = {};
   Tensor operator()(const Tensor& x) const;
   Tensor operator()(Rows&, const Tensor& x) const;
+  /// Without its bias, where adding that takes a kernel of its own.
+  Unbiased unbiased(Rows&, const Tensor& x) const;
 };
 Conv2d take_conv(Weights&, const std::string& name, int64_t in, int64_t out, int64_t kernel,
                  int64_t stride = 1, Init init = Init::uniform, bool bias = true);
@@ -46,18 +50,13 @@ struct GroupNorm {
   /// SiLU(norm(x)), or SiLU(norm(x) * (1 + scale) + shift) with a modulation of scales and shifts
   /// (R, 2C).
   Tensor silu(const Tensor& x, const Tensor& modulation = {}) const;
+  Tensor silu(const Unbiased& x, const Tensor& modulation) const;
   /// SiLU(norm(x + added)). added: (R, C).
-  Tensor silu_of_sum(const Tensor& x, const Tensor& added) const;
+  Tensor silu_of_sum(const Unbiased& x, const Tensor& added) const;
 };
 GroupNorm take_group_norm(Weights&, const std::string& name, int64_t channels, int64_t groups = 32,
                           double eps = 1e-5);
 
-/// Over the last dimension.
-struct LayerNorm {
-  Tensor weight, bias;
-  double eps = 1e-5;
-  Tensor operator()(const Tensor& x) const;
-};
 LayerNorm take_layer_norm(Weights&, const std::string& name, int64_t channels, double eps = 1e-5);
 
 /// cos and sin of t / 10000^(i / (half - shift)), i < half; (R) to (R, dim) in float32.

@@ -107,6 +107,14 @@ Tensor Rows::gather(Tensor Conditioning::*part) const {
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
+const Tensor& Rows::contexts(at::ScalarType dtype) {
+  if (!contexts_.defined() || contexts_of_ != groups() || contexts_.scalar_type() != dtype) {
+    contexts_ = gather(&Conditioning::context).to(dtype);
+    contexts_of_ = groups();
+  }
+  return contexts_;
+}
+
 Tensor Rows::gather(const std::vector<Tensor>& by_branch) const {
   std::vector<Tensor> parts;
   for (const auto& group : members_) parts.push_back(by_branch[group.front()]);
@@ -344,7 +352,7 @@ Tensor Rows::control_text(const Site& site, const Tensor& q, const Tensor& k, co
 }
 
 Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextProjection& project) {
-  const auto [k, v] = project(gather(&Conditioning::context));
+  const auto [k, v] = project(contexts(q.scalar_type()));
   count(4.0 * q.numel() * k.size(2), q.size(0));
   observe_text(site, q, k);
   Rules perturbed;

@@ -22,8 +22,8 @@ Tensor attend_to_text(Rows& rows, const CrossAttention& layer, const Tensor& tok
   const Tensor q = split_heads(layer.q(rows, tokens), layer.heads);
   const auto project = [&](const Tensor& contexts) {
     const Tensor text = contexts.to(tokens.scalar_type());
-    return std::pair(split_heads(layer.k(rows, text), layer.heads),
-                     split_heads(layer.v(rows, text), layer.heads));
+    const auto kv = apply_joined(rows, text, {&layer.k, &layer.v});
+    return std::pair(split_heads(kv[0], layer.heads), split_heads(kv[1], layer.heads));
   };
   Tensor attended = rows.cross_attention(site, q, project);
   if (rows.adapter()) attended = attended + attend_to_image(rows, site, q);
@@ -73,19 +73,29 @@ Tensor GatedFeedForward::operator()(Rows& rows, const Tensor& tokens) const {
   return out(rows, geglu(in(rows, tokens)));
 }
 
-Tensor TransformerBlock::operator()(Rows& rows, const Tensor& entering) const {
-  Tensor tokens = rows.enter(site, entering);
-  const Tensor attended = attend_to_self(rows, self, norm1(tokens), site);
-  tokens = rows.split_contexts(site, rows.expand(tokens) + attended);
-  tokens = tokens + (reads_context(rows) ? attend_to_text(rows, cross, norm2(tokens), site)
-                                         : cross.out.bias);
-  return tokens + feed_forward(rows, norm3(tokens));
+Tensor TokenStream::whole() const { return term.defined() ? tokens + term : tokens; }
+
+NormedSum TransformerBlock::read_text(Rows& rows, NormedSum own) const {
+  own.sum = rows.split_contexts(site, own.sum);
+  own.norm = rows.expand(own.norm);
+  return layer_norm_of_sum(own.sum, attend_to_text(rows, cross, own.norm, site), norm3);
+}
+
+TokenStream TransformerBlock::operator()(Rows& rows, const TokenStream& entering) const {
+  NormedSum own = layer_norm_of_sum(entering.tokens, entering.term, norm1);
+  const Tensor tokens = rows.enter(site, own.sum);
+  if (!tokens.is_same(own.sum)) own.norm = norm1(tokens);
+  const Tensor attended = attend_to_self(rows, self, own.norm, site);
+  own = reads_context(rows)
+            ? read_text(rows, layer_norm_of_sum(rows.expand(tokens), attended, norm2))
+            : layer_norm_of_sum(rows.expand(tokens) + attended + cross.out.bias, {}, norm3);
+  return {own.sum, feed_forward(rows, own.norm)};
 }
 
 Tensor Transformer2D::operator()(Rows& rows, const Tensor& x) const {
-  Tensor tokens = proj_in(rows, to_tokens(norm(x)));
-  for (const auto& block : blocks) tokens = block(rows, tokens);
-  tokens = rows.resume(std::move(tokens));
+  TokenStream stream{proj_in(rows, to_tokens(norm(x)))};
+  for (const auto& block : blocks) stream = block(rows, stream);
+  Tensor tokens = rows.resume(stream.whole());
   tokens = rows.leave_stack(proj_out(rows, tokens));
   return rows.expand(x) + from_tokens(tokens, x.size(2), x.size(3));
 }

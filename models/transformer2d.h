@@ -15,6 +15,13 @@ struct GatedFeedForward {
   Tensor operator()(Rows&, const Tensor& tokens) const;
 };
 
+/// Tokens (R, N, C), and what is to be added to them: the norm that reads the sum does so on its
+/// way.
+struct TokenStream {
+  Tensor tokens, term = {};  ///< Undefined: nothing.
+  Tensor whole() const;
+};
+
 /// Self-attention, cross-attention to the text and a feed-forward layer, each with a norm before
 /// and a residual around it.
 struct TransformerBlock {
@@ -22,8 +29,10 @@ struct TransformerBlock {
   LayerNorm norm1, norm2, norm3;
   CrossAttention self, cross;
   GatedFeedForward feed_forward;
-  /// tokens: (R, N, C) to the same for the rows as they are afterwards.
-  Tensor operator()(Rows&, const Tensor& tokens) const;
+  /// For the rows as they are afterwards.
+  TokenStream operator()(Rows&, const TokenStream&) const;
+  /// The stream behind cross-attention, from what enters it.
+  NormedSum read_text(Rows&, NormedSum) const;
 };
 
 /// A stack of transformer blocks over an image's positions.

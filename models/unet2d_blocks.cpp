@@ -7,11 +7,14 @@
 namespace tiller {
 
 Tensor Resnet2D::operator()(Rows& rows, const Tensor& x, const Tensor& time_embedding) const {
-  Tensor h = conv1(rows, norm1.silu(x));
+  const Unbiased first = conv1.unbiased(rows, norm1.silu(x));
   const Tensor projected = time(rows, time_embedding);
-  h = scale_shift ? norm2.silu(h, projected) : norm2.silu_of_sum(h, projected);
-  h = rows.features(up_index, conv2(rows, at::dropout(h, dropout, rows.training())));
-  const Tensor sum = rows.expand(shortcut ? (*shortcut)(rows, x) : x) + h;
+  const Tensor h = scale_shift ? norm2.silu(first, projected) : norm2.silu_of_sum(first, projected);
+  Unbiased second = conv2.unbiased(rows, at::dropout(h, dropout, rows.training()));
+  second.x = rows.features(up_index, second.x);
+  Unbiased own = shortcut ? shortcut->unbiased(rows, x) : Unbiased{x};
+  own.x = rows.expand(own.x);
+  const Tensor sum = residual_sum(own, second);
   return output_scale == 1 ? sum : sum / output_scale;
 }
 

@@ -1,0 +1,49 @@
+#include "models/residual.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+#include "models/gradients.h"
+
+namespace tiller {
+namespace {
+
+using Operation = Tensor(const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&);
+
+bool has_kernel(const Unbiased& own, const Unbiased& h) {
+  const Tensor& x = own.x;
+  const auto type = x.scalar_type();
+  return x.is_cuda() && (type == at::kFloat || type == at::kHalf || type == at::kBFloat16) &&
+         h.x.scalar_type() == type && x.sizes() == h.x.sizes() && x.size(1) % 8 == 0 &&
+         x.numel() > 0 && h.bias.defined() && !wants_gradients({x, own.bias, h.x, h.bias});
+}
+
+/// The operator's kernel where there is none of its own.
+Tensor reference(const Tensor& x, const std::optional<Tensor>& own, const Tensor& h,
+                 const Tensor& offset) {
+  return Unbiased{x, own.value_or(Tensor())}.whole() + Unbiased{h, offset}.whole();
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(tiller, library) {
+  library.def("residual_sum(Tensor x, Tensor? own, Tensor h, Tensor offset) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
+  library.impl("residual_sum", reference);
+}
+
+Tensor Unbiased::whole() const {
+  return bias.defined() ? x + bias.to(x.scalar_type()).unsqueeze(-1).unsqueeze(-1) : x;
+}
+
+Tensor residual_sum(const Unbiased& x, const Unbiased& h) {
+  if (!has_kernel(x, h)) return x.whole() + h.whole();
+  static const auto operation =
+      c10::Dispatcher::singleton().findSchemaOrThrow("tiller::residual_sum", "").typed<Operation>();
+  return operation.call(x.x, x.bias.defined() ? std::optional(x.bias) : std::nullopt, h.x, h.bias);
+}
+
+}  // namespace tiller
