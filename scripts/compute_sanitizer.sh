@@ -17,13 +17,17 @@ if ! command -v compute-sanitizer >/dev/null; then
 fi
 
 # Graphs need LibTorch's own allocator, and whole networks take hours under the tools.
-tests='*Cuda.*-Networks*:Recording*:EvaluationGraphs*'
+tests='*Cuda.*-Networks*:Identity*:Recording*:EvaluationGraphs*'
+# cuDNN's attention on Hopper, which a test beside our kernel goes through, breaks off under synccheck, and initcheck doesn't see
+# what it writes.
+others=$tests:SinkhornCuda.AttendsAsTheDenseForm
 failed=0
 for tool in memcheck racecheck synccheck initcheck; do
   for folder in models guidance samplers; do
     echo "$tool, test_$folder"
+    case $tool in memcheck | racecheck) filter=$tests ;; *) filter=$others ;; esac
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $tool --error-exitcode 1 \
-      "$build/tests/test_$folder" --gtest_filter="$tests" || failed=1
+      "$build/tests/test_$folder" --gtest_filter="$filter" || failed=1
   done
 done
 exit $failed

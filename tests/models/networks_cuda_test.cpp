@@ -9,8 +9,7 @@
 namespace tiller::test {
 namespace {
 
-/// Convolutions on a GPU may multiply in TF32.
-constexpr double kTolerance = 5e-3;
+constexpr double kTolerance = 1e-4;
 
 Tensor answer(const Network& network, const UNet2DInput& input, at::Device device) {
   const auto there = [&](const Tensor& x) { return x.defined() ? x.to(device) : x; };

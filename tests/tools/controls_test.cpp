@@ -125,7 +125,8 @@ TEST_F(Controls, ARecipeMakesTheSameBytesAgainAtTheControlImagesSize) {
   const std::string made =
       "generate --quiet --model sd1 --prompt fox --steps 2 --control net "
       "--control-image canny:wide.png --output ";
-  ASSERT_EQ(tiller(made + "one.png").code, 0);
+  const Result first = tiller(made + "one.png");
+  ASSERT_EQ(first.code, 0) << first.err;
   const Result again = tiller("generate --quiet --from one.png --output again.png");
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_EQ(bytes("one.png"), bytes("again.png"));
@@ -232,7 +233,8 @@ TEST_F(IpAdapters, ARecipeOfSeveralMakesTheSameBytesAgain) {
       "generate --quiet --model sd1 --prompt fox --steps 2 --size 64 --ip-adapter "
       "ip.safetensors:scale=0.2 --ip-image ip1.png,ip2.png --ip-adapter ip.safetensors "
       "--ip-image ip2.png --output ";
-  ASSERT_EQ(tiller(made + "one.png").code, 0);
+  const Result first = tiller(made + "one.png");
+  ASSERT_EQ(first.code, 0) << first.err;
   const Result again = tiller("generate --quiet --from one.png --output again.png");
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_EQ(bytes("one.png"), bytes("again.png"));

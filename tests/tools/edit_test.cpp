@@ -37,6 +37,8 @@ class Edit : public Pipelines {
   Tensor before() const { return image("in.png"); }
   Tensor after() const { return image("out.png"); }
 
+  /// Levels of 256 that another batch makes: a GPU's libraries choose their algorithms by its size.
+  static constexpr int kRounding = 2;
   static constexpr const char* kAdm = "--model model --class ant ";
   /// A pipeline whose guidance is in reach of an inverse.
   static constexpr const char* kFox =
@@ -67,7 +69,7 @@ TEST_F(Edit, AnotherClassChangesTheImageButNotTheReconstruction) {
   // peers.
   edit(run + "--edit-from 0.8 --edit-control masactrl:step=6");
   const Tensor beside = after();
-  EXPECT_LE(greatest_difference(beside, free), 1);
+  EXPECT_LE(greatest_difference(beside, free), kRounding);
   edit(run + "--edit-from 0.8 --edit-control pnp:features=0,attention=0");
   EXPECT_TRUE(after().equal(beside));
   for (const std::string control :
@@ -141,7 +143,7 @@ TEST_F(Edit, PromptsChangeWhatAPipelineDraws) {
   const Tensor free = after();
   edit(run + "--edit-control p2p:cross=0,self=0");
   const Tensor beside = after();  // an edit beside its source that takes nothing of it
-  EXPECT_LE(greatest_difference(beside, free), 1);
+  EXPECT_LE(greatest_difference(beside, free), kRounding);
   for (const std::string more :
        {"--edit-control p2p:cross=1,self=1", "--edit-control p2p:mode=refine",
         "--edit-control p2p --edit-word cat=4", "--edit-control masactrl:step=0",
