@@ -23,8 +23,9 @@ WARMING = {"cpu": 2, "cuda": 4}  # turns: a GPU's graphs are recorded in the sec
 
 
 def threads_of(options):
-    """The environment of both sides: threads that stay where they are, or now and then two share a core for a whole run."""
-    return {"OMP_NUM_THREADS": str(options.threads), "OMP_PROC_BIND": "true"}
+    """The environment of both sides: threads that stay where they are, or now and then two share a core for a whole run. Not on a
+    GPU, where torch.compile's processes would inherit the one core of who starts them."""
+    return {"OMP_NUM_THREADS": str(options.threads)} | ({"OMP_PROC_BIND": "true"} if options.device == "cpu" else {})
 
 
 class Tiller:
@@ -172,6 +173,7 @@ def markdown(row, peak):
     memory = [f"{row[key] / 2**20:.1f}" if row.get(key) is not None else "" for key in ("bytes", "peer_bytes")]
     notes = [f"{row['flops_saved']:.1%} of the FLOPs shared"] if row.get("flops_saved") else []
     notes += ["replayed"] if row.get("replays") else []
+    notes += [f"GPU idle {row['gpu_idle']:.1%}"] if "gpu_idle" in row else []
     notes += [f"peer compiled for {row['peer_compile_seconds']:.0f} s"] if "peer_compile_seconds" in row else []
     notes += [row["note"]] if "note" in row else []
     return (f"| {row['case']} | {row['dtype']} | {duration(row['seconds'])} | {row['peer']} | {duration(row['peer_seconds'])} | "

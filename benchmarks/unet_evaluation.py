@@ -10,6 +10,8 @@ Usage: ninja -C build bench_unet_evaluation && python benchmarks/unet_evaluation
 
 import json
 import pathlib
+import re
+import subprocess
 import tempfile
 
 import torch
@@ -52,14 +54,22 @@ def evaluation(folder, size, rows, dtype, device, pag, compiled=False):
     return lambda: work(x, 500, text, added_cond_kwargs=added)
 
 
+def idle_share(options, own):
+    """Of a GPU's time while Tiller evaluates again and again: between kernels, by LibTorch's profiler."""
+    name, *arguments = map(str, own)
+    done = subprocess.run([f"{options.build}/bench_{name}", *arguments, "profile"], check=True, capture_output=True, text=True)
+    return float(re.search(r"idle ([0-9.]+)%", done.stdout)[1]) / 100
+
+
 def model_rows(options, name, config, size, dtype, cases, batches):
     named = {f"{name} {size}x{size}, batch {batch}, {guidance}": (batch, guidance) for batch in batches for guidance in cases}
-    wanted = {case: what for case, what in named.items() if getattr(options, "only", "") in case}
+    wanted = {case: what for case, what in named.items() if re.search(getattr(options, "only", ""), case)}
     if not wanted:
         return
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        UNet2DConditionModel.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder)
+        with torch.device(options.device):
+            UNet2DConditionModel.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder)
         for case, (batch, guidance) in wanted.items():
             own = ("unet_evaluation", folder, size, batch, dtype, options.device, guidance)
             arguments = (folder, size, batch * cases[guidance], getattr(torch, dtype), options.device, "pag" in guidance)
@@ -68,7 +78,9 @@ def model_rows(options, name, config, size, dtype, cases, batches):
                 peers["torch.compile"] = side_by_side.Peer(options, evaluation, *arguments, True)
             if options.device == "cuda":
                 peers["Tiller, kernels launched one by one"] = side_by_side.Tiller(options, *own, "launched")
-            yield from side_by_side.compare(options, case, dtype, side_by_side.Tiller(options, *own), peers)
+            rows = side_by_side.compare(options, case, dtype, side_by_side.Tiller(options, *own), peers)
+            idle = {"gpu_idle": idle_share(options, own)} if options.device == "cuda" else {}
+            yield from (row | idle for row in rows)
 
 
 def rows(options):
@@ -87,5 +99,5 @@ if __name__ == "__main__":
     parser = side_by_side.parser(__doc__)
     parser.add_argument("--config", help="any other UNet's config.json")
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--only", default="", help='cases whose name contains this, such as "SDXL 1024x1024, batch 1"')
+    parser.add_argument("--only", default="", help='cases whose name this regular expression finds, such as "SDXL.*batch 1, none"')
     side_by_side.run(rows, parser.parse_args())
