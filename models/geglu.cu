@@ -30,8 +30,8 @@ void launch(const Tensor& x, Tensor& y) {
 
 template <class T>
 void launch(const Tensor& x, Tensor& y) {
-  constexpr int kVector = 16 / sizeof(T);
-  const bool aligned = reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0;
+  constexpr int kVector = kernels::kPackBytes / sizeof(T);
+  const bool aligned = reinterpret_cast<uintptr_t>(x.const_data_ptr()) % kernels::kPackBytes == 0;
   if (aligned && y.size(-1) % kVector == 0)
     launch<T, kVector>(x, y);
   else

@@ -7,6 +7,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
+#include "models/kernels/aligned.cuh"
 #include "models/kernels/floating_type.cuh"
 #include "models/kernels/group_norm.cuh"
 
@@ -63,13 +64,6 @@ void launch(const Inputs& inputs, Tensor& y, int64_t groups, float eps, bool sil
       silu);
 }
 
-/// In the channels-last order, from an address that packs can be read at.
-Tensor readable(const Tensor& x) {
-  const Tensor ordered = x.contiguous(at::MemoryFormat::ChannelsLast);
-  const auto address = reinterpret_cast<uintptr_t>(ordered.const_data_ptr());
-  return address % kernels::kPackBytes == 0 ? ordered : ordered.clone();
-}
-
 Tensor group_norm_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias,
                        const std::optional<Tensor>& modulation, const std::optional<Tensor>& added,
                        const std::optional<Tensor>& offset, int64_t groups, double eps, bool silu) {
@@ -86,8 +80,12 @@ Tensor group_norm_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias
   const auto plain = [&](const std::optional<Tensor>& t) -> std::optional<Tensor> {
     return t ? std::optional(t->to(x.scalar_type()).contiguous()) : std::nullopt;
   };
-  const Inputs inputs{readable(x),       *plain(weight), *plain(bias),
-                      plain(modulation), plain(added),   plain(offset)};
+  const Inputs inputs{kernels::aligned(x.contiguous(at::MemoryFormat::ChannelsLast)),
+                      *plain(weight),
+                      *plain(bias),
+                      plain(modulation),
+                      plain(added),
+                      plain(offset)};
   Tensor y = at::empty_like(inputs.x, inputs.x.options(), at::MemoryFormat::ChannelsLast);
   kernels::with_floating_type(x.scalar_type(), "group_norm",
                               [&]<class T>(T) { launch<T>(inputs, y, groups, float(eps), silu); });

@@ -8,6 +8,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
+#include "models/kernels/aligned.cuh"
 #include "models/kernels/floating_type.cuh"
 #include "models/kernels/layer_norm.cuh"
 
@@ -21,7 +22,7 @@ constexpr int kTokensABlock = 4;
 
 template <class T, int packs>
 void launch(const LayerNormInputs<T>& in, T* sum, T* y) {
-  constexpr int kVector = 16 / sizeof(T);
+  constexpr int kVector = kernels::kPackBytes / sizeof(T);
   const auto blocks = unsigned((in.tokens + kTokensABlock - 1) / kTokensABlock);
   kernels::layer_norm_of_sum<T, kVector, packs>
       <<<blocks, dim3(32, kTokensABlock), 0, c10::cuda::getCurrentCUDAStream()>>>(in, sum, y);
@@ -31,7 +32,7 @@ void launch(const LayerNormInputs<T>& in, T* sum, T* y) {
 /// By what one thread holds, which stays in registers.
 template <class T>
 void launch(const LayerNormInputs<T>& in, T* sum, T* y) {
-  constexpr int kHalves = sizeof(T) / 2, kPackChannels = 32 * 16 / sizeof(T);
+  constexpr int kHalves = sizeof(T) / 2, kPackChannels = 32 * kernels::kPackBytes / sizeof(T);
   const int packs = (in.channels + kPackChannels - 1) / kPackChannels;
   if (packs <= 2 * kHalves)
     launch<T, 2 * kHalves>(in, sum, y);
@@ -43,11 +44,9 @@ void launch(const LayerNormInputs<T>& in, T* sum, T* y) {
     launch<T, 8 * kHalves>(in, sum, y);
 }
 
-/// Contiguous, of x's type, from an address that packs can be read at.
+/// Contiguous, of x's type.
 Tensor readable(const Tensor& t, const Tensor& x) {
-  const Tensor ordered = t.to(x.scalar_type()).contiguous();
-  return reinterpret_cast<uintptr_t>(ordered.const_data_ptr()) % 16 == 0 ? ordered
-                                                                         : ordered.clone();
+  return kernels::aligned(t.to(x.scalar_type()).contiguous());
 }
 
 std::tuple<Tensor, Tensor> layer_norm_of_sum_cuda(const Tensor& x,

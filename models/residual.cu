@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "models/kernels/aligned.cuh"
 #include "models/kernels/floating_type.cuh"
 #include "models/kernels/residual.cuh"
 
@@ -27,7 +28,7 @@ struct Inputs {
 
 template <class T>
 void launch(const Inputs& in, Tensor& y) {
-  constexpr int kVector = 16 / sizeof(T);
+  constexpr int kVector = kernels::kPackBytes / sizeof(T);
   const int64_t packs = in.x.numel() / kVector;
   const int64_t blocks = std::min((packs + kThreads - 1) / kThreads, kMaxBlocks);
   kernels::residual_sum_kernel<T, kVector>
@@ -36,10 +37,6 @@ void launch(const Inputs& in, Tensor& y) {
           in.h.const_data_ptr<T>(), in.offset.const_data_ptr<T>(), y.mutable_data_ptr<T>(),
           uint32_t(packs), uint32_t(in.x.size(1) / kVector));
   C10_CUDA_KERNEL_LAUNCH_CHECK();
-}
-
-Tensor aligned(const Tensor& t) {
-  return reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 16 == 0 ? t : t.clone();
 }
 
 Tensor residual_sum_cuda(const Tensor& x, const std::optional<Tensor>& own, const Tensor& h,
@@ -51,9 +48,11 @@ Tensor residual_sum_cuda(const Tensor& x, const std::optional<Tensor>& own, cons
               "residual_sum: got ", x.sizes(), " and ", h.sizes(), ", not what the kernel takes.");
   const c10::cuda::CUDAGuard guard(x.device());
   const auto ordered = [](const Tensor& t) {
-    return aligned(t.contiguous(at::MemoryFormat::ChannelsLast));
+    return kernels::aligned(t.contiguous(at::MemoryFormat::ChannelsLast));
   };
-  const auto plain = [&](const Tensor& t) { return aligned(t.to(x.scalar_type()).contiguous()); };
+  const auto plain = [&](const Tensor& t) {
+    return kernels::aligned(t.to(x.scalar_type()).contiguous());
+  };
   const Inputs in{ordered(x), own ? std::optional(plain(*own)) : std::nullopt, ordered(h),
                   plain(offset)};
   Tensor y = at::empty_like(in.x, in.x.options(), at::MemoryFormat::ChannelsLast);

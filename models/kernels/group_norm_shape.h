@@ -5,9 +5,6 @@
 
 namespace tiller::kernels {
 
-/// Channels are read in packs: 8 in half precision, 4 in float32.
-constexpr int kPackBytes = 16;
-
 /// Whether the kernels take images of these sizes.
 inline bool group_norm_fits(int64_t rows, int64_t channels, int64_t groups) {
   return rows < 65536 && channels <= 4096 && channels % 8 == 0 && groups > 0 && groups <= 256 &&

@@ -42,7 +42,7 @@ void expect_right(const NormedSum& got, const Arguments& a) {
 
 template <class T, int packs>
 NormedSum run_kernel(const Arguments& a) {
-  constexpr int kVector = 16 / sizeof(T);
+  constexpr int kVector = kernels::kPackBytes / sizeof(T);
   const int64_t channels = a.x.size(-1), tokens = a.x.numel() / channels;
   const auto data = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<T>() : nullptr; };
   const kernels::LayerNormInputs<T> in{data(a.x),         data(a.term), data(a.norm.weight),

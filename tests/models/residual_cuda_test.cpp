@@ -26,7 +26,7 @@ Arguments arguments_of(at::IntArrayRef sizes, bool own, at::ScalarType dtype) {
 
 template <class T>
 void expect_kernel_equals(const Arguments& a) {
-  constexpr int kVector = 16 / sizeof(T);
+  constexpr int kVector = kernels::kPackBytes / sizeof(T);
   const auto data = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<T>() : nullptr; };
   const Tensor& x = a.x.x;
   const Tensor y = at::full_like(x, NAN);
