@@ -4,6 +4,7 @@
 
 #include "models/joined_heads.h"
 #include "models/recompute.h"
+#include "models/shortcut.h"
 
 namespace tiller::adm {
 
@@ -21,10 +22,7 @@ Tensor ResBlock::operator()(Rows& rows, const Tensor& x, const Tensor& embedded)
   if (dropout > 0 && rows.training()) h = at::dropout(h, dropout, true);
   Unbiased second = out_conv.unbiased(rows, h);
   second.x = rows.features(up_index, second.x);
-  const Tensor residual = resampled(x, resample);
-  Unbiased own = skip ? skip->unbiased(rows, residual) : Unbiased{residual};
-  own.x = rows.expand(own.x);
-  return residual_sum(own, second);
+  return add_to_shortcut(rows, skip, resampled(x, resample), second);
 }
 
 ResBlock take_res_block(Weights& weights, const std::string& name, const AdmConfig& config,

@@ -6,6 +6,7 @@
 
 #include "models/config_reader.h"
 #include "models/joined_heads.h"
+#include "models/shortcut.h"
 
 namespace tiller::edm {
 namespace {
@@ -83,10 +84,7 @@ Tensor Block::operator()(Rows& rows, const Tensor& x, const Tensor& embedded) co
                       : norm1.silu(first.whole() + projected.unsqueeze(-1).unsqueeze(-1));
   Unbiased second = conv1.unbiased(rows, h);
   second.x = rows.features(up_index, second.x);
-  const Tensor residual = filter(x, resample);
-  Unbiased own = skip ? skip->unbiased(rows, residual) : Unbiased{residual};
-  own.x = rows.expand(own.x);
-  h = scaled(residual_sum(own, second), scale);
+  h = scaled(add_to_shortcut(rows, skip, filter(x, resample), second), scale);
   return attention ? (*attention)(rows, h) : h;
 }
 

@@ -11,6 +11,7 @@
 
 #include "models/gradients.h"
 #include "models/kernels/choose.h"
+#include "models/kernels/floating_type.cuh"
 #include "models/kernels/group_norm.h"
 #include "models/kernels/group_norm_shape.h"
 #include "models/parallel.h"
@@ -380,9 +381,7 @@ RowTerms folded(const RowTerms& terms, int64_t rows) {
 }
 
 bool fits_cuda(const Tensor& x, const GroupNormOptions& options) {
-  const bool dtype = x.scalar_type() == at::kFloat || x.scalar_type() == at::kHalf ||
-                     x.scalar_type() == at::kBFloat16;
-  return x.is_cuda() && x.dim() == 4 && dtype && x.numel() > 0 &&
+  return x.is_cuda() && x.dim() == 4 && kernels::is_kernel_type(x.scalar_type()) && x.numel() > 0 &&
          kernels::group_norm_fits(x.size(0), x.size(1), options.groups);
 }
 

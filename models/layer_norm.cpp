@@ -5,11 +5,11 @@
 #include <torch/library.h>
 
 #include "models/gradients.h"
+#include "models/kernels/floating_type.cuh"
+#include "models/kernels/layer_norm_shape.h"
 
 namespace tiller {
 namespace {
-
-constexpr int64_t kMaxChannels = 2048;
 
 using Operation = std::tuple<Tensor, Tensor>(const Tensor&, const std::optional<Tensor>&,
                                              const Tensor&, const Tensor&, double);
@@ -22,11 +22,8 @@ std::tuple<Tensor, Tensor> reference(const Tensor& x, const std::optional<Tensor
 }
 
 bool has_kernel(const Tensor& x, const Tensor& term, const LayerNorm& norm) {
-  const int64_t channels = x.size(-1);
-  const bool dtype = x.scalar_type() == at::kFloat || x.scalar_type() == at::kHalf ||
-                     x.scalar_type() == at::kBFloat16;
-  const bool fits = channels % 8 == 0 && channels <= kMaxChannels && x.numel() > 0;
-  return x.is_cuda() && dtype && fits &&
+  return x.is_cuda() && kernels::is_kernel_type(x.scalar_type()) && x.numel() > 0 &&
+         kernels::layer_norm_fits(x.size(-1)) &&
          (!term.defined() ||
           (term.sizes() == x.sizes() && term.scalar_type() == x.scalar_type())) &&
          !wants_gradients({x, term, norm.weight, norm.bias});

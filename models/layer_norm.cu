@@ -11,6 +11,7 @@
 #include "models/kernels/aligned.cuh"
 #include "models/kernels/floating_type.cuh"
 #include "models/kernels/layer_norm.cuh"
+#include "models/kernels/layer_norm_shape.h"
 
 namespace tiller {
 namespace {
@@ -54,9 +55,8 @@ std::tuple<Tensor, Tensor> layer_norm_of_sum_cuda(const Tensor& x,
                                                   const Tensor& weight, const Tensor& bias,
                                                   double eps) {
   const int64_t channels = x.dim() ? x.size(-1) : 0;
-  TORCH_CHECK(x.numel() > 0 && channels % 8 == 0 && channels <= 2048 &&
-                  weight.numel() == channels && bias.numel() == channels &&
-                  (!term || term->sizes() == x.sizes()),
+  TORCH_CHECK(x.numel() > 0 && kernels::layer_norm_fits(channels) && weight.numel() == channels &&
+                  bias.numel() == channels && (!term || term->sizes() == x.sizes()),
               "layer_norm_of_sum: got ", x.sizes(), ", not what the kernel takes.");
   const c10::cuda::CUDAGuard guard(x.device());
   const Tensor from = readable(x, x), scale = readable(weight, x), shift = readable(bias, x);

@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include "models/gradients.h"
+#include "models/kernels/floating_type.cuh"
 
 namespace tiller {
 namespace {
@@ -13,9 +14,8 @@ using Operation = Tensor(const Tensor&, const std::optional<Tensor>&, const Tens
 
 bool has_kernel(const Unbiased& own, const Unbiased& h) {
   const Tensor& x = own.x;
-  const auto type = x.scalar_type();
-  return x.is_cuda() && (type == at::kFloat || type == at::kHalf || type == at::kBFloat16) &&
-         h.x.scalar_type() == type && x.sizes() == h.x.sizes() && x.size(1) % 8 == 0 &&
+  return x.is_cuda() && kernels::is_kernel_type(x.scalar_type()) &&
+         h.x.scalar_type() == x.scalar_type() && x.sizes() == h.x.sizes() && x.size(1) % 8 == 0 &&
          x.numel() > 0 && h.bias.defined() && !wants_gradients({x, own.bias, h.x, h.bias});
 }
 

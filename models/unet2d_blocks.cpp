@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "models/recompute.h"
+#include "models/shortcut.h"
 
 namespace tiller {
 
@@ -12,9 +13,7 @@ Tensor Resnet2D::operator()(Rows& rows, const Tensor& x, const Tensor& time_embe
   const Tensor h = scale_shift ? norm2.silu(first, projected) : norm2.silu_of_sum(first, projected);
   Unbiased second = conv2.unbiased(rows, at::dropout(h, dropout, rows.training()));
   second.x = rows.features(up_index, second.x);
-  Unbiased own = shortcut ? shortcut->unbiased(rows, x) : Unbiased{x};
-  own.x = rows.expand(own.x);
-  const Tensor sum = residual_sum(own, second);
+  const Tensor sum = add_to_shortcut(rows, shortcut, x, second);
   return output_scale == 1 ? sum : sum / output_scale;
 }
 

@@ -4,6 +4,11 @@
 
 namespace tiller::kernels {
 
+/// Whether kernels take values of the type.
+inline bool is_kernel_type(at::ScalarType type) {
+  return type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
+}
+
 /// Calls f with a value of the type: float32, half or bfloat16. Throws c10::Error on any other.
 template <class F>
 void with_floating_type(at::ScalarType type, const char* operation, const F& f) {

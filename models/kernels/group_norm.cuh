@@ -15,6 +15,10 @@ namespace tiller::kernels {
 
 struct Moments {
   float sum, squares;
+  __device__ void add(const Moments& other) {
+    sum += other.sum;
+    squares += other.squares;
+  }
 };
 
 /// `parameters` are of x's type. modulation: null, or scales and shifts (rows, 2 channels). added:
@@ -57,11 +61,10 @@ template <class T, int vector, int ahead, class F>
 __device__ void each_pixel(const T* image, const GroupNormShape& s, const Chunks& chunks,
                            const F& f) {
   using Values = Pack<T, vector>;
-  const int64_t first = blockIdx.x * chunks.pixels + threadIdx.y;
   const int64_t begin = blockIdx.x * chunks.pixels;
   const int64_t end = begin + chunks.pixels < s.pixels ? begin + chunks.pixels : s.pixels;
   const T* const from = image + int64_t(threadIdx.x) * vector;
-  for (int64_t p = first; p < end; p += ahead * s.lanes) {
+  for (int64_t p = begin + threadIdx.y; p < end; p += ahead * s.lanes) {
     Values packs[ahead];
 #pragma unroll
     for (int i = 0; i < ahead; ++i)
@@ -85,30 +88,21 @@ __device__ inline void add_up(const GroupNormShape& s, int vector, Moments* sums
   const int threads = s.threads, thread = thread_of(s), size = s.channels / s.groups;
   for (int c = thread; c < s.channels; c += threads) {
     Moments total{};
-    for (int lane = 0; lane < s.lanes; ++lane) {
-      total.sum += sums[lane * s.channels + c].sum;
-      total.squares += sums[lane * s.channels + c].squares;
-    }
+    for (int lane = 0; lane < s.lanes; ++lane) total.add(sums[lane * s.channels + c]);
     sums[c] = total;
   }
   __syncthreads();
   for (int i = thread; i < s.parts * s.groups; i += threads) {
     const int g = i / s.parts;
     Moments total{};
-    for (int c = g * size + i % s.parts; c < (g + 1) * size; c += s.parts) {
-      const Moments& part = sums[place_of(s, vector, c)];
-      total.sum += part.sum;
-      total.squares += part.squares;
-    }
+    for (int c = g * size + i % s.parts; c < (g + 1) * size; c += s.parts)
+      total.add(sums[place_of(s, vector, c)]);
     of_parts[i] = total;
   }
   __syncthreads();
   for (int g = thread; g < s.groups; g += threads) {
     Moments total{};
-    for (int part = 0; part < s.parts; ++part) {
-      total.sum += of_parts[g * s.parts + part].sum;
-      total.squares += of_parts[g * s.parts + part].squares;
-    }
+    for (int part = 0; part < s.parts; ++part) total.add(of_parts[g * s.parts + part]);
     of_groups[g] = total;
   }
 }

@@ -39,11 +39,7 @@ __global__ void __launch_bounds__(128) layer_norm_of_sum(LayerNormInputs<T> in, 
     if (c >= in.channels) break;
     values[i] = *reinterpret_cast<const Values*>(in.x + at + c);
     if (in.term) {
-      const Values term = *reinterpret_cast<const Values*>(in.term + at + c);
-#pragma unroll
-      for (int v = 0; v < vector; ++v)
-        values[i].values[v] = static_cast<T>(static_cast<float>(values[i].values[v]) +
-                                             static_cast<float>(term.values[v]));
+      values[i] = added(values[i], *reinterpret_cast<const Values*>(in.term + at + c));
       *reinterpret_cast<Values*>(sum + at + c) = values[i];
     }
 #pragma unroll

@@ -1,5 +1,5 @@
 #pragma once
-#include <cstddef>
+#include "models/kernels/device_code.cuh"
 
 namespace tiller::kernels {
 
@@ -11,5 +11,16 @@ template <class T, int count>
 struct alignas(sizeof(T) * count) Pack {
   T values[count];
 };
+
+/// a + b, rounded to T.
+template <class T, int vector>
+__device__ Pack<T, vector> added(const Pack<T, vector>& a, const Pack<T, vector>& b) {
+  Pack<T, vector> sum;
+#pragma unroll
+  for (int v = 0; v < vector; ++v)
+    sum.values[v] =
+        static_cast<T>(static_cast<float>(a.values[v]) + static_cast<float>(b.values[v]));
+  return sum;
+}
 
 }  // namespace tiller::kernels

@@ -7,16 +7,6 @@
 
 namespace tiller::kernels {
 
-template <class T, int vector>
-__device__ Pack<T, vector> added(const Pack<T, vector>& a, const Pack<T, vector>& b) {
-  Pack<T, vector> sum;
-#pragma unroll
-  for (int v = 0; v < vector; ++v)
-    sum.values[v] =
-        static_cast<T>(static_cast<float>(a.values[v]) + static_cast<float>(b.values[v]));
-  return sum;
-}
-
 /// y = (x + own) + (h + offset), each sum rounded to T. x, h, y: `packs` packs, of which
 /// `channel_packs` in a row are all channels; own: null, or like offset (channels). Threads take
 /// packs in turns.
