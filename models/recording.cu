@@ -49,7 +49,9 @@ at::cuda::MempoolId_t pool_of(int64_t id) {
 c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
   static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
   const std::lock_guard lock(mutex);
-  return streams.try_emplace(device, c10::cuda::getStreamFromPool(false, device)).first->second;
+  const auto found = streams.find(device);
+  if (found != streams.end()) return found->second;
+  return streams.emplace(device, c10::cuda::getStreamFromPool(false, device)).first->second;
 }
 
 /// A pool dies with the last of its graphs, so each set of recordings has its own.
@@ -76,8 +78,11 @@ void abandon(Recording& recording) {
     ended = true;
   });
   if (!ended) {
-    quietly([&] { memory::endAllocateToPool(device, recording.pool); });
-    quietly([&] { memory::releasePool(device, recording.pool); });
+    quietly([&] {
+      // Throws where LibTorch has ended it, which gives the pool back itself then.
+      memory::endAllocateToPool(device, recording.pool);
+      memory::releasePool(device, recording.pool);
+    });
     quietly([&] { at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(recording.pool); });
   }
   recording.recording.reset();

@@ -16,7 +16,8 @@ bool has_kernel(const Unbiased& own, const Unbiased& h) {
   const Tensor& x = own.x;
   return x.is_cuda() && kernels::is_kernel_type(x.scalar_type()) &&
          h.x.scalar_type() == x.scalar_type() && x.sizes() == h.x.sizes() && x.size(1) % 8 == 0 &&
-         x.numel() > 0 && h.bias.defined() && !wants_gradients({x, own.bias, h.x, h.bias});
+         x.numel() > 0 && x.numel() <= kMostSummed && h.bias.defined() &&
+         !wants_gradients({x, own.bias, h.x, h.bias});
 }
 
 /// The operator's kernel where there is none of its own.

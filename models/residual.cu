@@ -11,13 +11,14 @@
 #include "models/kernels/aligned.cuh"
 #include "models/kernels/floating_type.cuh"
 #include "models/kernels/residual.cuh"
+#include "models/residual.h"
 
 namespace tiller {
 namespace {
 
 using at::Tensor;
 
-constexpr int64_t kThreads = 256, kMaxBlocks = 1 << 14, kMaxValues = int64_t(1) << 33;
+constexpr int64_t kThreads = 256, kMaxBlocks = 1 << 14;
 
 /// All of one type, in the channels-last order, from addresses that packs can be read at.
 struct Inputs {
@@ -42,7 +43,7 @@ void launch(const Inputs& in, Tensor& y) {
 Tensor residual_sum_cuda(const Tensor& x, const std::optional<Tensor>& own, const Tensor& h,
                          const Tensor& offset) {
   const int64_t channels = x.dim() == 4 ? x.size(1) : 0;
-  TORCH_CHECK(channels % 8 == 0 && x.numel() > 0 && x.numel() < kMaxValues &&
+  TORCH_CHECK(channels % 8 == 0 && x.numel() > 0 && x.numel() <= kMostSummed &&
                   h.sizes() == x.sizes() && h.scalar_type() == x.scalar_type() &&
                   offset.numel() == channels && (!own || own->numel() == channels),
               "residual_sum: got ", x.sizes(), " and ", h.sizes(), ", not what the kernel takes.");

@@ -11,6 +11,9 @@ struct Unbiased {
   Tensor whole() const;
 };
 
+/// Values that the kernel adds at most.
+constexpr int64_t kMostSummed = (int64_t(1) << 33) - 1;
+
 /// x + h, of the same shape. On CUDA, without gradients, one kernel (the operator
 /// tiller::residual_sum) where h lacks its bias.
 Tensor residual_sum(const Unbiased& x, const Unbiased& h);

@@ -12,9 +12,9 @@ struct alignas(sizeof(T) * count) Pack {
   T values[count];
 };
 
-/// a + b, rounded to T.
+/// a + b, rounded to T. By value: a pack in memory is to be read whole.
 template <class T, int vector>
-__device__ Pack<T, vector> added(const Pack<T, vector>& a, const Pack<T, vector>& b) {
+__device__ Pack<T, vector> added(Pack<T, vector> a, Pack<T, vector> b) {
   Pack<T, vector> sum;
 #pragma unroll
   for (int v = 0; v < vector; ++v)

@@ -10,7 +10,7 @@
 namespace tiller::kernels {
 
 constexpr int kTermDims = 4;
-constexpr int64_t kMostTerms = 12;
+constexpr int64_t kMostTerms = 64;
 
 /// Of any layout and floating type, in up to kTermDims dimensions, the last ones.
 struct Term {
@@ -25,6 +25,7 @@ struct Terms {
   double factor[kMostTerms];
   uint32_t size[kTermDims];
 };
+static_assert(sizeof(Terms) < 4000, "a kernel's arguments take no more than 4 KB");
 
 /// x: of one shape, no more than kMostTerms.
 inline Terms terms_of(at::TensorList x, at::ArrayRef<double> factors) {

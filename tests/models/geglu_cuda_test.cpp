@@ -5,6 +5,7 @@
 #include "models/geglu.h"
 #include "tests/cuda_on_cpu.h"
 #include "tests/models/formula.h"
+#include "tests/models/misaligned.h"
 // Needs cuda_on_cpu.h's words.
 #include "models/kernels/geglu.cuh"
 
@@ -49,6 +50,7 @@ TEST(GegluCuda, EqualsTheReference) {
       const Tensor y = geglu(x.to(at::kCUDA));
       EXPECT_EQ(y.scalar_type(), dtype);
       expect_near(y, x);
+      expect_near(geglu(misaligned(x)), x);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "models/group_norm.h"
 #include "tests/cuda_on_cpu.h"
 #include "tests/models/formula.h"
+#include "tests/models/misaligned.h"
 // Needs cuda_on_cpu.h's words.
 #include "models/kernels/group_norm.cuh"
 
@@ -115,6 +116,21 @@ TEST(GroupNormKernels, KeepSmallVariancesAroundLargeMeans) {
   a.weight.fill_(1);
   a.bias.fill_(0);
   EXPECT_LT((run_kernels<float>(a) - exact(a)).abs().max().item<double>(), 2e-3);
+}
+
+TEST(GroupNormCuda, ReadsAnyAddress) {
+  if (!cuda_kernels_problem().empty())
+    GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
+  for (const Case& c : kCases)
+    for (const auto dtype : {at::kFloat, at::kHalf}) {
+      SCOPED_TRACE(::testing::Message() << c.rows << ' ' << c.channels << ' ' << dtype);
+      const Arguments a = arguments_of(c, dtype);
+      const RowTerms terms{misaligned(a.terms.modulation), misaligned(a.terms.added),
+                           misaligned(a.terms.offset)};
+      expect_near(
+          group_norm(misaligned(a.x), misaligned(a.weight), misaligned(a.bias), a.options, terms),
+          a);
+    }
 }
 
 TEST(GroupNormCuda, EqualsTheReference) {

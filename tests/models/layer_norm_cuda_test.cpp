@@ -5,6 +5,7 @@
 #include "models/layer_norm.h"
 #include "tests/cuda_on_cpu.h"
 #include "tests/models/formula.h"
+#include "tests/models/misaligned.h"
 // Needs cuda_on_cpu.h's words.
 #include "models/kernels/layer_norm.cuh"
 
@@ -86,13 +87,13 @@ TEST(LayerNormCuda, EqualsTheReference) {
 TEST(LayerNormCuda, ReadsAnyAddress) {
   if (!cuda_kernels_problem().empty())
     GTEST_SKIP() << "No CUDA kernels: " << cuda_kernels_problem();
-  Arguments a = arguments_of(3, 64, true, at::kFloat);
-  const auto odd = [](const Tensor& t) {
-    return at::cat({at::zeros({1}), t.flatten()}).to(at::kCUDA).narrow(0, 1, t.numel()).view_as(t);
-  };
-  expect_right(
-      layer_norm_of_sum(odd(a.x), odd(a.term), {odd(a.norm.weight), odd(a.norm.bias), a.norm.eps}),
-      a);
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    const Arguments a = arguments_of(3, 64, true, dtype);
+    expect_right(
+        layer_norm_of_sum(misaligned(a.x), misaligned(a.term),
+                          {misaligned(a.norm.weight), misaligned(a.norm.bias), a.norm.eps}),
+        a);
+  }
 }
 
 }  // namespace

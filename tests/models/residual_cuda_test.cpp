@@ -5,6 +5,7 @@
 #include "models/residual.h"
 #include "tests/cuda_on_cpu.h"
 #include "tests/models/formula.h"
+#include "tests/models/misaligned.h"
 // Needs cuda_on_cpu.h's words.
 #include "models/kernels/residual.cuh"
 
@@ -59,6 +60,9 @@ TEST(ResidualCuda, EqualsTheReference) {
         Arguments a = arguments_of({2, channels, 9, 8}, own, dtype);
         const Tensor expected = a.expected();
         EXPECT_TRUE(at::equal(residual_sum(there(a.x), there(a.h)).cpu(), expected));
+        const Unbiased x{misaligned(a.x.x), misaligned(a.x.bias)},
+            h{misaligned(a.h.x), misaligned(a.h.bias)};
+        EXPECT_TRUE(at::equal(residual_sum(x, h).cpu(), expected));
         a.x.x = a.x.x.contiguous();
         EXPECT_TRUE(at::equal(residual_sum(there(a.x), there(a.h)).cpu(), expected));
       }
