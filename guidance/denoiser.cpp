@@ -1,6 +1,7 @@
 #include "guidance/denoiser.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "guidance/conversation.h"
 #include "guidance/evaluation_graphs.h"
@@ -18,6 +19,7 @@ class GuidedDenoiser {
       : share_(share),
         cost_(cost),
         together_(batch.together),
+        keeps_prompts_(batch.keeps_prompts && share),
         graphs_(batch.graphs),
         memory_(memory_of(batch)),
         conversation_(model, guidances, std::move(batch)) {}
@@ -25,6 +27,7 @@ class GuidedDenoiser {
   Prediction predict(const Tensor& x, const NoiseLevel& level) {
     conversation_.begin(x, level);
     if (memory_) memory_->begin_step(level.step);
+    prompts_.begin_step();
     const Answerer answerer = [this](const Question& question) { return answer(question); };
     for (;;) {
       const std::vector<Question> questions = conversation_.ask();
@@ -46,13 +49,18 @@ class GuidedDenoiser {
   std::vector<Tensor> answer(const Question& question) {
     const auto [scaled, t] = conversation_.network_input(question);
     if (memory_) memory_->expect(question.askers);
+    const bool keeps_prompts = keeps_prompts_ && !at::GradMode::is_enabled();
     return answered(*question.network, scaled, t, question.branches, share_, cost_,
-                    memory_ ? &*memory_ : nullptr, graphs_.get());
+                    {.memory = memory_ ? &*memory_ : nullptr,
+                     .prompts = keeps_prompts ? &prompts_ : nullptr,
+                     .graphs = graphs_.get()});
   }
 
   bool share_;
   GuidanceCost* cost_;
   ProcessGroup* together_;
+  bool keeps_prompts_;
+  PromptMemory prompts_;
   std::shared_ptr<EvaluationGraphs> graphs_;
   std::optional<FeatureMemory> memory_;
   Conversation conversation_;
@@ -62,15 +70,16 @@ class GuidedDenoiser {
 
 std::vector<Tensor> answered(const Network& network, const Tensor& x, const Tensor& t,
                              std::span<const Branch> branches, bool share, GuidanceCost* cost,
-                             FeatureMemory* memory, EvaluationGraphs* graphs) {
-  Answers answers = graphs && !memory ? graphs->evaluate(network, x, t, branches, share)
-                                      : evaluate(network, x, t, branches, share, memory);
+                             const Kept& kept) {
+  Answers answers = kept.graphs && !kept.memory
+                        ? kept.graphs->evaluate(network, x, t, branches, share, kept.prompts)
+                        : evaluate(network, x, t, branches, share, kept.memory, kept.prompts);
   if (cost) {
     cost->flops.spent += answers.flops.spent;
     cost->flops.unshared += answers.flops.unshared;
     cost->evaluations += 1;
     cost->branches += static_cast<int64_t>(branches.size());
-    cost->reused += memory && memory->reused();
+    cost->reused += kept.memory && kept.memory->reused();
   }
   for (Tensor& output : answers.outputs) output = output.to(at::kFloat);
   return std::move(answers.outputs);

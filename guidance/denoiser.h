@@ -26,6 +26,9 @@ struct GuidedBatch {
   std::optional<FeatureCache> cache = {};
   /// Processes that run the same loop and evaluate its branches together; null: this one does.
   ProcessGroup* together = nullptr;
+  /// Whether keys and values of prompts are kept from one evaluation to the next, where branches
+  /// share layers.
+  bool keeps_prompts = true;
   /// Evaluations recorded for a device, which may serve several batches; null: none are.
   std::shared_ptr<EvaluationGraphs> graphs = {};
 };
@@ -40,11 +43,17 @@ struct GuidanceCost {
   int64_t window_steps = 0;  ///< the images' steps in them.
 };
 
-/// Raw outputs of a batch of branches in float32, counted in `cost` unless that is null. memory:
-/// what the networks keep; graphs: recorded evaluations, for those without a memory; null: nothing.
+/// What evaluations of a run share; null: nothing.
+struct Kept {
+  FeatureMemory* memory = nullptr;
+  PromptMemory* prompts = nullptr;
+  EvaluationGraphs* graphs = nullptr;  ///< For evaluations without a memory of features.
+};
+
+/// Raw outputs of a batch of branches in float32, counted in `cost` unless that is null.
 std::vector<Tensor> answered(const Network&, const Tensor& x, const Tensor& t,
                              std::span<const Branch>, bool share, GuidanceCost* cost,
-                             FeatureMemory* memory = nullptr, EvaluationGraphs* graphs = nullptr);
+                             const Kept& kept = {});
 
 /// Evaluates the branches of all guidances in one batch a stage, equal ones once, and combines
 /// them. The model, guidances and `cost` must outlive it. share = false: each branch in rows of its

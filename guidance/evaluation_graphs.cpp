@@ -57,8 +57,8 @@ int64_t address(const void* pointer) { return int64_t(reinterpret_cast<intptr_t>
 /// All that decides which kernels an evaluation launches.
 std::vector<int64_t> key_of(const Network& network, const Tensor& x, const Tensor& t,
                             std::span<const Branch> branches, const std::vector<Tensor>& sources,
-                            bool share) {
-  std::vector<int64_t> key = {address(&network), share};
+                            bool share, bool keeps_prompts) {
+  std::vector<int64_t> key = {address(&network), share, keeps_prompts};
   add_shape(key, x);
   add_shape(key, t);
   for (const Tensor& source : sources) add_shape(key, source);
@@ -77,22 +77,44 @@ void EvaluationGraphs::Plan::read(const Tensor& new_x, const Tensor& new_t,
                                   const std::vector<Tensor>& new_sources) {
   x.copy_(new_x);
   t.copy_(new_t);
-  for (size_t i = 0; i < parts.size(); ++i)
-    if (!sources[i].is_same(new_sources[i])) parts[i].copy_(new_sources[i]);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (sources[i].is_same(new_sources[i])) continue;
+    parts[i].copy_(new_sources[i]);
+    has_prompts = false;
+  }
   sources = new_sources;
 }
 
-void EvaluationGraphs::Plan::evaluate() {
-  answers = tiller::evaluate(*network, x, t, branches, share);
+Answers EvaluationGraphs::Plan::evaluate() {
+  return tiller::evaluate(*network, x, t, branches, share, nullptr,
+                          keeps_prompts ? &prompts : nullptr);
+}
+
+void EvaluationGraphs::Plan::record(const Recorder& recorder) {
+  whole.replay = recorder([this] {
+    prompts.clear();
+    whole.answers = evaluate();
+  });
+  if (!prompts.empty()) rest.replay = recorder([this] { rest.answers = evaluate(); });
+}
+
+Answers EvaluationGraphs::Plan::replay() {
+  const Recorded& recorded = has_prompts && rest.replay ? rest : whole;
+  recorded.replay();
+  has_prompts = true;
+  Answers answers = recorded.answers;
+  for (Tensor& output : answers.outputs) output = output.to(at::kFloat, false, true);
+  return answers;
 }
 
 std::unique_ptr<EvaluationGraphs::Plan> EvaluationGraphs::plan(const Network& network,
                                                                const Tensor& x, const Tensor& t,
                                                                std::span<const Branch> branches,
-                                                               bool share) {
+                                                               bool share, bool keeps_prompts) {
   auto plan = std::make_unique<Plan>();
   plan->network = &network;
   plan->share = share;
+  plan->keeps_prompts = keeps_prompts;
   plan->x = x.clone();
   plan->t = t.clone();
   plan->sources = sources_of(branches);
@@ -110,34 +132,35 @@ std::unique_ptr<EvaluationGraphs::Plan> EvaluationGraphs::plan(const Network& ne
 }
 
 Answers EvaluationGraphs::evaluate(const Network& network, const Tensor& x, const Tensor& t,
-                                   std::span<const Branch> branches, bool share) {
-  const auto evaluate_now = [&] { return tiller::evaluate(network, x, t, branches, share); };
+                                   std::span<const Branch> branches, bool share,
+                                   PromptMemory* prompts) {
+  const auto evaluate_now = [&] {
+    return tiller::evaluate(network, x, t, branches, share, nullptr, prompts);
+  };
   if (!recordable(x, branches)) return evaluate_now();
   const std::vector<Tensor> sources = sources_of(branches);
   const auto [place, is_new] =
-      plans_.try_emplace(key_of(network, x, t, branches, sources, share), nullptr);
+      plans_.try_emplace(key_of(network, x, t, branches, sources, share, prompts), nullptr);
   if (is_new) return evaluate_now();
   std::unique_ptr<Plan>& known = place->second;
   if (!known) {
-    known = plan(network, x, t, branches, share);
+    known = plan(network, x, t, branches, share, prompts);
     try {
-      known->replay = recorder_([&] { known->evaluate(); });
+      known->record(recorder_);
+      if (prompts) prompts->clear();
     } catch (const c10::Error&) {
       known = std::make_unique<Plan>();
     }
   }
-  if (!known->replay) return evaluate_now();
+  if (!known->whole.replay) return evaluate_now();
   known->read(x, t, sources);
-  known->replay();
   ++replays_;
-  Answers answers = known->answers;
-  for (Tensor& output : answers.outputs) output = output.to(at::kFloat, false, true);
-  return answers;
+  return known->replay();
 }
 
 int64_t EvaluationGraphs::recordings() const {
   return std::count_if(plans_.begin(), plans_.end(),
-                       [](const auto& plan) { return plan.second && plan.second->replay; });
+                       [](const auto& plan) { return plan.second && plan.second->whole.replay; });
 }
 
 }  // namespace tiller

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "models/edit_control.h"
+#include "models/prompt_memory.h"
 
 namespace tiller {
 
@@ -57,12 +58,13 @@ struct RowOptions {
   /// branch that nothing perturbs.
   bool recompute = false;
   FeatureMemory* memory = nullptr;  ///< What networks keep of earlier evaluations; null: nothing.
+  PromptMemory* prompts = nullptr;  ///< Where keys and values of prompts are kept; null: nowhere.
 };
 
 /// Floating-point operations (2 a multiply-add) of convolutions, linear layers and attention.
 struct FlopCount {
   double spent = 0;     ///< As evaluated.
-  double unshared = 0;  ///< Had each branch been evaluated alone, with all queries and keys.
+  double unshared = 0;  ///< Had each branch been evaluated alone, with all queries and keys anew.
 };
 
 /// Queries, keys and values, each (R, heads, N, d).
@@ -76,7 +78,7 @@ struct SelfProjection {
   std::function<Tensor(const Tensor& tokens)> values;  ///< Those of `all`, alone.
 };
 
-using ContextProjection = std::function<std::pair<Tensor, Tensor>(const Tensor& contexts)>;
+using ContextProjection = std::function<PromptHeads(const Tensor& contexts)>;
 
 /// The rows of one batched evaluation. Branches that so far had the same input, conditioning and no
 /// perturbation share a group of B rows; the group forks at the first site where they differ. New
@@ -129,6 +131,10 @@ class Rows {
   /// Cross-attention of all groups to their contexts. q: (R, heads, N, d); project: keys and values
   /// of contexts (R', L, D), each (R', heads, L, d).
   Tensor cross_attention(const Site&, const Tensor& q, const ContextProjection& project);
+  /// Keys and values that `layer` makes of this part of the groups' conditionings: as kept from an
+  /// earlier evaluation, or `made`.
+  PromptHeads prompt_heads(Tensor Conditioning::*part, const void* layer,
+                           const std::function<PromptHeads()>& make);
   /// What the way up's n-th residual block adds to its input, h (R, C, H, W). Negative: no block of
   /// the way up.
   Tensor features(int block, Tensor h);
@@ -185,7 +191,11 @@ class Rows {
   /// Heads of each group, without queries and keys in those of `identities`.
   std::vector<Heads> project_apart(const Tensor& tokens, const std::vector<int64_t>& identities,
                                    const SelfProjection&);
-  Tensor attend_to_second(const Tensor& q, const std::vector<int64_t>& groups,
+  PromptHeads kept_or(const std::vector<Tensor>& prompts, const void* layer,
+                      const std::function<PromptHeads()>& make);
+  /// What operations on these rows together would be, had each branch been evaluated alone.
+  double unshared(double operations, int64_t rows) const;
+  Tensor attend_to_second(const Site&, const Tensor& q, const std::vector<int64_t>& groups,
                           const ContextProjection&);
 
   std::vector<Branch> branches_;

@@ -30,8 +30,9 @@ struct Answers {
 };
 
 /// Evaluates all branches on the same input in one batch. Equal branches are evaluated once; with
-/// share = false every branch is a row of its own from start to end. memory: RowOptions'.
+/// share = false every branch is a row of its own from start to end. memory, prompts: RowOptions'.
 Answers evaluate(const Network&, const Tensor& x, const Tensor& t, std::span<const Branch>,
-                 bool share = true, FeatureMemory* memory = nullptr);
+                 bool share = true, FeatureMemory* memory = nullptr,
+                 PromptMemory* prompts = nullptr);
 
 }  // namespace tiller

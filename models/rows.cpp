@@ -74,9 +74,13 @@ Rows::Rows(std::span<const Branch> branches, int64_t images, RowOptions options)
   parents_.assign(members_.size(), -1);
 }
 
+double Rows::unshared(double operations, int64_t rows) const {
+  return operations / rows * images_ * doing_.value_or(branches());
+}
+
 void Rows::count(double operations, int64_t rows) {
   flops_.spent += operations;
-  flops_.unshared += operations / rows * images_ * doing_.value_or(branches());
+  flops_.unshared += unshared(operations, rows);
 }
 
 void Rows::count(const FlopCount& other) {
@@ -113,6 +117,29 @@ const Tensor& Rows::contexts(at::ScalarType dtype) {
     contexts_of_ = groups();
   }
   return contexts_;
+}
+
+PromptHeads Rows::prompt_heads(Tensor Conditioning::*part, const void* layer,
+                               const std::function<PromptHeads()>& make) {
+  std::vector<Tensor> prompts;
+  for (const auto& group : members_)
+    prompts.push_back(branches_[group.front()].conditioning->*part);
+  return kept_or(prompts, layer, make);
+}
+
+PromptHeads Rows::kept_or(const std::vector<Tensor>& prompts, const void* layer,
+                          const std::function<PromptHeads()>& make) {
+  if (!options_.prompts) return make();
+  bool made = false;
+  PromptHeads heads = options_.prompts->recall_or(prompts, layer, [&] {
+    made = true;
+    const double before = flops_.spent;
+    PromptHeads fresh = make();
+    fresh.operations = flops_.spent - before;
+    return fresh;
+  });
+  if (!made) flops_.unshared += unshared(heads.operations, heads.k.size(0));
+  return heads;
 }
 
 Tensor Rows::gather(const std::vector<Tensor>& by_branch) const {
@@ -321,7 +348,7 @@ Tensor Rows::split_contexts(const Site& site, Tensor tokens) {
 }
 
 /// (groups * B, heads, N, d) for the groups given.
-Tensor Rows::attend_to_second(const Tensor& q, const std::vector<int64_t>& groups,
+Tensor Rows::attend_to_second(const Site& site, const Tensor& q, const std::vector<int64_t>& groups,
                               const ContextProjection& project) {
   std::vector<Tensor> contexts, queries;
   int64_t doing = 0;
@@ -331,11 +358,11 @@ Tensor Rows::attend_to_second(const Tensor& q, const std::vector<int64_t>& group
     doing += static_cast<int64_t>(members_[g].size());
   }
   doing_ = doing;
-  const auto [k, v] = project(at::cat(contexts));
+  const PromptHeads text = kept_or(contexts, &site, [&] { return project(at::cat(contexts)); });
   const Tensor own = at::cat(queries);
-  count(4.0 * own.numel() * k.size(2), own.size(0));
+  count(4.0 * own.numel() * text.k.size(2), own.size(0));
   doing_.reset();
-  return tiller::attention(own, k, v);
+  return tiller::attention(own, text.k, text.v);
 }
 
 /// Where a group's attention to its text isn't perturbed, edits take their control's.
@@ -352,7 +379,9 @@ Tensor Rows::control_text(const Site& site, const Tensor& q, const Tensor& k, co
 }
 
 Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextProjection& project) {
-  const auto [k, v] = project(contexts(q.scalar_type()));
+  const PromptHeads text = prompt_heads(&Conditioning::context, &site,
+                                        [&] { return project(contexts(q.scalar_type())); });
+  const Tensor &k = text.k, &v = text.v;
   count(4.0 * q.numel() * k.size(2), q.size(0));
   observe_text(site, q, k);
   Rules perturbed;
@@ -365,7 +394,7 @@ Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextPro
   for (int64_t g = 0; g < groups(); ++g)
     if (rule(g) && rule(g)->acts_at(site)) blended.push_back(g);
   if (blended.empty()) return attended;
-  const Tensor second = attend_to_second(q, blended, project);
+  const Tensor second = attend_to_second(site, q, blended, project);
   for (size_t i = 0; i < blended.size(); ++i) {
     const int64_t g = blended[i];
     attended = replace(attended, g, rule(g)->blend(slice(attended, g), slice(second, i)));

@@ -23,7 +23,7 @@ Tensor attend_to_text(Rows& rows, const CrossAttention& layer, const Tensor& tok
   const auto project = [&](const Tensor& contexts) {
     const Tensor text = contexts.to(tokens.scalar_type());
     const auto kv = apply_joined(rows, text, {&layer.k, &layer.v});
-    return std::pair(split_heads(kv[0], layer.heads), split_heads(kv[1], layer.heads));
+    return PromptHeads{split_heads(kv[0], layer.heads), split_heads(kv[1], layer.heads)};
   };
   Tensor attended = rows.cross_attention(site, q, project);
   if (rows.adapter()) attended = attended + attend_to_image(rows, site, q);

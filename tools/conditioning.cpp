@@ -125,6 +125,7 @@ GuidedBatch guided_batch(const Generation& generation, std::span<const ImageSpec
   GuidedBatch batch;
   for (const auto& image : images) batch.seeds.push_back(image.seed);
   batch.steps = generation.trajectory.steps();
+  batch.keeps_prompts = !generation.request.low_memory;
   add_labels(generation, images, batch);
   add_prompts(generation, images, batch);
   apply_controls(generation, batch);

@@ -43,17 +43,12 @@ InversionBatch batch_of(const Generation& generation, std::span<ChosenGuidance> 
   use_unet(generation);
   GuidedBatch batch = guided_batch(generation, images);
   if (options.arrange) options.arrange(batch);
+  batch.keeps_prompts &= options.verify == Verify::off;  // so that all is answered twice
   InversionBatch ready;
   ready.steering = steering_of(generation, guidances, batch, cost);
   ready.denoise =
       verified(batch_denoiser(generation, guidances, std::move(batch), &cost), options.verify);
   return ready;
-}
-
-InversionState on_device(InversionState state, at::Device device) {
-  for (Tensor* part : {&state.latents, &state.partner, &state.side, &state.record})
-    if (part->defined()) *part = part->to(device);
-  return state;
 }
 
 /// Samplers read their options and what steers them as they start: a run of no steps finds what is
@@ -151,6 +146,12 @@ InversionState regenerate_latents(const Generation& generation, std::span<Chosen
 Tensor unit_noise(const Generation& generation, const Tensor& noise) {
   const NoiseLevel& level = generation.trajectory.levels.front();
   return float_latents(noise).to(at::kCPU, at::kDouble) / std::hypot(level.alpha, level.sigma);
+}
+
+InversionState on_device(InversionState state, at::Device device) {
+  for (Tensor* part : {&state.latents, &state.partner, &state.side, &state.record})
+    if (part->defined()) *part = part->to(device);
+  return state;
 }
 
 InversionState rows_of(const InversionState& state, int64_t first, int64_t count) {

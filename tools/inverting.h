@@ -38,6 +38,7 @@ InversionState regenerate_latents(const Generation&, std::span<ChosenGuidance>,
 /// noise: float64 on the CPU.
 Tensor unit_noise(const Generation&, const Tensor& noise);
 
+InversionState on_device(InversionState, at::Device);
 /// Rows first, ..., first + count - 1 of a state, and states one after the other.
 InversionState rows_of(const InversionState&, int64_t first, int64_t count);
 InversionState joined(std::vector<InversionState>);

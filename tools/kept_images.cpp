@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "tools/inverting.h"
+
 namespace tiller {
 namespace {
 
@@ -26,8 +28,8 @@ void keep(KeptImages& kept, const Generation& generation, const Outputs& outputs
   if (!outputs.pairs.empty()) kept.starts.push_back(done.start.to(at::kCPU, at::kFloat));
   if (outputs.grid) kept.pixels.push_back(done.pixels);
   if (generation.keeps_state || generation.inversion) {
-    kept.states.push_back(done.state);
-    add(kept.starts, done.start);
+    kept.states.push_back(on_device(done.state, at::kCPU));
+    add(kept.starts, done.start.to(at::kCPU));
   }
   add(kept.attention, done.attention);
   add(kept.effects, done.effects);

@@ -210,7 +210,7 @@ TEST(Rows, SecondContextsAreReadWithTheSameQueries) {
   ASSERT_EQ(rows.groups(), 3);
   const auto project = [&](const Tensor& contexts) {
     rows.count(double(contexts.numel()), contexts.size(0));
-    return std::pair(contexts.unsqueeze(1), 2 * contexts.unsqueeze(1));
+    return PromptHeads{contexts.unsqueeze(1), 2 * contexts.unsqueeze(1)};
   };
   const auto read = [](const Tensor& context) {
     const Tensor queries = tokens().unsqueeze(1), keys = context.unsqueeze(1);
@@ -237,7 +237,7 @@ TEST(Rows, TextRulesForkAtTheirFirstCrossAttention) {
       {&a, nullptr, nullptr, &observer}, {&a, &rule}, {&a, &same}};
   Rows rows(branches, kImages);
   const auto project = [&](const Tensor& contexts) {
-    return std::pair(contexts.unsqueeze(1), 2 * contexts.unsqueeze(1));
+    return PromptHeads{contexts.unsqueeze(1), 2 * contexts.unsqueeze(1)};
   };
   Tensor q = rows.split_contexts(sites()[0], tokens());
   rows.cross_attention(sites()[0], q.unsqueeze(1), project);
