@@ -18,6 +18,7 @@ namespace tiller {
 namespace {
 
 struct CudaState {
+  bool has_gpu = false;  ///< By the driver.
   std::string problem;
   std::string kernels_problem;
 };
@@ -79,7 +80,8 @@ std::string torch_problem() {
 CudaState load_cuda() {
   CudaState state;
   state.problem = driver_problem();
-  if (state.problem.empty()) state.problem = torch_problem();
+  state.has_gpu = state.problem.empty();
+  if (state.has_gpu) state.problem = torch_problem();
   state.kernels_problem = state.problem;
   if (state.problem.empty()) state.kernels_problem = capability_problem();
   if (state.kernels_problem.empty()) state.kernels_problem = library_problem("libtiller_cuda.so");
@@ -132,6 +134,15 @@ at::Device choose_device(const std::string& name) {
   }
   throw UsageError("--device: got '" + name + "', expected auto, cpu, cuda or cuda:INDEX." +
                    suggestion(name, {"auto", "cpu", "cuda"}));
+}
+
+std::string device_note(const std::string& name, at::Device device) {
+  if (device.is_cuda() && !cuda_kernels_problem().empty())
+    return "--device " + name + ": LibTorch's operations serve in place of Tiller's own kernels, " +
+           "slower, since these aren't there (" + cuda_kernels_problem() + ").";
+  if (name == "auto" && device.is_cpu() && cuda_state().has_gpu)
+    return "--device auto: there is a GPU, but " + cuda_problem() + ": the CPU computes.";
+  return "";
 }
 
 std::string device_of_process(const std::string& name, const Launch& launch) {

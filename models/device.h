@@ -24,6 +24,10 @@ const std::string& cuda_kernels_problem();
 /// name, and Error with the reason when the GPU asked for isn't there.
 at::Device choose_device(const std::string& name);
 
+/// What a user should know where choose_device(name) gave `device`: that a GPU is there and isn't
+/// used, or runs without our kernels, as a line; "": nothing.
+std::string device_note(const std::string& name, at::Device device);
+
 /// Of several processes on a machine each takes the GPU of its place there, unless the name has an
 /// index: the name that this process is to choose by.
 std::string device_of_process(const std::string& name, const Launch&);

@@ -1,13 +1,11 @@
 #pragma once
-#include <filesystem>
+#include "io/control_group.h"
 
 namespace tiller {
 
 /// CPUs that this process's control group may use at a time (a container's limit, as `docker run
-/// --cpus` sets it), by cgroups of either version; 0: as many as the machine has. groups: where
-/// they are mounted; own: what /proc/self/cgroup says.
-double cpu_quota(const std::filesystem::path& groups = "/sys/fs/cgroup",
-                 const std::filesystem::path& own = "/proc/self/cgroup");
+/// --cpus` sets it); 0: as many as the machine has.
+double cpu_quota(const ControlGroups& = {});
 
 /// From now on LibTorch uses at most so many threads: by itself it counts the machine's, and more
 /// threads than a container may use wait for each other. Where OMP_NUM_THREADS is set, that holds.

@@ -8,7 +8,7 @@
 #include "io/error.h"
 #include "io/progress.h"
 #include "metrics/reference_statistics.h"
-#include "models/device.h"
+#include "tools/chosen_device.h"
 #include "tools/comparison.h"
 #include "tools/evaluate.h"
 #include "tools/evaluation_run.h"
@@ -110,7 +110,7 @@ int evaluate_images(const Flags& flags) {
   if (const auto threads = flags.integer("threads", 1, RequestLimits::threads, 0))
     at::set_num_threads(int(threads));
   const FeatureNetworks by =
-      feature_networks(flags, request.metrics, choose_device(flags.text("device", "auto")));
+      feature_networks(flags, request.metrics, chosen_device(flags.text("device", "auto")));
   if (!request.statistics.empty() && by.networks.size() > 1)
     throw UsageError("--save-statistics: got " + std::to_string(by.networks.size()) +
                      " --features, expected one: statistics are of one network.");

@@ -5,12 +5,12 @@
 #include "io/error.h"
 #include "io/physical_memory.h"
 #include "models/autoencoder_file.h"
-#include "models/device.h"
 #include "models/packed_conv.h"
 #include "models/packed_linear.h"
 #include "models/text_to_image.h"
 #include "models/winograd_conv.h"
 #include "tools/adapters.h"
+#include "tools/chosen_device.h"
 
 namespace tiller {
 namespace {
@@ -122,7 +122,7 @@ struct Packable {
 /// Decided by the model and the machine alone: an inversion and its way back must round alike.
 void decide_on_packing(const Generation& generation) {
   if (!generation.device.is_cpu()) return;
-  Packable all;
+  static Packable all;  // of an edit's second model too
   all.add(generation.model.parameters);
   if (generation.model.vae) all.add(generation.model.vae->parameters);
   const double most = generation.request.low_memory ? 0 : physical_memory() / 4;
@@ -144,7 +144,7 @@ void load_requested(Generation& generation) {
                      ", a text-conditioned UNet without text encoders, expected the pipeline's "
                      "folder above it, with model_index.json. `tiller info` says what it holds.");
   check_kind(request.adapters, files);
-  generation.device = choose_device(request.device);
+  generation.device = chosen_device(request.device);
   generation.dtype = dtype_from(request.dtype, generation.device);
   const bool staged = request.low_memory && files.kind == "text_to_image";
   generation.model = load_model(path, generation.dtype, staged ? at::kCPU : generation.device,

@@ -9,6 +9,7 @@
 #include "io/progress.h"
 #include "models/adm_config.h"
 #include "models/device.h"
+#include "tools/chosen_device.h"
 #include "tools/training_distance.h"
 #include "training/log.h"
 
@@ -63,7 +64,7 @@ void read_optimiser(const Flags& flags, TrainOptions& options) {
   options.microbatch = flags.integer("microbatch", 1, 1 << 20, options.microbatch);
   if (flags.has("ema")) options.ema = read_averages(flags.all("ema"));
   options.autocast = read_autocast(flags);
-  options.device = choose_device(device_of_process(flags.text("device", "auto"), options.launch));
+  options.device = chosen_device(device_of_process(flags.text("device", "auto"), options.launch));
   if (flags.has("fp16") && options.device.is_cpu())
     throw UsageError("train: got --fp16 on the CPU, which is slow at it. Use --bf16.");
   options.seed = flags.seed("seed", options.seed);

@@ -39,5 +39,13 @@ TEST(Device, SaysWhyAGpuIsNotThere) {
   EXPECT_FALSE(cuda_kernels_problem().empty());
 }
 
+TEST(Device, TellsWhereAGpuDoesLessThanItCould) {
+  EXPECT_EQ(device_note("cpu", at::kCPU), "");
+  if (cuda_available())
+    EXPECT_EQ(device_note("auto", at::kCUDA).empty(), cuda_kernels_problem().empty());
+  else
+    EXPECT_NE(device_note("cuda", at::kCUDA).find(cuda_kernels_problem()), std::string::npos);
+}
+
 }  // namespace
 }  // namespace tiller

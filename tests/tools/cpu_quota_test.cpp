@@ -27,7 +27,7 @@ class CpuQuota : public testing::Test {
 
   double quota(const std::string& own) const {
     write("own", own);
-    return cpu_quota(folder, folder / "own");
+    return cpu_quota({folder, folder / "own"});
   }
 
   fs::path folder;
@@ -61,7 +61,7 @@ TEST_F(CpuQuota, IsNoneWhereNothingSaysSo) {
   EXPECT_EQ(quota("nonsense\n"), 0);
   write("cpu.max", "much\n");
   EXPECT_EQ(quota("0::/\n"), 0);
-  EXPECT_EQ(cpu_quota(folder / "none", folder / "none"), 0);
+  EXPECT_EQ(cpu_quota({folder / "none", folder / "none"}), 0);
 }
 
 }  // namespace
