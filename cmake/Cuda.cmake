@@ -13,7 +13,10 @@ function(tiller_cuda_compile reason)
     return()
   endif()
   find_program(TILLER_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
-  if(NOT TILLER_NVCC)
+  file(GLOB own ${TORCH_ROOT}/../nvidia/*/bin/nvcc)
+  set(candidates ${TILLER_NVCC} ${own})
+  list(REMOVE_ITEM candidates TILLER_NVCC-NOTFOUND)
+  if(NOT candidates)
     set(${reason} "nvcc was not found" PARENT_SCOPE)
     return()
   endif()
@@ -21,18 +24,22 @@ function(tiller_cuda_compile reason)
     set(${reason} "LibTorch was built without CUDA" PARENT_SCOPE)
     return()
   endif()
-  if(NOT TILLER_NVCC_WORKS STREQUAL "${TILLER_NVCC}")
-    set(probe "${CMAKE_BINARY_DIR}/CMakeFiles/tiller_nvcc_probe")
-    file(WRITE "${probe}.cu" "#include <c10/cuda/CUDAStream.h>\n__global__ void probe() {}\n")
-    execute_process(COMMAND ${TILLER_NVCC} -std=c++20 ${TILLER_CUDA_ARCHITECTURES} -E
+  if(TILLER_NVCC_WORKS IN_LIST candidates)
+    return()
+  endif()
+  set(probe "${CMAKE_BINARY_DIR}/CMakeFiles/tiller_nvcc_probe")
+  file(WRITE "${probe}.cu" "#include <c10/cuda/CUDAStream.h>\n__global__ void probe() {}\n")
+  foreach(nvcc ${candidates})
+    execute_process(COMMAND ${nvcc} -std=c++20 ${TILLER_CUDA_ARCHITECTURES} -E
       -isystem ${TORCH_ROOT}/include ${probe}.cu -o ${probe}.ii
       RESULT_VARIABLE result OUTPUT_FILE ${probe}.log ERROR_FILE ${probe}.log)
-    if(NOT result EQUAL 0)
-      set(${reason} "${TILLER_NVCC} can't compile LibTorch's headers, see ${probe}.log" PARENT_SCOPE)
+    if(result EQUAL 0)
+      set(TILLER_NVCC_WORKS "${nvcc}" CACHE INTERNAL "The nvcc that was tried and works")
       return()
     endif()
-    set(TILLER_NVCC_WORKS "${TILLER_NVCC}" CACHE INTERNAL "The nvcc that was tried and works")
-  endif()
+  endforeach()
+  list(JOIN candidates ", " tried)
+  set(${reason} "LibTorch's headers can't be compiled by ${tried}, see ${probe}.log" PARENT_SCOPE)
 endfunction()
 
 tiller_cuda_compile(TILLER_CUDA_REASON)
@@ -41,7 +48,7 @@ if(TILLER_CUDA_REASON OR NOT TILLER_CUDA_SOURCES)
   message(STATUS "CUDA kernels: not compiled (${TILLER_CUDA_REASON})")
   return()
 endif()
-message(STATUS "CUDA kernels: ${TILLER_NVCC}")
+message(STATUS "CUDA kernels: ${TILLER_NVCC_WORKS}")
 
 # NCCL's code is in LibTorch's libraries, or loaded by them; its header comes in the wheel
 # nvidia-nccl-cu13 or Debian's libnccl-dev.
@@ -79,7 +86,7 @@ foreach(source ${TILLER_CUDA_SOURCES})
   get_filename_component(folder ${object} DIRECTORY)
   file(MAKE_DIRECTORY ${folder})
   add_custom_command(OUTPUT ${object}
-    COMMAND ${TILLER_NVCC} ${TILLER_NVCC_FLAGS} ${TILLER_NVCC_FLAGS_${stem}} -isystem ${TORCH_ROOT}/include
+    COMMAND ${TILLER_NVCC_WORKS} ${TILLER_NVCC_FLAGS} ${TILLER_NVCC_FLAGS_${stem}} -isystem ${TORCH_ROOT}/include
       -isystem ${TORCH_ROOT}/include/torch/csrc/api/include -I ${CMAKE_SOURCE_DIR}
       -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source} DEPFILE ${object}.d VERBATIM COMMENT "Compiling ${name} for sm_80, sm_90 and PTX")
@@ -88,7 +95,7 @@ endforeach()
 
 set(TILLER_CUDA_LIBRARY ${CMAKE_BINARY_DIR}/libtiller_cuda.so)
 add_custom_command(OUTPUT ${TILLER_CUDA_LIBRARY}
-  COMMAND ${TILLER_NVCC} -shared ${TILLER_CUDA_ARCHITECTURES} ${TILLER_CUDA_OBJECTS}
+  COMMAND ${TILLER_NVCC_WORKS} -shared ${TILLER_CUDA_ARCHITECTURES} ${TILLER_CUDA_OBJECTS}
     -L${TORCH_ROOT}/lib -lc10_cuda -ltorch_cpu -lc10
     -Xlinker --exclude-libs,ALL -Xlinker -rpath,${TORCH_ROOT}/lib
     -o ${TILLER_CUDA_LIBRARY}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs LibTorch into .venv from PyPI's wheel, unless it is there or Torch_DIR names another.
 # Without a GPU: the wheel alone and the two small libraries that its CPU part is linked with,
-# which saves the download of 2.7 GB of NVIDIA's libraries.
+# which saves the download of 2.7 GB of NVIDIA's libraries. With one also nvcc, which compiles
+# Tiller's kernels, where the machine has none that knows C++20.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=2.11.0
@@ -26,9 +27,19 @@ toolkit_version() {
     .venv/lib/python3*/site-packages/torch-"$version"*.dist-info/METADATA
 }
 
+have_nvcc() {
+  local nvcc major
+  for nvcc in nvcc "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" /usr/local/cuda/bin/nvcc; do
+    major=$("$nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+    if [ "${major:-0}" -ge 12 ]; then return 0; fi
+  done
+  return 1
+}
+
 echo "Installing LibTorch $version ($kind) into .venv" >&2
 if [ $kind = cuda ]; then
   pip "torch==$version"
+  have_nvcc || pip "cuda-toolkit[cccl,crt,cudart,nvcc,nvvm]==$(toolkit_version)"
 else
   pip --no-deps "torch==$version"
   toolkit=$(toolkit_version)
