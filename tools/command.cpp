@@ -71,7 +71,7 @@ cxxopts::Options declare(const Command& command) {
   std::vector<std::string> known;
   for (const auto& flag : command.flags) known.push_back("--" + flag.name);
   throw UsageError(command.name + ": got '" + word.substr(0, word.find('=')) +
-                   "', expected a flag that `tiller " + command.name + " --help` lists." +
+                   "', expected a flag that `tiller " + command.name + " --help-all` lists." +
                    suggestion("--" + name, known));
 }
 

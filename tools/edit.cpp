@@ -14,6 +14,7 @@
 #include "tools/edit_report.h"
 #include "tools/init_image.h"
 #include "tools/notes.h"
+#include "tools/residence.h"
 #include "tools/source_image.h"
 #include "tools/together.h"
 
@@ -68,6 +69,7 @@ EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
       edit_latents(editing, latents, verify, [&](int64_t images) { progress.advance(images); });
   progress.finish();
   const auto drawn = [](const Generation& generation, const Tensor& z) {
+    use_vae(generation);
     return to_pixels(generation, float_latents(z).to(at::kFloat))[0];
   };
   EditOutcome outcome{.before = pixels, .blend_share = result.blend_share, .cost = result.cost};

@@ -6,6 +6,7 @@
 #include "io/progress.h"
 #include "tools/outputs.h"
 #include "tools/request.h"
+#include "tools/together.h"
 
 namespace tiller {
 namespace {
@@ -179,6 +180,7 @@ int evaluate(const Flags& flags) {
   Progress::set_quiet(flags.has("quiet") || flags.text("json") == "-");
   const Task& task = chosen_task(flags);
   refuse_foreign(flags, task);
+  if (task.name != "schemes") require_one_process("evaluate " + task.name);
   if (flags.has("json") && flags.text("json") != "-")
     require_writable_file("--json", flags.text("json"));
   return task.run(flags);

@@ -116,11 +116,12 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.metrics = choose_metrics(flags.all("metrics"));
   run.named = flags.has("metrics");
   if (flags.has("keep-images")) run.images = run.report.folder / "images";
-  run.generation = prepare(request_for(flags, run.schemes));
+  run.parallel = flags.text("parallel", "");
+  const GenerateRequest request = request_for(flags, run.schemes);
+  run.generation = prepare(request, widest_window(run, request.steps));
   run.sampler = run.generation.request.sampler;
   run.steps = run.generation.request.steps;
   run.cache = run.generation.request.cache;
-  run.parallel = flags.text("parallel", "");
   run.pictures = std::min(flags.integer("pictures", 0, 10'000, usual_pictures), run.count());
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
   run.by = feature_networks(flags, run.metrics, run.generation.device);

@@ -121,7 +121,7 @@ Json evaluation_recipe(const Generation& generation, const fs::path& data) {
                  {"dtype", generation.request.dtype},
                  {"threads", at::get_num_threads()}};
   for (const char* key : {"seed", "negative_prompt", "negative_given", "plain_prompt", "clip_skip",
-                          "prediction_type", "embedded_guidance", "share", "vae_tiling"})
+                          "prediction_type", "embedded_guidance", "share", "fp8", "vae_tiling"})
     recipe[key] = request.at(key);
   recipe["inputs"] = generation.inputs;
   return recipe;

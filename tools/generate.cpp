@@ -57,8 +57,8 @@ GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& re
   }
   apply_flags(flags, request);
   apply_word_flags(flags, request.words);
-  request.parallel = flags.text("parallel", request.parallel);
-  if (shares_from(request.parallel) != Together::Shares::nothing) request.parallel.clear();
+  const std::string parallel = flags.text("parallel", request.parallel);
+  if (shares_from(parallel) == Together::Shares::nothing) request.parallel = parallel;
   if (recipe && !request.model.empty() && !flags.has("model") && !fs::exists(request.model))
     throw Error(flags.text("from") + ": got a recipe whose model " + request.model +
                 " isn't there, expected one that is. Name it with --model.");
@@ -180,6 +180,7 @@ void repeat_image(Run& run, const BatchOf& batch) {
         [&](size_t, const DoneImages& done) { image = one_of(done, int64_t(batch.row)); },
         previews(run));
   progress.finish();
+  if (run.together.group) run.together.processes->meet("image");
   run.costs.push_back(total_cost(run.together, cost));
   if (!run.together.first()) return;
   keep(run.kept, generation, run.outputs, image);

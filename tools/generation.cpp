@@ -21,11 +21,6 @@
 namespace tiller {
 namespace {
 
-int64_t steps_at_once(const GenerateRequest& request) {
-  const auto parallel = requested_parallel(request, request.steps);
-  return parallel ? parallel->window : 1;
-}
-
 /// Enough to keep the device busy, little enough to fit.
 int64_t usual_batch(at::Device device, const ImageSize& size) {
   const int64_t pixels = device.is_cuda() ? 1 << 20 : 1 << 14;
@@ -42,11 +37,10 @@ void require_memory(double bytes, const GenerateRequest& request, const std::str
 
 /// Refuses what would end in the kernel's out-of-memory killer: an evaluation holds about 16 images
 /// of the network's first channels.
-void check_memory(const Generation& generation) {
+void check_memory(const Generation& generation, int64_t window) {
   if (!generation.device.is_cpu()) return;
   const GenerateRequest& request = generation.request;
-  const double images =
-      double(std::min(request.batch, request.count)) * double(steps_at_once(request));
+  const double images = double(std::min(request.batch, request.count)) * double(window);
   const ImageSize latent = latent_size(generation);
   const double bytes = 16 * images * double(latent.height) * double(latent.width) *
                        double(generation.model.width) * double(at::elementSize(generation.dtype));
@@ -85,10 +79,17 @@ void choose_size(Generation& generation) {
   choose_control_size(request.control, request.size, multiple);
   if (request.size == ImageSize{}) request.size = {model.image_size, model.image_size};
   require_multiples(generation, multiple);
+}
+
+/// window: steps at once, at least.
+void choose_batch(Generation& generation, int64_t window) {
+  GenerateRequest& request = generation.request;
+  if (const auto parallel = requested_parallel(request, generation.trajectory.steps()))
+    window = std::max<int64_t>(window, parallel->window);
   if (request.batch == 0)
-    request.batch = std::max<int64_t>(
-        1, usual_batch(generation.device, latent_size(generation)) / steps_at_once(request));
-  check_memory(generation);
+    request.batch =
+        std::max<int64_t>(1, usual_batch(generation.device, latent_size(generation)) / window);
+  check_memory(generation, window);
 }
 
 /// "NAME:key=value,..." as a sampler, its options over the model's, and the levels of the run.
@@ -179,7 +180,7 @@ VaeOptions Generation::vae_options() const {
   return options;
 }
 
-Generation prepare(GenerateRequest request) {
+Generation prepare(GenerateRequest request, int64_t window) {
   Generation generation;
   generation.request = std::move(request);
   load_inversion(generation);
@@ -193,6 +194,7 @@ Generation prepare(GenerateRequest request) {
   choose_images(generation);
   choose_size(generation);
   choose_sampler(generation);
+  choose_batch(generation, window);
   if (generation.inversion)
     require_same_run(generation, *generation.inversion, generation.request.inversion);
   use_text_encoders(generation);

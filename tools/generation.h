@@ -44,8 +44,9 @@ struct Generation {
   VaeOptions vae_options() const;
 };
 
-/// Loads the model and checks the request against it. Throws UsageError or Error.
-Generation prepare(GenerateRequest);
+/// Loads the model and checks the request against it. window: steps that are to be taken at once,
+/// at least, which batches and memory are reckoned by. Throws UsageError or Error.
+Generation prepare(GenerateRequest, int64_t window = 1);
 /// Puts another sampler, "NAME:key=value,...", in the place of the one that the request names.
 /// Throws UsageError.
 void use_sampler(Generation&, const std::string& sampler);

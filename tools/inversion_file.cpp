@@ -77,7 +77,8 @@ void write_inversion(const fs::path& path, const Generation& generation,
 void require_same_request(const GenerateRequest& request, const InversionFile& file,
                           const fs::path& path) {
   // Classes are compared by their indices, as soon as the model is there.
-  static const std::set<std::string> free = {"model", "inversion", "threads", "columns", "classes"};
+  static const std::set<std::string> free = {"model",   "inversion", "threads",
+                                             "columns", "classes",   "graphs"};
   const Json now = to_json(request), then = to_json(file.request);
   const auto require_same = [&](const std::string& key, const std::string& hint) {
     if (now.at(key) != then.at(key))

@@ -46,6 +46,15 @@ std::string key_of(const SchemeRun& run, const Scheme& scheme) {
 
 }  // namespace
 
+int64_t widest_window(const SchemeRun& run, int64_t steps) {
+  int64_t widest = 1;
+  for (const auto& scheme : run.schemes)
+    if (const auto text = chosen(scheme.parallel, run.parallel); !text.empty())
+      widest = std::max<int64_t>(
+          widest, parallel_options(text, int(scheme.steps ? scheme.steps : steps)).window);
+  return widest;
+}
+
 std::vector<ChosenGuidance> use_scheme(SchemeRun& run, const Scheme& scheme) {
   Generation& generation = run.generation;
   generation.request.steps = scheme.steps ? scheme.steps : run.steps;

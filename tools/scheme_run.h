@@ -1,5 +1,7 @@
 #pragma once
 /// What the parts of `tiller evaluate --scheme` share: making images and measuring them.
+#include <c10/util/Exception.h>
+
 #include "io/error.h"
 #include "io/processes.h"
 #include "metrics/clip_similarity.h"
@@ -49,6 +51,8 @@ auto or_scheme_failure(Act act) {
     throw;
   } catch (const Error& error) {
     throw SchemeFailure{error.what()};
+  } catch (const c10::OutOfMemoryError&) {
+    throw SchemeFailure{"out of memory. Lower --batch, --size or the --parallel window."};
   }
 }
 
@@ -65,6 +69,10 @@ struct ReadyScheme {
   std::vector<ChosenGuidance> guidances;
   SchemeFiles files;
 };
+
+/// The most steps that a scheme takes at once, where one that names none takes `steps`. 1: one
+/// after the other. Throws UsageError.
+int64_t widest_window(const SchemeRun&, int64_t steps);
 
 /// The generation as the scheme wants it, and its guidances. Throws UsageError where they don't go
 /// together or with the model.

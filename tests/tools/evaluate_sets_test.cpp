@@ -219,6 +219,24 @@ TEST_F(EvaluateSets, SchemesCompareStepsSideBySideWithSequentialOnes) {
                  "dpm++2m", 2);
 }
 
+/// As many images at once as `generate` takes where each takes so many steps at once.
+TEST_F(EvaluateSets, BatchesAreReckonedByTheWidestWindow) {
+  const auto batch = [&](const std::string& yaml, const std::string& flags) {
+    write_file(folder / "schemes.yaml", yaml);
+    return evaluated(
+               "--model model --reference real --samples 2 --steps 4 --metrics fid --pictures 0 "
+               "--schemes schemes.yaml --output " +
+               flags)
+        .at("protocol")
+        .at("batch")
+        .get<int64_t>();
+  };
+  const std::string plain = "- guidance: none\n";
+  const int64_t usual = batch(plain, "a");
+  EXPECT_EQ(batch(plain, "b --parallel picard:window=4"), usual / 4);
+  EXPECT_EQ(batch(plain + "- guidance: none\n  parallel: 'picard:window=2'\n", "c"), usual / 2);
+}
+
 TEST_F(EvaluateSets, AnotherNumberOfSamplesGivesItsOwnFigures) {
   const std::string run =
       "--model model --reference real --scheme none --batch 4 --steps 2 --metrics fid --pictures "

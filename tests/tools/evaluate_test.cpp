@@ -118,6 +118,9 @@ TEST_F(Evaluate, AnotherRecipeIsMeasuredAnew) {
   make_image("data/ant/1.png", 12);
   evaluated("--model model --method bdia");
   EXPECT_GT(lines("report/images.jsonl"), after);
+  const size_t plain = lines("report/images.jsonl");
+  evaluated("--model model --method bdia --fp8");
+  EXPECT_GT(lines("report/images.jsonl"), plain);
 }
 
 TEST_F(Evaluate, TextModelsReadCaptionsAndSayWhatTheVaeLoses) {

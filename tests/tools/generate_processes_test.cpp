@@ -187,6 +187,8 @@ TEST_F(GenerateTogether, WhatCantBeIsRefusedBeforeAnyWork) {
   expect_refused_by_both(more + "--parallel brunches", "Did you mean 'branches'?", 2);
   expect_refused_by_both(more + "--parallel batch:size=2", "has no options", 2);
   expect_refused_by_both("invert --image o.png", "invert: got 2 processes, expected one", 2);
+  expect_refused_by_both("evaluate --task inversion --data data --output r",
+                         "evaluate inversion: got 2 processes, expected one", 2);
   for (const std::string each :
        {"--parallel branches --cache deepcache", "--parallel batch --save-inversion i.safetensors"})
     EXPECT_EQ(both(more + each), 2) << bytes("err0");

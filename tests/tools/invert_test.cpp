@@ -90,6 +90,7 @@ TEST_F(Invert, RecipesRepeatTheImage) {
   must("generate --quiet --inversion i.safetensors --output a.png");
   must("generate --quiet --from a.png --output b.png");
   EXPECT_EQ(bytes("a.png"), bytes("b.png"));
+  must("generate --quiet --inversion i.safetensors --graphs off --output c.png");
 }
 
 TEST_F(Invert, RefusesWhatDiffersFromTheFile) {

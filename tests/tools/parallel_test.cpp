@@ -50,6 +50,11 @@ TEST_F(ParallelProgram, RecipesKeepIt) {
   ASSERT_EQ(first.code, 0) << first.err;
   ASSERT_EQ(tiller("generate --quiet --from many/00001.png --output again.png").code, 0);
   EXPECT_EQ(bytes("many/00001.png"), bytes("again.png"));
+  // What processes share says nothing of steps.
+  ASSERT_EQ(
+      tiller("generate --quiet --from many/00001.png --output shared.png --parallel batch").code,
+      0);
+  EXPECT_EQ(bytes("many/00001.png"), bytes("shared.png"));
 }
 
 TEST_F(ParallelProgram, RefusesWhatCantBe) {
