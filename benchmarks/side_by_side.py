@@ -3,7 +3,7 @@
 Turns that warm a side up come first: compilers, recorded graphs and memory that is touched for the first time aren't measured.
 Then a side works as often as fills a quarter of a second each turn; its figure is the median over the turns, and a ratio's spread
 is that over pairs of turns that followed each other. Peak memory is what a side's process held in its first turn beyond what it
-held before: activations and work space, not weights. On a GPU it is what LibTorch's allocator gave out there, on both sides.
+held before: activations and work space, and weights that are mapped and first read in that turn. On a GPU it is what LibTorch's allocator gave out there, on both sides.
 """
 
 import argparse
