@@ -19,7 +19,8 @@ struct PromptHeads {
 /// tensors, which mustn't change meanwhile.
 class PromptMemory {
  public:
-  /// Before a step's evaluations: gives up prompts that none of the last two steps read.
+  /// Before a step's evaluations: gives up prompts that the step before didn't read. Those that
+  /// nobody else holds any more can't come again, and go as soon as others come.
   void begin_step();
   /// What `layer`, which stays at its address, makes of these prompts together: as kept, or `made`.
   PromptHeads recall_or(const std::vector<at::Tensor>& prompts, const void* layer,

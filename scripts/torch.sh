@@ -11,9 +11,9 @@ stamp=.venv/.tiller-torch
 [ -z "${Torch_DIR:-}" ] || exit 0
 
 kind=cpu
-if [ -e /dev/nvidia0 ] || nvidia-smi -L >/dev/null 2>&1; then kind=cuda; fi
+if [ -e /dev/nvidia0 ] || nvidia-smi -L >/dev/null 2>&1; then kind=cuda+nvcc; fi
 case "$(cat "$stamp" 2>/dev/null)" in
-  "$version cuda" | "$version $kind") exit 0 ;;
+  "$version cuda+nvcc" | "$version $kind") exit 0 ;;
 esac
 
 python=$(scripts/python.sh) || { echo "No Python with venv was found; see CONTRIBUTING.md." >&2; exit 1; }
@@ -37,9 +37,10 @@ have_nvcc() {
 }
 
 echo "Installing LibTorch $version ($kind) into .venv" >&2
-if [ $kind = cuda ]; then
+if [ $kind = cuda+nvcc ]; then
   pip "torch==$version"
-  have_nvcc || pip "cuda-toolkit[cccl,crt,cudart,nvcc,nvvm]==$(toolkit_version)"
+  toolkit=$(toolkit_version)
+  [ -z "$toolkit" ] || have_nvcc || pip "cuda-toolkit[cccl,crt,cudart,nvcc,nvvm]==$toolkit"
 else
   pip --no-deps "torch==$version"
   toolkit=$(toolkit_version)

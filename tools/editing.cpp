@@ -10,6 +10,7 @@
 #include "tools/conditioning.h"
 #include "tools/edit_checks.h"
 #include "tools/init_image.h"
+#include "tools/loading.h"
 #include "tools/residence.h"
 
 namespace tiller {
@@ -229,6 +230,7 @@ std::unique_ptr<Editing> prepare_editing(GenerateRequest request, EditRequest ed
   editing->source = prepare_source(source_request(request, edit), edit);
   if (!edit.model.empty()) {
     editing->target = prepare_target(request, edit);
+    decide_on_packing({&editing->source, &*editing->target});
     require_fitting(editing->source, *editing->target);
   }
   const Generation& source = editing->source;

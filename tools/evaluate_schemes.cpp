@@ -117,8 +117,8 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.named = flags.has("metrics");
   if (flags.has("keep-images")) run.images = run.report.folder / "images";
   run.parallel = flags.text("parallel", "");
-  const GenerateRequest request = request_for(flags, run.schemes);
-  run.generation = prepare(request, widest_window(run, request.steps));
+  run.generation = prepare(request_for(flags, run.schemes),
+                           [&](int64_t steps) { return widest_window(run, steps); });
   run.sampler = run.generation.request.sampler;
   run.steps = run.generation.request.steps;
   run.cache = run.generation.request.cache;

@@ -32,8 +32,10 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Whether anything that decides the bytes is given besides --from.
+/// Whether anything that decides the bytes is given besides --from. An inversion begins with the
+/// image alone, which rounds otherwise than in its batch.
 bool overrides(const Flags& flags) {
+  if (flags.has("save-inversion")) return true;
   for (const auto& flag : request_flags())
     if (flag.name != "model" && flags.has(flag.name)) return true;
   return flags.has("parallel") && shares_from(flags.text("parallel")) == Together::Shares::nothing;
@@ -302,7 +304,8 @@ int generate(const Flags& flags) {
   }
   if (!together.first()) return 0;
   write_collected(run);
-  if (run.generation.inversion)
+  const InversionFile* file = run.generation.inversion.get();
+  if (file && file->state.level < run.generation.trajectory.steps())
     run.came_back = came_back(run.generation, joined(run.kept.states).latents);
   run.seconds = seconds_since(sampling);
   tell(flags, run);

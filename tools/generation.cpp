@@ -46,9 +46,9 @@ void check_memory(const Generation& generation, int64_t window) {
                        double(generation.model.width) * double(at::elementSize(generation.dtype));
   require_memory(decoding_memory(generation, double(std::min(request.batch, request.count))),
                  request, "Use --vae-tiling, or lower --batch or --size.");
-  require_memory(bytes, request,
-                 request.parallel.empty() ? "Lower --batch or --size."
-                                          : "Lower --batch, --size or the --parallel window.");
+  require_memory(
+      bytes, request,
+      window == 1 ? "Lower --batch or --size." : "Lower --batch, --size or the --parallel window.");
 }
 
 void require_multiples(const Generation& generation, int64_t multiple) {
@@ -81,10 +81,11 @@ void choose_size(Generation& generation) {
   require_multiples(generation, multiple);
 }
 
-/// window: steps at once, at least.
-void choose_batch(Generation& generation, int64_t window) {
+void choose_batch(Generation& generation, const StepsAtOnce& at_once) {
   GenerateRequest& request = generation.request;
-  if (const auto parallel = requested_parallel(request, generation.trajectory.steps()))
+  const int64_t steps = generation.trajectory.steps();
+  int64_t window = at_once ? at_once(steps) : 1;
+  if (const auto parallel = requested_parallel(request, steps))
     window = std::max<int64_t>(window, parallel->window);
   if (request.batch == 0)
     request.batch =
@@ -180,7 +181,7 @@ VaeOptions Generation::vae_options() const {
   return options;
 }
 
-Generation prepare(GenerateRequest request, int64_t window) {
+Generation prepare(GenerateRequest request, const StepsAtOnce& at_once) {
   Generation generation;
   generation.request = std::move(request);
   load_inversion(generation);
@@ -194,7 +195,7 @@ Generation prepare(GenerateRequest request, int64_t window) {
   choose_images(generation);
   choose_size(generation);
   choose_sampler(generation);
-  choose_batch(generation, window);
+  choose_batch(generation, at_once);
   if (generation.inversion)
     require_same_run(generation, *generation.inversion, generation.request.inversion);
   use_text_encoders(generation);

@@ -44,9 +44,12 @@ struct Generation {
   VaeOptions vae_options() const;
 };
 
-/// Loads the model and checks the request against it. window: steps that are to be taken at once,
-/// at least, which batches and memory are reckoned by. Throws UsageError or Error.
-Generation prepare(GenerateRequest, int64_t window = 1);
+/// How many of so many steps are to be taken at once, at least.
+using StepsAtOnce = std::function<int64_t(int64_t steps)>;
+
+/// Loads the model and checks the request against it. at_once: what batches and memory are reckoned
+/// by; empty: the request alone. Throws UsageError or Error.
+Generation prepare(GenerateRequest, const StepsAtOnce& at_once = {});
 /// Puts another sampler, "NAME:key=value,...", in the place of the one that the request names.
 /// Throws UsageError.
 void use_sampler(Generation&, const std::string& sampler);

@@ -119,21 +119,24 @@ struct Packable {
   }
 };
 
-/// Decided by the model and the machine alone: an inversion and its way back must round alike.
-void decide_on_packing(const Generation& generation) {
-  if (!generation.device.is_cpu()) return;
-  static Packable all;  // of an edit's second model too
-  all.add(generation.model.parameters);
-  if (generation.model.vae) all.add(generation.model.vae->parameters);
-  const double most = generation.request.low_memory ? 0 : physical_memory() / 4;
+}  // namespace
+
+void decide_on_packing(std::initializer_list<const Generation*> generations) {
+  Packable all;
+  bool low_memory = false;
+  for (const Generation* generation : generations) {
+    if (!generation->device.is_cpu()) return;
+    all.add(generation->model.parameters);
+    if (generation->model.vae) all.add(generation->model.vae->parameters);
+    low_memory |= generation->request.low_memory;
+  }
+  const double most = low_memory ? 0 : physical_memory() / 4;
   const bool packed = all.bytes <= most, winograd = winograd_bytes(all.values) <= most;
   keep_packed_weights(packed);
   keep_winograd_weights(winograd);
   const double convolutions = winograd ? winograd_bytes(all.values) : packed ? all.bytes : 0;
   keep_packed_linears(convolutions + all.linear_bytes <= most);
 }
-
-}  // namespace
 
 void load_requested(Generation& generation) {
   GenerateRequest& request = generation.request;
@@ -149,7 +152,7 @@ void load_requested(Generation& generation) {
   const bool staged = request.low_memory && files.kind == "text_to_image";
   generation.model = load_model(path, generation.dtype, staged ? at::kCPU : generation.device,
                                 options_of(request));
-  decide_on_packing(generation);
+  decide_on_packing({&generation});
   if (staged) wait_on_cpu(generation);
   set_prediction(generation.model, request.adapters.prediction_type);
   load_taesd(generation);

@@ -25,6 +25,7 @@ int64_t number_of(const GenerateRequest& request) {
 Shares shares_of(const std::string& parallel, const GenerateRequest& request,
                  const Launch& launch) {
   const Shares shares = shares_from(parallel);
+  if (shares == Shares::branches && !request.parallel.empty()) return Shares::steps;
   if (shares != Shares::nothing) return shares;
   if (requested_parallel(request, request.steps)) return Shares::steps;
   if (launch.world > 1)

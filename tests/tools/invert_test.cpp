@@ -93,6 +93,18 @@ TEST_F(Invert, RecipesRepeatTheImage) {
   must("generate --quiet --inversion i.safetensors --graphs off --output c.png");
 }
 
+TEST_F(Invert, AnImageOfABatchCanBeInvertedFromItsRecipe) {
+  must("generate --quiet --model model --class cat --sampler bdia --steps 4 --count 2 --output b");
+  must("generate --quiet --from b/00001.png --save-inversion i.safetensors --output a.png");
+  const Result back = tiller("invert --json --inversion i.safetensors --output n.safetensors");
+  ASSERT_EQ(back.code, 0) << back.err;
+  EXPECT_EQ(Json::parse(back.out).at("exact"), true);
+  // The file is at its image: there is no way back to judge.
+  const Result drawn = tiller("generate --json --inversion i.safetensors --output c.png");
+  ASSERT_EQ(drawn.code, 0) << drawn.err;
+  EXPECT_FALSE(Json::parse(drawn.out).contains("exact"));
+}
+
 TEST_F(Invert, RefusesWhatDiffersFromTheFile) {
   make_image("in.png");
   must("invert --quiet --model model --class cat --image in.png --steps 5 --output i.safetensors");
