@@ -1,36 +1,14 @@
 #include "io/physical_memory.h"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include "io/file.h"
+#include "tests/control_groups.h"
 
 namespace tiller::test {
 namespace {
 
-namespace fs = std::filesystem;
-
-class PhysicalMemory : public testing::Test {
+class PhysicalMemory : public ControlGroupFiles {
  protected:
-  void SetUp() override {
-    folder =
-        fs::temp_directory_path() / ("tiller-" + std::to_string(getpid()) + "-" +
-                                     testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::create_directories(folder);
-  }
-  void TearDown() override { fs::remove_all(folder); }
+  double memory(const std::string& own) const { return physical_memory(groups(own)); }
 
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((folder / name).parent_path());
-    write_file(folder / name, text);
-  }
-
-  double memory(const std::string& own) const {
-    write("own", own);
-    return physical_memory({folder, folder / "own"});
-  }
-
-  fs::path folder;
   const double machine = physical_memory({"none", "none"});
 };
 

@@ -55,7 +55,7 @@ void expect_right(const std::vector<Tensor>& x, cuda_on_cpu::Dim3 grid, cuda_on_
 TEST(WeightedSumKernel, EqualsTheReferenceOnTheCpu) {
   for (const auto& shape : std::vector<std::vector<int64_t>>{
            {2, 3, 5, 7}, {1, 4, 6, 6}, {3, 1, 5, 1}, {5, 7}, {11}, {1}, {}})
-    for (const size_t count : {1, 2, 3, 64}) {
+    for (const size_t count : {1, 2, 3, 12, 64}) {
       expect_right<float>(terms_like(shape, count, false), {3}, {32});
       expect_right<double>(terms_like(shape, count, true), {3}, {32});
     }
@@ -73,7 +73,7 @@ TEST(CombinationCuda, EqualsTheReference) {
   for (const auto& shape : std::vector<std::vector<int64_t>>{
            {2, 3, 5, 7}, {1, 4, 64, 64}, {0, 4, 8, 8}, {11}, {4096 * 256 + 77}})
     for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf})
-      for (const int count : {1, 2, 3, 30, 64, 65, 150}) {
+      for (const int count : {1, 2, 3, 12, 13, 30, 64, 65, 150}) {
         Combination here, there;
         for (int k = 0; k < count; ++k) {
           const auto own = k % 2 ? at::kFloat : type;

@@ -1,36 +1,13 @@
 #include "tools/cpu_quota.h"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include "io/file.h"
+#include "tests/control_groups.h"
 
 namespace tiller::test {
 namespace {
 
-namespace fs = std::filesystem;
-
-class CpuQuota : public testing::Test {
+class CpuQuota : public ControlGroupFiles {
  protected:
-  void SetUp() override {
-    folder =
-        fs::temp_directory_path() / ("tiller-" + std::to_string(getpid()) + "-" +
-                                     testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::create_directories(folder);
-  }
-  void TearDown() override { fs::remove_all(folder); }
-
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((folder / name).parent_path());
-    write_file(folder / name, text);
-  }
-
-  double quota(const std::string& own) const {
-    write("own", own);
-    return cpu_quota({folder, folder / "own"});
-  }
-
-  fs::path folder;
+  double quota(const std::string& own) const { return cpu_quota(groups(own)); }
 };
 
 TEST_F(CpuQuota, OfAContainerIsTheMountedFoldersOwn) {
