@@ -15,9 +15,10 @@
 
 namespace tiller {
 
-/// As choose_device. Ends the program where a GPU would do without our kernels: the references in
-/// their place would be measured.
+/// As choose_device, from where on freed memory is kept as the program keeps it. Ends the program
+/// where a GPU would do without our kernels: the references in their place would be measured.
 inline at::Device measured_device(const std::string& name) {
+  keep_freed_memory();
   const at::Device device = choose_device(name);
   if (device.is_cpu() || cuda_kernels_problem().empty()) return device;
   std::fprintf(stderr, "--device: got '%s', expected our CUDA kernels there (%s).\n", name.c_str(),

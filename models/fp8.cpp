@@ -11,6 +11,7 @@
 #include "models/kernels/choose.h"
 #include "models/kernels/fp8.h"
 #include "models/parallel.h"
+#include "models/products.h"
 
 namespace tiller {
 namespace {
@@ -50,7 +51,7 @@ Tensor linear_of_rounded(const Tensor& x, const Fp8Rows& weight, const Tensor& b
   const Tensor rows = x.detach().flatten(0, -2);
   Tensor rounded = from_fp8(to_fp8(rows), x.scalar_type()).view(x.sizes());
   if (wants_gradients({x})) rounded = x + (rounded - x.detach());
-  return at::linear(rounded, from_fp8(weight, x.scalar_type()), bias);
+  return linear_of(rounded, from_fp8(weight, x.scalar_type()), bias);
 }
 
 /// On Hopper LibTorch multiplies in FP8 with a scale a row. On what came later it fails or hasn't

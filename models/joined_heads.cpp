@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/products.h"
+
 namespace tiller {
 namespace {
 
@@ -20,7 +22,7 @@ Tensor values_alone(Rows& rows, const Linear& qkv, const HeadOrder& order, const
   };
   const Tensor weight = part(qkv.weight.flatten(1)), bias = part(qkv.bias);
   rows.count(2.0 * tokens.numel() * bias.numel(), tokens.size(0));
-  return split_heads(at::linear(tokens, weight.flatten(0, 1), bias.flatten()), bias.size(0));
+  return split_heads(linear_of(tokens, weight.flatten(0, 1), bias.flatten()), bias.size(0));
 }
 
 }  // namespace

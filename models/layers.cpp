@@ -6,13 +6,14 @@
 
 #include "models/gradients.h"
 #include "models/group_norm.h"
+#include "models/products.h"
 
 namespace tiller {
 
 Tensor Linear::operator()(const Tensor& x) const {
   if (fp8.wanted()) return fp8.linear(x, weight, bias);
   if (const Tensor y = packed(x, weight, bias); y.defined()) return y;
-  return at::linear(x, weight.dim() > 2 ? weight.flatten(1) : weight, bias);
+  return linear_of(x, weight.dim() > 2 ? weight.flatten(1) : weight, bias);
 }
 
 Tensor Linear::operator()(Rows& rows, const Tensor& x) const {
@@ -39,7 +40,7 @@ Linear take_token_linear(Weights& weights, const std::string& name, int64_t in, 
 
 Tensor Conv2d::operator()(const Tensor& x) const {
   if (const Tensor y = packed(x, weight, bias, stride, padding); y.defined()) return y;
-  return at::conv2d(x, weight, bias, stride, padding);
+  return conv2d_of(x, weight, bias, stride, padding);
 }
 
 Tensor Conv2d::operator()(Rows& rows, const Tensor& x) const {

@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "models/gradients.h"
+#include "models/products.h"
 #include "models/winograd_conv.h"
 
 namespace tiller {
@@ -33,7 +34,7 @@ const std::optional<c10::TypedOperatorHandle<Convolution>>& packed_convolution()
 
 bool packable(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto dtype = weight.scalar_type();
-  const bool known = dtype == at::kFloat || dtype == at::kBFloat16;
+  const bool known = dtype == at::kFloat || dtype == at::kBFloat16 || is_widened(dtype);
   return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && known &&
          !wants_gradients({x, weight, bias}) && x.numel() > 0 && weight.size(2) > 1;
 }
@@ -49,7 +50,7 @@ Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tenso
   if (!packable(x, weight, bias) || !affordable(weight)) return {};
   const std::array<int64_t, 2> steps = {stride, stride}, border = {padding, padding}, one = {1, 1};
   const bool winograd = winograd_serves(x, weight, stride, padding);
-  if (!winograd && !packed_convolution()) return {};
+  if (!winograd && (is_widened(x) || !packed_convolution())) return {};
   const Tensor packed = packed_(weight, winograd, [&] {
     if (winograd) return winograd_weight(weight);
     const Tensor plain = weight.detach().contiguous().to_mkldnn();

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <atomic>
 
-#include "models/instructions.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/winograd.h"
 #include "models/parallel.h"
+#include "models/products.h"
 
 namespace tiller {
 namespace {
@@ -29,12 +29,11 @@ constexpr int64_t kTiles = 48;
 
 std::atomic<bool> keep_large = true;
 
-/// oneDNN's bfloat16 is as fast where the processor multiplies pairs of them, and needs less
+/// oneDNN is as fast in sixteen bits where the processor has instructions for them, and needs less
 /// memory.
 bool computes(at::ScalarType dtype) {
   static const bool avx2 = at::get_cpu_capability().starts_with("AVX");
-  static const bool pairs = multiplies_bf16_pairs();
-  return avx2 && (dtype == at::kFloat || (dtype == at::kBFloat16 && !pairs));
+  return avx2 && (dtype == at::kFloat || is_widened(dtype));
 }
 
 constexpr auto table =
@@ -122,6 +121,7 @@ bool winograd_serves(const Tensor& x, const Tensor& weight, int64_t stride, int6
 }
 
 Tensor winograd_weight(const Tensor& weight) {
+  if (weight.scalar_type() == at::kHalf) return winograd_weight(weight.to(at::kFloat));
   const Tensor plain = weight.detach().contiguous(at::MemoryFormat::ChannelsLast);
   return as_type(weight.scalar_type(), [&]<class T>(const WinogradKernels<T>& kernels) {
     return packed(kernels, plain);
@@ -129,6 +129,8 @@ Tensor winograd_weight(const Tensor& weight) {
 }
 
 Tensor winograd_conv(const Tensor& x, const Tensor& packed, const Tensor& bias, int64_t out) {
+  if (x.scalar_type() == at::kHalf)
+    return winograd_conv(x.to(at::kFloat), packed, bias, out).to(at::kHalf);
   const Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options(),
                              at::MemoryFormat::ChannelsLast);
   TORCH_CHECK(packed.size(0) == panels_of(out) && packed.size(1) == table().packed(x.size(1)) &&

@@ -17,7 +17,7 @@ void keep_winograd_weights(bool);
 /// Whether conv2d(x, weight, bias, stride, padding) is one that Winograd's minimal filtering takes
 /// less time for, with the same results to a few roundings of float32: on a CPU with AVX2, a 3x3
 /// kernel with step and border 1, at least 32 channels in and out and 4 pixels a side, in float32,
-/// or in bfloat16 where the processor has no instructions for it. Gradients are the caller's to
+/// or in a type that is widened (products.h). Gradients are the caller's to
 /// rule out.
 bool winograd_serves(const Tensor& x, const Tensor& weight, int64_t stride, int64_t padding);
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "models/instructions.h"
 #include "models/kernels/winograd.h"
 #include "models/packed_conv.h"
+#include "models/products.h"
 
 namespace tiller {
 namespace {
@@ -170,8 +170,8 @@ TEST(WinogradConv, ServesWhatItIsFasterFor) {
   EXPECT_FALSE(winograd_serves(c.x, c.weight, 2, 1));
   EXPECT_FALSE(winograd_serves(c.x, c.weight, 1, 0));
   EXPECT_FALSE(winograd_serves(c.x.narrow(3, 0, 3), c.weight, 1, 1));
-  EXPECT_EQ(winograd_serves(c.x.to(at::kBFloat16), c.weight.to(at::kBFloat16), 1, 1),
-            !multiplies_bf16_pairs());
+  for (const auto dtype : {at::kBFloat16, at::kHalf})
+    EXPECT_EQ(winograd_serves(c.x.to(dtype), c.weight.to(dtype), 1, 1), is_widened(dtype));
   EXPECT_FALSE(winograd_serves(c.x.to(at::kBFloat16), c.weight, 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, at::ones({4, 32, 3, 3}), 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, at::ones({32, 32, 5, 5}), 1, 2));
