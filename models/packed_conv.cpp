@@ -50,7 +50,7 @@ Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tenso
   if (!packable(x, weight, bias) || !affordable(weight)) return {};
   const std::array<int64_t, 2> steps = {stride, stride}, border = {padding, padding}, one = {1, 1};
   const bool winograd = winograd_serves(x, weight, stride, padding);
-  if (!winograd && (is_widened(x) || !packed_convolution())) return {};
+  if (!winograd && (is_widened(weight.scalar_type()) || !packed_convolution())) return {};
   const Tensor packed = packed_(weight, winograd, [&] {
     if (winograd) return winograd_weight(weight);
     const Tensor plain = weight.detach().contiguous().to_mkldnn();

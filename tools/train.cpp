@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <iostream>
 
 #include "io/error.h"
@@ -11,6 +12,7 @@
 #include "models/device.h"
 #include "tools/chosen_device.h"
 #include "tools/training_distance.h"
+#include "training/gradient_step.h"
 #include "training/log.h"
 
 namespace tiller {
@@ -102,6 +104,14 @@ std::string result_of(const TrainOptions& options, int64_t steps) {
   return result.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
+void note_float32(const Flags& flags, const TrainOptions& options) {
+  const bool told = flags.has("quiet") || flags.has("json") || options.launch.rank > 0;
+  if (flags.has("bf16") && computes_in_float32(options) && !told)
+    std::fprintf(stderr,
+                 "--bf16: this processor has no instructions for bfloat16; training in float32, "
+                 "which takes less time.\n");
+}
+
 int run_train(const Flags& flags) {
   if (flags.has("threads")) at::set_num_threads(int(flags.integer("threads", 1, 4096, 1)));
   Progress::set_quiet(flags.has("quiet"));
@@ -118,6 +128,7 @@ int run_train(const Flags& flags) {
   read_intervals(flags, options);
   Processes processes(options.launch);  // the others wait while the first reads the reference
   options.distance = distance_measure(flags, options);
+  note_float32(flags, options);
   const int64_t steps = train(options, processes);
   if (flags.has("json") && !options.launch.rank) std::cout << result_of(options, steps) << "\n";
   return 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "io/error.h"
+#include "models/products.h"
 
 namespace tiller {
 namespace {
@@ -18,9 +19,11 @@ constexpr double smallest_scale = 1.0 / 1024, largest_scale = 16777216;
 
 class Autocast {
  public:
-  Autocast(at::DeviceType device, Kind kind) : device_(device), on_(kind != Kind::none) {
+  explicit Autocast(const TrainOptions& options)
+      : device_(options.device.type()), on_(!computes_in_float32(options)) {
     if (!on_) return;
-    at::autocast::set_autocast_dtype(device_, kind == Kind::bfloat16 ? at::kBFloat16 : at::kHalf);
+    at::autocast::set_autocast_dtype(
+        device_, options.autocast == Kind::bfloat16 ? at::kBFloat16 : at::kHalf);
     at::autocast::set_autocast_enabled(device_, true);
   }
   ~Autocast() {
@@ -70,7 +73,7 @@ Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step,
   for (const auto& part : parts) {
     Tensor losses;
     {
-      const Autocast autocast(options.device.type(), options.autocast);
+      const Autocast autocast(options);
       losses = task.losses(step, part);
     }
     all.narrow(0, part.first, part.count).copy_(losses.detach());
@@ -82,6 +85,11 @@ Tensor add_gradients(const TrainOptions& options, TrainTask& task, int64_t step,
 }
 
 }  // namespace
+
+bool computes_in_float32(const TrainOptions& options) {
+  return options.autocast == Kind::none || (options.autocast == Kind::bfloat16 &&
+                                            options.device.is_cpu() && is_widened(at::kBFloat16));
+}
 
 StepOutcome gradient_step(const TrainOptions& options, TrainTask& task, TrainState& state,
                           TrainingGroup& group, double learning_rate) {

@@ -6,6 +6,10 @@
 
 namespace tiller {
 
+/// Without autocast, and for bfloat16's on a CPU without instructions for it, where a step takes
+/// three to twelve times as long as in float32.
+bool computes_in_float32(const TrainOptions&);
+
 /// What a step came to.
 struct StepOutcome {
   double loss = 0;  ///< Mean over the whole batch, all processes together.

@@ -1,3 +1,4 @@
+#include "models/products.h"
 #include "tests/tools/full_disk.h"
 #include "tests/tools/pipelines.h"
 #include "tests/tools/resnet_weights.h"
@@ -75,6 +76,18 @@ TEST_F(Train, JsonTellsWhatCameOfIt) {
   EXPECT_EQ(result.at("log").at("step"), 2);
   EXPECT_FALSE(result.contains("distance"));
   EXPECT_EQ(Json::parse(must(command + "--steps 3").out), result) << "where nothing was left to do";
+}
+
+TEST_F(Train, SaysWhereBfloat16IsFloat32) {
+  make_images();
+  const std::string command =
+      "train --device cpu --bf16 --data data --model-config config.json --output run --batch 2 "
+      "--sample-every 0 ";
+  const auto told = [](const Result& result) {
+    return result.err.find("--bf16: ") != std::string::npos;
+  };
+  EXPECT_EQ(told(must(command + "--steps 1")), is_widened(at::kBFloat16));
+  EXPECT_FALSE(told(must(command + "--steps 2 --quiet")));
 }
 
 /// Its advice is of flags that there are.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "io/error.h"
+#include "models/products.h"
 
 namespace tiller::testing {
 namespace {
@@ -83,6 +84,17 @@ TEST(GradientStep, NamesTheImageOfABadLossAndKeepsTheWeights) {
   }
   EXPECT_EQ(run.weight(), before);
   EXPECT_EQ(run.state.step, 1);
+}
+
+TEST(GradientStep, ComputesInFloat32WhereBfloat16HasNoInstructions) {
+  TrainOptions options;
+  EXPECT_TRUE(computes_in_float32(options));
+  options.autocast = TrainOptions::Autocast::float16;
+  EXPECT_FALSE(computes_in_float32(options));
+  options.autocast = TrainOptions::Autocast::bfloat16;
+  EXPECT_EQ(computes_in_float32(options), is_widened(at::kBFloat16));
+  options.device = at::Device("cuda:0");
+  EXPECT_FALSE(computes_in_float32(options));
 }
 
 TEST(GradientStep, AnOverflowInFloat16HalvesTheScaleAndSkipsTheStep) {
