@@ -333,8 +333,9 @@ struct FusedGroupNorm : torch::autograd::Function<FusedGroupNorm> {
 };
 
 bool fusible(const Tensor& x) {
-  const bool dtype = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
-  return x.is_cpu() && x.dim() == 4 && dtype && x.numel() > 0 &&
+  const auto dtype = x.scalar_type();
+  const bool known = dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf;
+  return x.is_cpu() && x.dim() == 4 && known && x.numel() > 0 &&
          x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
@@ -348,6 +349,8 @@ Tensor plus(const Tensor& x, const Tensor& added) {
 
 Tensor fused(const Tensor& x, const Tensor& weight, const Tensor& bias,
              const GroupNormOptions& options, const RowTerms& terms) {
+  if (x.scalar_type() == at::kHalf)
+    return fused(x.to(at::kFloat), weight, bias, options, terms).to(at::kHalf);
   const auto real = [](const Tensor& t) { return t.defined() ? t.to(at::kFloat).contiguous() : t; };
   const Tensor modulation = real(terms.modulation), added = real(terms.added);
   if (wants_gradients({x, weight, bias, modulation, added}))

@@ -22,9 +22,10 @@ struct RowTerms {
 ///
 /// Channels-last images on the CPU in float32 or bfloat16 take one pass for the statistics and one
 /// for the rest, each computed in float32 and returned in x's dtype, under autocast too; gradients
-/// likewise, of first order. Results don't depend on the number of threads. On CUDA, where no
-/// gradients are wanted, the operator tiller::group_norm does the same with kernels of its own.
-/// Anything else goes through `group_norm_reference`.
+/// likewise, of first order; those in float16 are converted before and after. Results don't depend
+/// on the number of threads. On CUDA, where no gradients are wanted, the operator
+/// tiller::group_norm does the same with kernels of its own. Anything else goes through
+/// `group_norm_reference`.
 Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
                   const GroupNormOptions&, const RowTerms& = {});
 

@@ -112,19 +112,26 @@ TEST(GroupNorm, TakesOtherLayoutsAndDtypes) {
   expect_near(run(group_norm, a, c, at::kFloat), expected, 2e-5);
 }
 
-/// bfloat16 keeps 8 bits: a result is the float32 result of the same input, rounded.
-TEST(GroupNorm, RoundsOnceToBFloat16) {
+/// bfloat16 keeps 8 bits, float16 11: a result is the float32 result of the same input, rounded.
+class GroupNormRounds : public testing::TestWithParam<std::pair<at::ScalarType, double>> {};
+
+INSTANTIATE_TEST_SUITE_P(To, GroupNormRounds,
+                         testing::Values(std::pair(at::kBFloat16, 1.0 / 256),
+                                         std::pair(at::kHalf, 1.0 / 2048)));
+
+TEST_P(GroupNormRounds, Once) {
+  const auto [dtype, rounding] = GetParam();
   for (const Case& c : kCases) {
     SCOPED_TRACE(text_of(c));
     const Arguments a = arguments_of(c);
-    const Tensor x = a.x.to(at::kBFloat16);
+    const Tensor x = a.x.to(dtype);
     const GroupNormOptions options{c.groups, 1e-5, c.silu};
     const Tensor y = group_norm(x, a.weight, a.bias, options, a.terms());
-    ASSERT_EQ(y.scalar_type(), at::kBFloat16);
+    ASSERT_EQ(y.scalar_type(), dtype);
     const Tensor exact =
         group_norm_reference(x.to(at::kDouble), a.weight.to(at::kDouble), a.bias.to(at::kDouble),
                              options, in_double(a.terms()));
-    const Tensor error = (y.to(at::kDouble) - exact).abs() - exact.abs() / 256;
+    const Tensor error = (y.to(at::kDouble) - exact).abs() - exact.abs() * rounding;
     EXPECT_LT(error.max().item<double>(), 1e-5);
   }
 }
