@@ -15,10 +15,9 @@
 
 namespace tiller {
 
-/// As choose_device, from where on freed memory is kept as the program keeps it. Ends the program
-/// where a GPU would do without our kernels: the references in their place would be measured.
+/// As choose_device. Ends the program where a GPU would do without our kernels: the references in
+/// their place would be measured.
 inline at::Device measured_device(const std::string& name) {
-  keep_freed_memory();
   const at::Device device = choose_device(name);
   if (device.is_cpu() || cuda_kernels_problem().empty()) return device;
   std::fprintf(stderr, "--device: got '%s', expected our CUDA kernels there (%s).\n", name.c_str(),
@@ -50,6 +49,7 @@ inline void wait_for(at::Device device) {
 template <class Work>
 void take_turns(at::Device device, const Work& work) {
   const c10::InferenceMode inference;
+  keep_freed_memory();  // as the program does
   for (int times = 0; std::cin >> times;) {
     wait_for(device);
     reset_peak_memory(device);

@@ -11,9 +11,8 @@ void keep_packed_weights(bool);
 class PackedConv {
  public:
   /// conv2d(x, weight, bias, stride, padding); undefined where nothing is packed: with gradients,
-  /// off the CPU, for 1x1 kernels, for
-  /// types that are widened (products.h) where Winograd's filtering doesn't serve, and for large
-  /// weights where they aren't kept.
+  /// off the CPU, for 1x1 kernels, for types that are widened (products.h) where Winograd's
+  /// filtering doesn't serve, and for large weights where they aren't kept.
   Tensor operator()(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t stride,
                     int64_t padding) const;
 

@@ -141,6 +141,17 @@ TEST(WinogradConv, InBfloat16ItRoundsTheAnswerAlone) {
     }
 }
 
+TEST(WinogradConv, InFloat16ItRoundsTheAnswerAlone) {
+  for (const auto& each : kCases) {
+    Conv c = random(each);
+    for (Tensor* x : {&c.x, &c.weight, &c.bias}) *x = x->to(at::kHalf);
+    const Tensor wanted = exact(c, c.bias), y = winograd(c);
+    EXPECT_EQ(y.scalar_type(), at::kHalf);
+    const Tensor beyond = (y - wanted).abs() - wanted.abs() / 2048;  // half a unit
+    EXPECT_LT(beyond.max().item<double>(), 5e-6) << each.in << " to " << each.out;
+  }
+}
+
 TEST(WinogradConv, AnImageDependsNeitherOnItsBatchNorOnThreads) {
   const Conv c = random({5, 40, 72, 18, 14});
   const Tensor all = winograd(c);
