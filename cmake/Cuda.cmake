@@ -65,33 +65,37 @@ else()
 endif()
 if(TILLER_NCCL_REASON)
   message(STATUS "NCCL: not used, gradients go by way of the CPU (${TILLER_NCCL_REASON})")
-  list(REMOVE_ITEM TILLER_CUDA_SOURCES ${CMAKE_SOURCE_DIR}/io/nccl.cu)
 else()
   message(STATUS "NCCL: ${NCCL_INCLUDE}")
 endif()
-# No kernels are in it, and nvcc would read LibTorch's long headers once for each kind of GPU.
-set(TILLER_NVCC_FLAGS_nccl -x c++ -DUSE_C10D_NCCL -Xcompiler=-idirafter,${NCCL_INCLUDE})
+
+# nvcc reads LibTorch's long headers once for the host and once for each kind of GPU, 40 seconds of a
+# kernel's 50: so all kernels are one file to it. Their names outside functions must differ.
+set(TILLER_KERNELS ${TILLER_CUDA_SOURCES})
+list(REMOVE_ITEM TILLER_KERNELS ${CMAKE_SOURCE_DIR}/io/nccl.cu)
+list(TRANSFORM TILLER_KERNELS REPLACE "(.+)" "#include \"\\1\"\n" OUTPUT_VARIABLE includes)
+string(CONCAT includes ${includes})
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/cuda/kernels.cu CONTENT "${includes}" @ONLY)
 
 set(TILLER_NVCC_FLAGS -std=c++20 -O3 -DNDEBUG -Xcompiler=-fPIC,-Wall,-Wextra,-Wno-unused-parameter
-  ${TILLER_CUDA_ARCHITECTURES})
+  -isystem ${TORCH_ROOT}/include -isystem ${TORCH_ROOT}/include/torch/csrc/api/include -I ${CMAKE_SOURCE_DIR})
 if(TILLER_WERROR)
   list(APPEND TILLER_NVCC_FLAGS -Werror all-warnings -Xcompiler=-Werror)
 endif()
 
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/cuda)
 set(TILLER_CUDA_OBJECTS "")
-foreach(source ${TILLER_CUDA_SOURCES})
-  file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
-  get_filename_component(stem ${source} NAME_WE)
+function(tiller_cuda_object name source)
   set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
-  get_filename_component(folder ${object} DIRECTORY)
-  file(MAKE_DIRECTORY ${folder})
   add_custom_command(OUTPUT ${object}
-    COMMAND ${TILLER_NVCC_WORKS} ${TILLER_NVCC_FLAGS} ${TILLER_NVCC_FLAGS_${stem}} -isystem ${TORCH_ROOT}/include
-      -isystem ${TORCH_ROOT}/include/torch/csrc/api/include -I ${CMAKE_SOURCE_DIR}
-      -MD -MF ${object}.d -c ${source} -o ${object}
-    DEPENDS ${source} DEPFILE ${object}.d VERBATIM COMMENT "Compiling ${name} for sm_80, sm_90 and PTX")
-  list(APPEND TILLER_CUDA_OBJECTS ${object})
-endforeach()
+    COMMAND ${TILLER_NVCC_WORKS} ${TILLER_NVCC_FLAGS} ${ARGN} -MD -MF ${object}.d -c ${source} -o ${object}
+    DEPENDS ${source} DEPFILE ${object}.d VERBATIM COMMENT "Compiling CUDA's ${name}")
+  set(TILLER_CUDA_OBJECTS ${TILLER_CUDA_OBJECTS} ${object} PARENT_SCOPE)
+endfunction()
+tiller_cuda_object(kernels ${CMAKE_BINARY_DIR}/generated/cuda/kernels.cu ${TILLER_CUDA_ARCHITECTURES} --threads 2)
+if(NOT TILLER_NCCL_REASON)  # no kernels are in it
+  tiller_cuda_object(nccl ${CMAKE_SOURCE_DIR}/io/nccl.cu -x c++ -DUSE_C10D_NCCL -Xcompiler=-idirafter,${NCCL_INCLUDE})
+endif()
 
 set(TILLER_CUDA_LIBRARY ${CMAKE_BINARY_DIR}/libtiller_cuda.so)
 add_custom_command(OUTPUT ${TILLER_CUDA_LIBRARY}

@@ -17,11 +17,10 @@ namespace {
 using at::Tensor;
 using kernels::kMostTerms;
 
-constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 4096;
-
 template <class T>
 void launch(at::TensorList x, at::ArrayRef<double> factors, Tensor& sums) {
+  constexpr int kThreads = 256;
+  constexpr int64_t kMaxBlocks = 4096;
   const int64_t count = sums.numel();
   const int64_t blocks = std::min<int64_t>((count + kThreads - 1) / kThreads, kMaxBlocks);
   kernels::weighted_sum_kernel<T>

@@ -16,10 +16,9 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kThreads = 128, kMaxBlocks = 65535;
-
 template <class T, int vector>
 void launch(const Tensor& x, Tensor& y) {
+  constexpr int64_t kThreads = 128, kMaxBlocks = 65535;
   const int64_t channels = y.size(-1), rows = y.numel() / channels;
   const int64_t blocks = std::min((channels / vector + kThreads - 1) / kThreads, kMaxBlocks);
   const dim3 grid(unsigned(blocks), unsigned(std::min(rows, kMaxBlocks)));

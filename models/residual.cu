@@ -18,17 +18,16 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kThreads = 256, kMaxBlocks = 1 << 14;
-
 /// All of one type, in the channels-last order, from addresses that packs can be read at.
-struct Inputs {
+struct Summands {
   Tensor x;
   std::optional<Tensor> own;
   Tensor h, offset;
 };
 
 template <class T>
-void launch(const Inputs& in, Tensor& y) {
+void launch(const Summands& in, Tensor& y) {
+  constexpr int64_t kThreads = 256, kMaxBlocks = 1 << 14;
   constexpr int kVector = kernels::kPackBytes / sizeof(T);
   const int64_t packs = in.x.numel() / kVector;
   const int64_t blocks = std::min((packs + kThreads - 1) / kThreads, kMaxBlocks);
@@ -54,7 +53,7 @@ Tensor residual_sum_cuda(const Tensor& x, const std::optional<Tensor>& own, cons
   const auto plain = [&](const Tensor& t) {
     return kernels::aligned(t.to(x.scalar_type()).contiguous());
   };
-  const Inputs in{ordered(x), own ? std::optional(plain(*own)) : std::nullopt, ordered(h),
+  const Summands in{ordered(x), own ? std::optional(plain(*own)) : std::nullopt, ordered(h),
                   plain(offset)};
   Tensor y = at::empty_like(in.x, in.x.options(), at::MemoryFormat::ChannelsLast);
   kernels::with_floating_type(x.scalar_type(), "residual_sum",

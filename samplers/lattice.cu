@@ -14,11 +14,10 @@
 namespace tiller {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 4096;
-
 template <class X, class Y>
 void launch(const Tensor& x, double a, const Tensor& y, double b, Tensor& z) {
+  constexpr int kThreads = 256;
+  constexpr int64_t kMaxBlocks = 4096;
   const int64_t count = z.numel();
   const int64_t blocks = std::min<int64_t>((count + kThreads - 1) / kThreads, kMaxBlocks);
   kernels::lattice_sum_kernel<<<static_cast<unsigned>(blocks), kThreads, 0,
