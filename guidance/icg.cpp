@@ -8,7 +8,7 @@
 namespace tiller {
 namespace {
 
-constexpr uint32_t kStream = 1;
+constexpr uint32_t kConditionStream = 1;
 
 /// Gaussian numbers with the spread that each image's embedding has.
 Tensor random_like(const Tensor& embedding, const StepContext& step, uint32_t stream) {
@@ -30,8 +30,8 @@ class IndependentCondition final : public Guidance {
     if (scale_ == 1) return;
     drawn_ = *step.positive;
     if (drawn_.label.defined()) drawn_.label = random_labels(step.context);
-    drawn_.context = random_like(step.positive->context, step.context, kStream);
-    drawn_.pooled = random_like(step.positive->pooled, step.context, kStream + 1);
+    drawn_.context = random_like(step.positive->context, step.context, kConditionStream);
+    drawn_.pooled = random_like(step.positive->pooled, step.context, kConditionStream + 1);
   }
 
   std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) override {
@@ -48,7 +48,7 @@ class IndependentCondition final : public Guidance {
   Tensor random_labels(const StepContext& step) const {
     std::vector<Tensor> labels;
     for (const uint64_t seed : step.seeds)
-      labels.push_back(at::randint(classes_, {}, step_generator(seed, step.step, kStream),
+      labels.push_back(at::randint(classes_, {}, step_generator(seed, step.step, kConditionStream),
                                    at::TensorOptions(at::kLong)));
     return sent(at::stack(labels), step.device);
   }

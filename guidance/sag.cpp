@@ -11,7 +11,7 @@
 namespace tiller {
 namespace {
 
-constexpr int64_t kTaps = 9;
+constexpr int64_t kMostTaps = 9;
 
 /// Keeps the mask of salient tokens of one site's self-attention.
 class SalienceObserver final : public ObservingPerturbation {
@@ -89,7 +89,7 @@ Tensor blurred_input(const Prediction& prediction, const NoiseLevel& level, cons
                      double sigma) {
   const Tensor& sample = prediction.sample;
   const int64_t most = 2 * std::min(sample.size(2), sample.size(3)) - 1;
-  const Tensor blurred = filtered(sample, gaussian_taps(std::min(kTaps, most), sigma));
+  const Tensor blurred = filtered(sample, gaussian_taps(std::min(kMostTaps, most), sigma));
   return level.alpha * (blurred * mask + sample * (1 - mask)) + level.sigma * prediction.epsilon;
 }
 

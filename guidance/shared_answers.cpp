@@ -7,7 +7,7 @@
 namespace tiller {
 namespace {
 
-bool same_input(const Question& a, const Question& b) {
+bool same_question(const Question& a, const Question& b) {
   return a.network == b.network && a.input.is_same(b.input);
 }
 
@@ -78,7 +78,7 @@ std::vector<std::vector<Tensor>> own_answers(std::span<const Question> singles,
     Question batch{singles[first].network, singles[first].input, {}, {}};
     std::vector<size_t> places;
     for (size_t i = first; i < singles.size(); ++i) {
-      if (owners[i] != rank || !same_input(singles[first], singles[i])) continue;
+      if (owners[i] != rank || !same_question(singles[first], singles[i])) continue;
       places.push_back(i);
       batch.branches.push_back(singles[i].branches.front());
       batch.askers.push_back(singles[i].askers.front());
@@ -96,7 +96,7 @@ std::vector<size_t> neighbours_together(std::span<const Question> questions) {
   for (size_t first = 0; first < questions.size(); ++first) {
     if (placed[first]) continue;
     for (size_t i = first; i < questions.size(); ++i) {
-      if (placed[i] || !same_input(questions[first], questions[i]) ||
+      if (placed[i] || !same_question(questions[first], questions[i]) ||
           !same_conditioning(questions[first].branches[0], questions[i].branches[0]))
         continue;
       placed[i] = true;
@@ -113,7 +113,7 @@ std::vector<int> owners_of(std::span<const Question> questions, int world) {
   int64_t count = 0;
   for (const size_t i : neighbours_together(questions)) {
     for (size_t twin = 0; twin < questions.size() && slots[i] < 0; ++twin)
-      if (slots[twin] >= 0 && same_input(questions[twin], questions[i]) &&
+      if (slots[twin] >= 0 && same_question(questions[twin], questions[i]) &&
           same_branch(questions[twin].branches[0], questions[i].branches[0]))
         slots[i] = slots[twin];
     if (slots[i] < 0) slots[i] = count++;

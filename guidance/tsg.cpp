@@ -9,7 +9,7 @@
 namespace tiller {
 namespace {
 
-constexpr uint32_t kStream = 3;
+constexpr uint32_t kTimeStream = 3;
 
 /// e + n s t^a std(e), with n standard normal and t the timestep in units of 1000.
 class NoisyTime final : public Perturbation {
@@ -21,7 +21,7 @@ class NoisyTime final : public Perturbation {
 
   void prepare(const StepContext& step, double timestep) {
     const double size = noise_ * std::pow(timestep / 1000, power_);
-    drawn_ = size * step_noise(step, kStream, {width_});
+    drawn_ = size * step_noise(step, kTimeStream, {width_});
   }
 
   Tensor time(const Tensor& embedding) const override {

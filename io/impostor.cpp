@@ -15,7 +15,7 @@ const std::string kWeights = "weights (safetensors or a PyTorch checkpoint)";
 constexpr size_t kHead = 1024;
 constexpr size_t kMaxZipEnd = 22 + 65535;  ///< The end of the central directory and its comment.
 
-struct Mark {
+struct FormatMark {
   size_t place;
   std::string_view bytes;
   const char *found, *advice;
@@ -24,7 +24,7 @@ struct Mark {
 const char* const kUnpack = "Unpack it first.";
 const char* const kDownload = "Download it again: a login or another link may be needed.";
 
-const Mark kMarks[] = {
+const FormatMark kMarks[] = {
     {0, "GGUF"sv, "a GGUF file", "Look for the same model as safetensors."},
     {0, "\x89HDF\r\n\x1a\n"sv, "an HDF5 file (Keras?)", "Look for the same model as safetensors."},
     {0, "\x93NUMPY"sv, "a NumPy array", ""},
@@ -42,8 +42,8 @@ const Mark kMarks[] = {
     {257, "ustar"sv, "a tar archive", kUnpack},
 };
 
-[[noreturn]] void refuse(const fs::path& path, const std::string& found,
-                         const std::string& advice) {
+[[noreturn]] void refuse_format(const fs::path& path, const std::string& found,
+                                const std::string& advice) {
   throw Error(path.string() + ": got " + found + ", expected " + kWeights + "." +
               (advice.empty() ? "" : " " + advice));
 }
@@ -82,13 +82,13 @@ bool is_onnx(std::string_view head) {
 
 void refuse_text(std::string_view head, const fs::path& path) {
   if (head.starts_with("version https://git-lfs"))
-    refuse(path, "a Git LFS pointer to a file" + size_behind(head) + " instead of that file",
-           "Run 'git lfs pull' or download the file itself.");
+    refuse_format(path, "a Git LFS pointer to a file" + size_behind(head) + " instead of that file",
+                  "Run 'git lfs pull' or download the file itself.");
   const std::string text = plain(head);
   for (const char* start : {"<!doctype", "<html", "<head", "<?xml"})
-    if (text.starts_with(start)) refuse(path, "a web page", kDownload);
+    if (text.starts_with(start)) refuse_format(path, "a web page", kDownload);
   if (head.starts_with('{') && head.substr(0, 8).find('\0') == head.npos)
-    refuse(path, "JSON text", "The weights lie in another file.");
+    refuse_format(path, "JSON text", "The weights lie in another file.");
 }
 
 void refuse_cut_zip(std::string_view all, const fs::path& path) {
@@ -103,16 +103,17 @@ void refuse_cut_zip(std::string_view all, const fs::path& path) {
 void refuse_impostor(std::span<const std::byte> bytes, const fs::path& path) {
   const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const std::string_view head = all.substr(0, kHead);
-  if (all.empty()) refuse(path, "an empty file", "Download it again.");
+  if (all.empty()) refuse_format(path, "an empty file", "Download it again.");
   if (all.starts_with("PK\x03\x04")) return refuse_cut_zip(all, path);
   if (all.size() > 8 && all[8] == '{') return;  // safetensors, of which any size may come first
   refuse_text(head, path);
   for (const auto& mark : kMarks)
     if (head.size() > mark.place && head.substr(mark.place).starts_with(mark.bytes))
-      refuse(path, mark.found, mark.advice);
-  if (is_onnx(head)) refuse(path, "an ONNX model", "Look for the same model as safetensors.");
+      refuse_format(path, mark.found, mark.advice);
+  if (is_onnx(head))
+    refuse_format(path, "an ONNX model", "Look for the same model as safetensors.");
   if (head.size() >= 16 && head.find_first_not_of('\0') == head.npos)
-    refuse(path, "a file that begins with zeros", "It looks like an unfinished download.");
+    refuse_format(path, "a file that begins with zeros", "It looks like an unfinished download.");
 }
 
 }  // namespace tiller

@@ -7,7 +7,7 @@
 namespace tiller {
 namespace {
 
-constexpr size_t max_header_bytes = 1 << 16;
+constexpr size_t max_numpy_header_bytes = 1 << 16;
 constexpr size_t max_rank = 64;
 constexpr std::string_view magic = "\x93NUMPY";
 
@@ -125,7 +125,7 @@ uint64_t little_endian(std::string_view bytes) {
 }
 
 /// Sizes of 0 count as 1 while looking for overflow, as strides count them.
-uint64_t bytes_of(const NumpyHeader& header, const std::string& file) {
+uint64_t data_bytes_of(const NumpyHeader& header, const std::string& file) {
   int64_t extent = static_cast<int64_t>(c10::elementSize(header.dtype));
   for (const int64_t size : header.shape)
     if (__builtin_mul_overflow(extent, std::max<int64_t>(size, 1), &extent))
@@ -145,9 +145,9 @@ uint64_t numpy_data_offset(std::string_view bytes, const std::string& file) {
                 " of NumPy's format, expected 1, 2 or 3.");
   const size_t width = version == 1 ? 2 : 4;
   const uint64_t size = little_endian(bytes.substr(8, width));
-  if (size > max_header_bytes)
+  if (size > max_numpy_header_bytes)
     throw Error(file + ": got a NumPy header of " + std::to_string(size) +
-                " bytes, expected at most " + std::to_string(max_header_bytes) + ".");
+                " bytes, expected at most " + std::to_string(max_numpy_header_bytes) + ".");
   return 8 + width + size;
 }
 
@@ -158,7 +158,7 @@ NumpyHeader parse_numpy_header(std::string_view bytes, const std::string& file) 
                 std::to_string(end) + ": the file is cut off.");
   NumpyHeader header = HeaderText(bytes.substr(begin, end - begin), file).parse();
   header.data_offset = end;
-  header.data_bytes = bytes_of(header, file);
+  header.data_bytes = data_bytes_of(header, file);
   return header;
 }
 

@@ -10,8 +10,8 @@
 namespace tiller {
 namespace {
 
-[[noreturn]] void refuse(const std::string& name, const std::string& found,
-                         const std::string& expected) {
+[[noreturn]] void refuse_option(const std::string& name, const std::string& found,
+                                const std::string& expected) {
   throw UsageError(name + ": got '" + found + "', expected " + expected + ".");
 }
 
@@ -53,14 +53,14 @@ std::string Options::text(const std::string& name) const {
 
 double Options::number(const std::string& name, double low, double high) const {
   double number = 0;
-  if (!parse(text(name), number)) refuse(name, text(name), "a number");
-  if (!(number >= low && number <= high)) refuse(name, text(name), range(low, high));
+  if (!parse(text(name), number)) refuse_option(name, text(name), "a number");
+  if (!(number >= low && number <= high)) refuse_option(name, text(name), range(low, high));
   return number;
 }
 
 int64_t Options::integer(const std::string& name) const {
   int32_t number = 0;
-  if (!parse(text(name), number)) refuse(name, text(name), "a whole number");
+  if (!parse(text(name), number)) refuse_option(name, text(name), "a whole number");
   return number;
 }
 
@@ -86,7 +86,8 @@ Options parse_options(const std::string& where, const std::string& text,
     const size_t comma = std::min(text.find(',', begin), text.size());
     const std::string item = text.substr(begin, comma - begin);
     const size_t equals = item.find('=');
-    if (equals == std::string::npos || equals + 1 == item.size()) refuse(where, item, "key=value");
+    if (equals == std::string::npos || equals + 1 == item.size())
+      refuse_option(where, item, "key=value");
     const std::string key = item.substr(0, equals);
     if (!result.values.contains(key))
       throw UsageError(where + ": got '" + key + "', expected " + enumerate(names_of(options), 20) +

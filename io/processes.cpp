@@ -104,15 +104,15 @@ std::string pulse_key(int rank) { return key_of("pulse/" + std::to_string(rank))
 
 using Clock = std::chrono::steady_clock;
 
-/// When another process was last heard from.
-struct Heard {
-  int64_t pulse = 0;
-  Clock::time_point when = Clock::now();
-};
-
 }  // namespace
 
 struct Processes::Store {
+  /// When another process was last heard from.
+  struct Heard {
+    int64_t pulse = 0;
+    Clock::time_point when = Clock::now();
+  };
+
   c10::intrusive_ptr<c10d::TCPStore> tcp;
   std::chrono::milliseconds patience;
   std::vector<Heard> heard;  ///< One a rank.
@@ -151,8 +151,8 @@ Processes::Processes(const Launch& launch, std::chrono::milliseconds patience) :
   options.timeout = meeting_time;
   try {
     const auto tcp = c10::make_intrusive<c10d::TCPStore>(launch.host, options);
-    store_ =
-        std::make_unique<Store>(Store{tcp, patience, std::vector<Heard>(size_t(launch.world))});
+    store_ = std::make_unique<Store>(
+        Store{tcp, patience, std::vector<Store::Heard>(size_t(launch.world))});
     store_->pulse = std::jthread(beat, tcp, launch.rank, patience / 10);
   } catch (const std::exception& error) {
     throw Error("launch: the " + std::to_string(launch.world) + " processes didn't meet at " +
@@ -174,7 +174,7 @@ Processes::~Processes() {
 /// Throws Error naming a process that won't do its work.
 void Processes::require_alive() {
   for (int rank = 0; rank < launch_.world; ++rank) {
-    Heard& heard = store_->heard[size_t(rank)];
+    Store::Heard& heard = store_->heard[size_t(rank)];
     const int64_t pulse = store_->add(pulse_key(rank), 0);
     if (pulse >= finished) continue;
     const std::string who = "launch: process " + std::to_string(rank);

@@ -17,11 +17,11 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "tensors are mapped as they lie");
 
 constexpr uint64_t max_header_bytes = 100'000'000;
-constexpr size_t max_rank = 64;
+constexpr size_t max_tensor_rank = 64;
 constexpr int max_json_depth = 8;
 const std::string metadata_key = "__metadata__";
 
-const std::vector<std::pair<std::string, at::ScalarType>>& dtypes() {
+const std::vector<std::pair<std::string, at::ScalarType>>& stored_dtypes() {
   static const std::vector<std::pair<std::string, at::ScalarType>> table = {
       {"F64", at::kDouble},
       {"F32", at::kFloat},
@@ -44,8 +44,8 @@ const std::vector<std::pair<std::string, at::ScalarType>>& dtypes() {
   return table;
 }
 
-[[noreturn]] void refuse(const std::string& where, const std::string& found,
-                         const std::string& expected) {
+[[noreturn]] void refuse_file(const std::string& where, const std::string& found,
+                              const std::string& expected) {
   throw Error(where + ": got " + found + ", expected " + expected + ".");
 }
 
@@ -56,11 +56,11 @@ std::string place(const std::string& file, const std::string& tensor) {
 
 at::ScalarType dtype_of(const nlohmann::json& name, const std::string& where) {
   std::vector<std::string> known;
-  for (const auto& [word, type] : dtypes()) {
+  for (const auto& [word, type] : stored_dtypes()) {
     if (name == word) return type;
     known.push_back(word);
   }
-  refuse(where, "dtype " + printable(name.dump()), "one of " + enumerate(known, 20));
+  refuse_file(where, "dtype " + printable(name.dump()), "one of " + enumerate(known, 20));
 }
 
 /// The JSON object, refusing repeated keys (of which the parser would keep the last) and deep
@@ -70,12 +70,12 @@ nlohmann::json parse_json(std::string_view text, const std::string& file) {
   const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
     using Event = nlohmann::json::parse_event_t;
     if (depth > max_json_depth)
-      refuse(file, "a header nested deeper than " + std::to_string(max_json_depth),
-             "a safetensors header");
+      refuse_file(file, "a header nested deeper than " + std::to_string(max_json_depth),
+                  "a safetensors header");
     if (event == Event::object_start) keys.resize(static_cast<size_t>(depth) + 1);
     if (event == Event::object_start) keys.back().clear();
     if (event == Event::key && !keys.at(static_cast<size_t>(depth) - 1).insert(value).second)
-      refuse(file, "'" + printable(value) + "' twice in its header", "each name once");
+      refuse_file(file, "'" + printable(value) + "' twice in its header", "each name once");
     return true;
   };
   try {
@@ -88,29 +88,30 @@ nlohmann::json parse_json(std::string_view text, const std::string& file) {
 std::string_view header_text(std::span<const std::byte> bytes, const std::string& file) {
   uint64_t size = 0;
   if (bytes.size() < sizeof size)
-    refuse(file, std::to_string(bytes.size()) + " bytes", "at least 8 of a safetensors file");
+    refuse_file(file, std::to_string(bytes.size()) + " bytes", "at least 8 of a safetensors file");
   std::memcpy(&size, bytes.data(), sizeof size);
   if (size > max_header_bytes)
-    refuse(file, "a header of " + std::to_string(size) + " bytes",
-           "at most " + std::to_string(max_header_bytes) + ": no safetensors file, or damaged");
+    refuse_file(
+        file, "a header of " + std::to_string(size) + " bytes",
+        "at most " + std::to_string(max_header_bytes) + ": no safetensors file, or damaged");
   if (size > bytes.size() - sizeof size)
-    refuse(file,
-           "a header of " + std::to_string(size) + " bytes in a file of " +
-               std::to_string(bytes.size()),
-           "a whole one: the file is cut off");
+    refuse_file(file,
+                "a header of " + std::to_string(size) + " bytes in a file of " +
+                    std::to_string(bytes.size()),
+                "a whole one: the file is cut off");
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof size, size);
-  if (!text.starts_with('{')) refuse(file, "a header that is no JSON object", "'{' at byte 8");
+  if (!text.starts_with('{')) refuse_file(file, "a header that is no JSON object", "'{' at byte 8");
   return text;
 }
 
 std::map<std::string, std::string> read_metadata(const nlohmann::json& object,
                                                  const std::string& file) {
-  if (!object.is_object()) refuse(file + ": " + metadata_key, object.type_name(), "an object");
+  if (!object.is_object()) refuse_file(file + ": " + metadata_key, object.type_name(), "an object");
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : object.items()) {
     if (!value.is_string())
-      refuse(file + ": " + metadata_key + " '" + printable(key) + "'", value.type_name(),
-             "a string");
+      refuse_file(file + ": " + metadata_key + " '" + printable(key) + "'", value.type_name(),
+                  "a string");
     metadata[key] = value;
   }
   return metadata;
@@ -120,25 +121,26 @@ std::vector<uint64_t> read_numbers(const nlohmann::json& info, const char* key,
                                    const std::string& where) {
   const auto found = info.find(key);
   if (found == info.end() || !found->is_array())
-    refuse(where, "no list '" + std::string(key) + "'", "one of whole numbers");
+    refuse_file(where, "no list '" + std::string(key) + "'", "one of whole numbers");
   std::vector<uint64_t> numbers;
   for (const auto& item : *found) {
     if (!item.is_number_unsigned() || item.get<uint64_t>() > INT64_MAX)
-      refuse(where, std::string(key) + " " + printable(item.dump()), "a whole number below 2^63");
+      refuse_file(where, std::string(key) + " " + printable(item.dump()),
+                  "a whole number below 2^63");
     numbers.push_back(item);
   }
   return numbers;
 }
 
 /// Bytes of the tensor. Sizes of 0 count as 1 while looking for overflow, as strides count them.
-uint64_t bytes_of(const std::vector<int64_t>& shape, at::ScalarType dtype,
-                  const std::string& where) {
+uint64_t bytes_of_tensor(const std::vector<int64_t>& shape, at::ScalarType dtype,
+                         const std::string& where) {
   int64_t extent = static_cast<int64_t>(c10::elementSize(dtype));
   bool empty = false;
   for (const int64_t size : shape) {
     empty |= size == 0;
     if (__builtin_mul_overflow(extent, std::max<int64_t>(size, 1), &extent))
-      refuse(where, "a shape of more than 2^63 bytes", "one that fits in the file");
+      refuse_file(where, "a shape of more than 2^63 bytes", "one that fits in the file");
   }
   return empty ? 0 : static_cast<uint64_t>(extent);
 }
@@ -146,15 +148,15 @@ uint64_t bytes_of(const std::vector<int64_t>& shape, at::ScalarType dtype,
 SafetensorsEntry read_entry(const std::string& name, const nlohmann::json& info,
                             const std::string& file) {
   const std::string where = place(file, name);
-  if (!info.is_object()) refuse(where, info.type_name(), "an object");
+  if (!info.is_object()) refuse_file(where, info.type_name(), "an object");
   const auto dtype = info.find("dtype");
-  if (dtype == info.end()) refuse(where, "no dtype", "one");
+  if (dtype == info.end()) refuse_file(where, "no dtype", "one");
   const auto shape = read_numbers(info, "shape", where);
-  if (shape.size() > max_rank)
-    refuse(where, std::to_string(shape.size()) + " dimensions", "at most 64");
+  if (shape.size() > max_tensor_rank)
+    refuse_file(where, std::to_string(shape.size()) + " dimensions", "at most 64");
   const auto offsets = read_numbers(info, "data_offsets", where);
   if (offsets.size() != 2)
-    refuse(where, std::to_string(offsets.size()) + " data_offsets", "a begin and an end");
+    refuse_file(where, std::to_string(offsets.size()) + " data_offsets", "a begin and an end");
   return {name, dtype_of(*dtype, where), {shape.begin(), shape.end()}, offsets[0], offsets[1]};
 }
 
@@ -164,21 +166,23 @@ void check_offsets(const SafetensorsHeader& header, uint64_t data_bytes, const s
   for (const auto& entry : header.entries) {
     const std::string where = place(file, entry.name);
     if (entry.begin != expected)
-      refuse(where,
-             "data at " + std::to_string(entry.begin) +
-                 (entry.begin < expected ? " (overlapping)" : " (after a gap)"),
-             "it at " + std::to_string(expected));
-    const uint64_t size = bytes_of(entry.shape, entry.dtype, where);
+      refuse_file(where,
+                  "data at " + std::to_string(entry.begin) +
+                      (entry.begin < expected ? " (overlapping)" : " (after a gap)"),
+                  "it at " + std::to_string(expected));
+    const uint64_t size = bytes_of_tensor(entry.shape, entry.dtype, where);
     if (entry.end < entry.begin || entry.end - entry.begin != size)
-      refuse(where, "data from " + std::to_string(entry.begin) + " to " + std::to_string(entry.end),
-             std::to_string(size) + " bytes for its shape");
+      refuse_file(where,
+                  "data from " + std::to_string(entry.begin) + " to " + std::to_string(entry.end),
+                  std::to_string(size) + " bytes for its shape");
     expected = entry.end;
   }
   if (expected > data_bytes)
-    refuse(file, std::to_string(data_bytes) + " bytes of tensors",
-           std::to_string(expected) + ": the file is cut off");
+    refuse_file(file, std::to_string(data_bytes) + " bytes of tensors",
+                std::to_string(expected) + ": the file is cut off");
   if (expected < data_bytes)
-    refuse(file, std::to_string(data_bytes - expected) + " bytes after the last tensor", "none");
+    refuse_file(file, std::to_string(data_bytes - expected) + " bytes after the last tensor",
+                "none");
 }
 
 /// A view of the mapped bytes that keeps the mapping alive.
@@ -197,7 +201,7 @@ Tensor map_tensor(const std::shared_ptr<MappedFile>& file, uint64_t data_offset,
 }
 
 std::string dtype_name(const std::string& name, const Tensor& tensor) {
-  for (const auto& [word, type] : dtypes())
+  for (const auto& [word, type] : stored_dtypes())
     if (type == tensor.scalar_type()) return word;
   throw Error("tensor '" + printable(name) + "': got dtype " +
               std::string(c10::toString(tensor.scalar_type())) +
@@ -219,7 +223,7 @@ std::string make_header(const NamedTensors& tensors,
   uint64_t begin = 0;
   for (const auto& [name, tensor] : tensors) {
     if (!names.insert(name).second)
-      refuse("tensor '" + printable(name) + "'", "its name twice", "each name once");
+      refuse_file("tensor '" + printable(name) + "'", "its name twice", "each name once");
     const uint64_t end = begin + static_cast<uint64_t>(tensor.numel()) * tensor.element_size();
     header.emplace(name, nlohmann::ordered_json{{"dtype", dtype_name(name, tensor)},
                                                 {"shape", tensor.sizes().vec()},
@@ -274,7 +278,7 @@ void save_safetensors(const fs::path& path, const NamedTensors& tensors,
   try {
     header = make_header(sorted, metadata);
   } catch (const nlohmann::json::exception&) {
-    refuse(path.string(), "a name or metadata that is no UTF-8", "UTF-8");
+    refuse_file(path.string(), "a name or metadata that is no UTF-8", "UTF-8");
   } catch (const Error& error) {
     throw Error(path.string() + ": " + error.what());
   }

@@ -15,9 +15,9 @@ using pickle::Id;
 using pickle::Value;
 using Kind = Value::Kind;
 
-constexpr size_t max_rank = 64;
+constexpr size_t max_pickled_rank = 64;
 
-[[noreturn]] void refuse(const std::string& file, const std::string& what) {
+[[noreturn]] void refuse_pickle(const std::string& file, const std::string& what) {
   throw Error(file + ": " + what + ".");
 }
 
@@ -51,7 +51,8 @@ const std::vector<TorchType>& torch_types() {
 }
 
 /// Names that checkpoints of honest people mention, tensors and what lies beside them. None is ever
-/// imported or called: the list is there to refuse a file that was made to run something elsewhere.
+/// imported or called: the list is there to refuse_pickle a file that was made to run something
+/// elsewhere.
 bool is_known_global(const std::string& name) {
   static const std::set<std::string> known = {"collections.OrderedDict",
                                               "collections.defaultdict",
@@ -110,10 +111,10 @@ bool is_known_global(const std::string& name) {
 void check_globals(const Document& document, const std::string& file) {
   for (const auto& value : document.values)
     if (value.kind == Kind::global && !is_known_global(value.text))
-      refuse(file,
-             "got a pickle that mentions '" + printable(value.text) +
-                 "', expected tensors only. It may be malicious; if you trust it, convert it "
-                 "in Python: safetensors.torch.save_file(torch.load(...)['state_dict'], ...)");
+      refuse_pickle(
+          file, "got a pickle that mentions '" + printable(value.text) +
+                    "', expected tensors only. It may be malicious; if you trust it, convert it "
+                    "in Python: safetensors.torch.save_file(torch.load(...)['state_dict'], ...)");
 }
 
 /// A tensor's storage as the pickle mentions it.
@@ -130,24 +131,24 @@ class TensorReader {
       : document_(document), file_(file) {}
 
   const Value& at(const Value& value, size_t index) const {
-    if (index >= value.items.size()) refuse(file_, "its pickle is damaged");
+    if (index >= value.items.size()) refuse_pickle(file_, "its pickle is damaged");
     return document_[value.items[index]];
   }
 
   const Value& expect(const Value& value, Kind kind) const {
-    if (value.kind != kind) refuse(file_, "its pickle is damaged");
+    if (value.kind != kind) refuse_pickle(file_, "its pickle is damaged");
     return value;
   }
 
   int64_t whole(const Value& value) const {
     const int64_t number = expect(value, Kind::integer).number;
-    if (number < 0) refuse(file_, "a tensor has a negative size, stride or offset");
+    if (number < 0) refuse_pickle(file_, "a tensor has a negative size, stride or offset");
     return number;
   }
 
   std::vector<int64_t> wholes(const Value& value) const {
     if (value.kind != Kind::tuple && value.kind != Kind::list)
-      refuse(file_, "its pickle is damaged");
+      refuse_pickle(file_, "its pickle is damaged");
     std::vector<int64_t> numbers;
     for (const Id item : value.items) numbers.push_back(whole(document_[item]));
     return numbers;
@@ -164,15 +165,16 @@ class TensorReader {
     const Value& id = expect(at(expect(value, Kind::persistent), 0), Kind::tuple);
     const auto type = type_of(expect(at(id, 1), Kind::global), &TorchType::storage);
     if (!type && !at(id, 1).text.ends_with("UntypedStorage"))
-      refuse(file_, "got storage '" + printable(at(id, 1).text) + "', expected one of numbers");
+      refuse_pickle(file_,
+                    "got storage '" + printable(at(id, 1).text) + "', expected one of numbers");
     if (id.items.size() > 5 && at(id, 5).kind != Kind::none)
-      refuse(file_,
-             "holds a view of a storage, as PyTorch before 0.4 wrote them; "
-             "load it and save it with a newer PyTorch");
+      refuse_pickle(file_,
+                    "holds a view of a storage, as PyTorch before 0.4 wrote them; "
+                    "load it and save it with a newer PyTorch");
     StorageName name{expect(at(id, 2), Kind::text).text, type.value_or(at::kByte), 0};
     if (__builtin_mul_overflow(static_cast<uint64_t>(whole(at(id, 4))), c10::elementSize(name.type),
                                &name.bytes))
-      refuse(file_, "a storage has more than 2^64 bytes");
+      refuse_pickle(file_, "a storage has more than 2^64 bytes");
     return name;
   }
 
@@ -219,12 +221,12 @@ class TensorReader {
     const StorageName storage = this->storage(at(*arguments, 0));
     const bool typed = function != "torch._utils._rebuild_tensor_v3";
     const auto type = typed ? storage.type : type_of(at(*arguments, 6), &TorchType::dtype);
-    if (!type) refuse(file_, "tensor '" + printable(name) + "' has an unknown dtype");
+    if (!type) refuse_pickle(file_, "tensor '" + printable(name) + "' has an unknown dtype");
     const size_t flags = typed ? 6 : 7;
     if (arguments->items.size() > flags && !at(*arguments, flags).items.empty())
-      refuse(file_, "tensor '" + printable(name) +
-                        "' is a conjugate or negative view; "
-                        "save it with .resolve_conj().resolve_neg()");
+      refuse_pickle(file_, "tensor '" + printable(name) +
+                               "' is a conjugate or negative view; "
+                               "save it with .resolve_conj().resolve_neg()");
     const int64_t offset = whole(at(*arguments, 1));
     const auto sizes = wholes(at(*arguments, 2)), strides = wholes(at(*arguments, 3));
     check_bounds(name, sizes, strides, offset, storage.bytes / c10::elementSize(*type));
@@ -235,9 +237,9 @@ class TensorReader {
   void check_bounds(const std::string& name, const std::vector<int64_t>& sizes,
                     const std::vector<int64_t>& strides, int64_t offset, uint64_t elements) const {
     const std::string where = "tensor '" + printable(name) + "'";
-    if (sizes.size() != strides.size() || sizes.size() > max_rank)
-      refuse(file_, where + " has " + std::to_string(sizes.size()) + " sizes and " +
-                        std::to_string(strides.size()) + " strides");
+    if (sizes.size() != strides.size() || sizes.size() > max_pickled_rank)
+      refuse_pickle(file_, where + " has " + std::to_string(sizes.size()) + " sizes and " +
+                               std::to_string(strides.size()) + " strides");
     const bool empty = std::find(sizes.begin(), sizes.end(), 0) != sizes.end();
     int64_t last = offset, count = 1;
     bool overflow = false;
@@ -249,8 +251,8 @@ class TensorReader {
       overflow |= __builtin_mul_overflow(count, size, &count);
     }
     if (overflow || static_cast<uint64_t>(last) + !empty > elements)
-      refuse(file_,
-             where + " goes beyond its storage of " + std::to_string(elements) + " elements");
+      refuse_pickle(
+          file_, where + " goes beyond its storage of " + std::to_string(elements) + " elements");
   }
 
   const Document& document_;
@@ -285,7 +287,8 @@ NamedTensors read_dict(const TensorReader& reader, const Value& dict, const Stor
   for (const auto& [name, value] : entries_of(reader, dict)) {
     Tensor tensor = reader.tensor(*value, name, read);
     if (!tensor.defined()) continue;
-    if (!names.insert(name).second) refuse(file, printable(name) + " stands twice in its pickle");
+    if (!names.insert(name).second)
+      refuse_pickle(file, printable(name) + " stands twice in its pickle");
     tensors.emplace_back(name, std::move(tensor));
   }
   return tensors;
@@ -328,7 +331,7 @@ std::map<std::string, uint64_t> storage_sizes(const Document& document, const st
     if (value.kind != Kind::persistent) continue;
     const auto storage = reader.storage(value);
     if (sizes.emplace(storage.key, storage.bytes).first->second != storage.bytes)
-      refuse(file, "storage '" + printable(storage.key) + "' has two sizes");
+      refuse_pickle(file, "storage '" + printable(storage.key) + "' has two sizes");
   }
   return sizes;
 }
@@ -346,9 +349,9 @@ NamedTensors tensors_of(const Document& document, const StorageReader& read,
     if (!tensors.empty()) return tensors;
     dict = nested;
   }
-  refuse(file,
-         "got a pickle without a dict of tensors, expected a state dict, by itself or under "
-         "'state_dict' or 'model'");
+  refuse_pickle(file,
+                "got a pickle without a dict of tensors, expected a state dict, by itself or under "
+                "'state_dict' or 'model'");
 }
 
 }  // namespace tiller

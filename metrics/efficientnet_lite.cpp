@@ -5,7 +5,7 @@
 namespace tiller {
 namespace {
 
-constexpr int64_t stem_width = 32, head_width = 1280, classes = 1000;
+constexpr int64_t stem_width = 32, head_width = 1280, image_net_classes = 1000;
 
 struct Stage {
   int64_t repeats, kernel, stride, expansion, out;
@@ -41,7 +41,7 @@ std::pair<int64_t, int64_t> same_padding(int64_t size, int64_t kernel, int64_t s
   return {all / 2, all - all / 2};
 }
 
-Tensor same(const ConvNorm& conv, const Tensor& x) {
+Tensor same_padded(const ConvNorm& conv, const Tensor& x) {
   const auto [top, bottom] = same_padding(x.size(2), conv.weight.size(2), conv.stride[0]);
   const auto [left, right] = same_padding(x.size(3), conv.weight.size(3), conv.stride[1]);
   if (top == bottom && left == right)
@@ -54,7 +54,7 @@ Tensor capped(const Tensor& x) { return x.clamp_(0, 6); }
 
 Tensor apply(const InvertedBottleneck& block, const Tensor& x) {
   Tensor h = block.expand.weight.defined() ? capped(block.expand(x)) : x;
-  h = block.project(capped(same(block.depthwise, h)));
+  h = block.project(capped(same_padded(block.depthwise, h)));
   return block.skip ? h.add_(x) : h;
 }
 
@@ -71,13 +71,13 @@ EfficientNetLite::EfficientNetLite(TensorFile tensors, const std::string& file, 
       in = stage.out;
     }
   head_ = take(weights, "_conv_head", "_bn1", {in, head_width, {1, 1}});
-  classes_ = weights.take("_fc.weight", {classes, head_width});
-  class_bias_ = weights.take("_fc.bias", {classes});
+  classes_ = weights.take("_fc.weight", {image_net_classes, head_width});
+  class_bias_ = weights.take("_fc.bias", {image_net_classes});
   weights.finish();
 }
 
 EfficientNetLite::Outputs EfficientNetLite::operator()(const Tensor& images) const {
-  Tensor x = capped(same(stem_, images.contiguous(at::MemoryFormat::ChannelsLast)));
+  Tensor x = capped(same_padded(stem_, images.contiguous(at::MemoryFormat::ChannelsLast)));
   for (const auto& block : blocks_) x = apply(block, x);
   const Tensor pooled = capped(head_(x)).mean({2, 3});
   return {pooled, at::linear(pooled, classes_, class_bias_)};

@@ -119,7 +119,7 @@ Tensor scaled(const Tensor& images, at::Device device) {
   return normalised(floats.to(device, at::kFloat), shift, scale);
 }
 
-Tensor of_unit_length(const Tensor& x) { return x / (x.square().sum(1, true).sqrt() + 1e-10); }
+Tensor of_unit_channels(const Tensor& x) { return x / (x.square().sum(1, true).sqrt() + 1e-10); }
 
 }  // namespace
 
@@ -145,7 +145,7 @@ std::vector<Tensor> Lpips::features(const Tensor& x) const {
   Tensor h = x;
   for (const auto& layer : layers_) {
     h = apply(layer, h);
-    if (layer.tap) taps.push_back(of_unit_length(h));
+    if (layer.tap) taps.push_back(of_unit_channels(h));
   }
   return taps;
 }

@@ -8,7 +8,7 @@
 namespace tiller {
 namespace {
 
-constexpr double sigma = 10, scale = 1000;
+constexpr double sigma = 10, mmd_scale = 1000;
 
 Tensor normalised(const Tensor& x) {
   const Tensor norms = x.norm(2, {1}, true, at::kDouble);
@@ -29,7 +29,7 @@ double mean_complement(const Tensor& x, const Tensor& y) {
 double clip_mmd(const Tensor& generated, const Tensor& reference) {
   check_features(generated, reference);
   const Tensor x = normalised(generated), y = normalised(reference.to(generated.device()));
-  return scale * (2 * mean_complement(x, y) - mean_complement(x, x) - mean_complement(y, y));
+  return mmd_scale * (2 * mean_complement(x, y) - mean_complement(x, x) - mean_complement(y, y));
 }
 
 }  // namespace tiller

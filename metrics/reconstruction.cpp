@@ -25,16 +25,16 @@ Tensor windowed(const Tensor& x, const Tensor& window) {
   return at::conv2d(across, window.transpose(2, 3));
 }
 
-Tensor on_cpu(const Tensor& x) { return x.to(at::kCPU, at::kDouble); }
+Tensor in_doubles(const Tensor& x) { return x.to(at::kCPU, at::kDouble); }
 
 }  // namespace
 
 double mean_squared_error(const Tensor& a, const Tensor& b) {
-  return (on_cpu(a) - on_cpu(b)).square().mean().item<double>();
+  return (in_doubles(a) - in_doubles(b)).square().mean().item<double>();
 }
 
 double max_error(const Tensor& a, const Tensor& b) {
-  return (on_cpu(a) - on_cpu(b)).abs().max().item<double>();
+  return (in_doubles(a) - in_doubles(b)).abs().max().item<double>();
 }
 
 bool bit_equal(const Tensor& a, const Tensor& b) {
@@ -51,7 +51,7 @@ double psnr(const Tensor& a, const Tensor& b, double range) {
 
 double ssim(const Tensor& a, const Tensor& b, double range) {
   if (std::min(a.size(1), a.size(2)) < window_side) return std::nan("");
-  const Tensor x = on_cpu(a), y = on_cpu(b), window = gaussian_window();
+  const Tensor x = in_doubles(a), y = in_doubles(b), window = gaussian_window();
   const double c1 = std::pow(0.01 * range, 2), c2 = std::pow(0.03 * range, 2);
   const Tensor mean_x = windowed(x, window), mean_y = windowed(y, window);
   const Tensor variance_x = windowed(x * x, window) - mean_x * mean_x;
@@ -65,7 +65,7 @@ double ssim(const Tensor& a, const Tensor& b, double range) {
 Tensor outside(const Tensor& image, const Tensor& mask) { return image * (1 - mask); }
 
 NoiseMoments noise_moments(const Tensor& x) {
-  const Tensor values = on_cpu(x);
+  const Tensor values = in_doubles(x);
   const double mean = values.mean().item<double>();
   const Tensor squares = (values - mean).square();
   const double variance = squares.mean().item<double>();

@@ -11,11 +11,11 @@ namespace tiller {
 namespace {
 
 constexpr double norm_eps = 1e-6;
-constexpr int64_t head_channels = 64, most_blocks = 64;
+constexpr int64_t head_channels = 64, most_vit_blocks = 64;
 constexpr double mean[] = {0.485, 0.456, 0.406}, deviation[] = {0.229, 0.224, 0.225};
 
 /// Training wraps the network: "module.backbone.blocks.0..." is "blocks.0...".
-TensorFile plain_names(TensorFile file) {
+TensorFile plain_vit_names(TensorFile file) {
   TensorFile plain;
   for (auto& [name, tensor] : file.tensors) {
     std::string rest = name;
@@ -54,7 +54,7 @@ StructureDistance::StructureDistance(const fs::path& file, at::Device device)
 
 StructureDistance::StructureDistance(TensorFile tensors, const std::string& file, at::Device device)
     : device_(device) {
-  Weights weights(plain_names(std::move(tensors)), file, at::kFloat, device);
+  Weights weights(plain_vit_names(std::move(tensors)), file, at::kFloat, device);
   const auto patch = weights.shape("patch_embed.proj.weight");
   const auto places = weights.shape("pos_embed");
   if (patch.size() != 4 || places.size() != 3)
@@ -73,7 +73,8 @@ StructureDistance::StructureDistance(TensorFile tensors, const std::string& file
   class_token_ = weights.take("cls_token", {1, 1, channels});
   positions_ = weights.take("pos_embed", {1, across * across + 1, channels});
   const auto name = [](int64_t i) { return "blocks." + std::to_string(i); };
-  for (int64_t i = 0; i < most_blocks && (i == 0 || weights.has(name(i) + ".norm1.weight")); ++i)
+  for (int64_t i = 0; i < most_vit_blocks && (i == 0 || weights.has(name(i) + ".norm1.weight"));
+       ++i)
     blocks_.push_back(take_block(weights, name(i), channels));
   take_layer_norm(weights, "norm", channels);
   weights.finish();

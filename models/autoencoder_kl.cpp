@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kMaxChannels = 1 << 14;
+constexpr int64_t kMaxVaeChannels = 1 << 14;
 constexpr int64_t kMaxSize = 1 << 16;
 
 /// A list of one number a latent channel, or empty.
@@ -37,7 +37,7 @@ void read_stages(ConfigReader& reader, AutoencoderKLConfig& config) {
   if (!channels.is_null() && (!channels.is_array() || channels.empty() || channels.size() > 8))
     config_error(key, channels, "a list of at most 8 integers");
   const size_t stages = channels.is_null() ? 1 : channels.size();
-  config.channels = reader.integers(key, 64, stages, kMaxChannels);
+  config.channels = reader.integers(key, 64, stages, kMaxVaeChannels);
   for (const auto& [types, plain] : {std::pair("down_block_types", "DownEncoderBlock2D"),
                                      std::pair("up_block_types", "UpDecoderBlock2D")})
     if (const std::vector<std::string> usual(stages, plain); reader.words(types, usual) != usual)
@@ -55,17 +55,17 @@ void read_scaling(ConfigReader& reader, AutoencoderKLConfig& config) {
   config.force_upcast = reader.flag("force_upcast", true);
 }
 
-AutoencoderKLConfig read_config(const Json& json) {
+AutoencoderKLConfig read_kl_config(const Json& json) {
   ConfigReader reader(json);
   AutoencoderKLConfig config;
   reader.word("_class_name", {"AutoencoderKL"});
   reader.word("act_fn", {"silu", "swish"});
   read_stages(reader, config);
-  config.in_channels = reader.integer("in_channels", 3, 1, kMaxChannels);
-  config.out_channels = reader.integer("out_channels", 3, 1, kMaxChannels);
-  config.latent_channels = reader.integer("latent_channels", 4, 1, kMaxChannels);
+  config.in_channels = reader.integer("in_channels", 3, 1, kMaxVaeChannels);
+  config.out_channels = reader.integer("out_channels", 3, 1, kMaxVaeChannels);
+  config.latent_channels = reader.integer("latent_channels", 4, 1, kMaxVaeChannels);
   config.layers = reader.integer("layers_per_block", 1, 1, 64);
-  config.norm_groups = reader.integer("norm_num_groups", 32, 1, kMaxChannels);
+  config.norm_groups = reader.integer("norm_num_groups", 32, 1, kMaxVaeChannels);
   const bool is_pair = reader.at("sample_size").is_array();
   config.sample_size = reader.integers("sample_size", 32, is_pair ? 2 : 1, kMaxSize).front();
   config.quant_conv = reader.flag("use_quant_conv", true);
@@ -135,7 +135,8 @@ Tensor LatentDistribution::sample(const Tensor& noise) const {
   return mean + (0.5 * logvar).exp() * noise.to(mean);
 }
 
-AutoencoderKL::AutoencoderKL(const Json& config, Weights& weights) : config_(read_config(config)) {
+AutoencoderKL::AutoencoderKL(const Json& config, Weights& weights)
+    : config_(read_kl_config(config)) {
   const int64_t latent = config_.latent_channels;
   encoder_ =
       take_vae_encoder(weights, shape_of(config_, config_.layers), config_.in_channels, 2 * latent);

@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kMaxChannels = 1 << 12;
+constexpr int64_t kMaxTinyChannels = 1 << 12;
 
 /// One number a stage.
 std::vector<int64_t> read_stages(ConfigReader& reader, const std::string& key,
@@ -22,7 +22,7 @@ std::vector<int64_t> read_stages(ConfigReader& reader, const std::string& key,
   if (value.is_null()) return usual;
   if (!value.is_array() || value.empty() || value.size() > 8)
     config_error(key, value, "a list of at most 8 integers");
-  return reader.integers(key, 0, value.size(), kMaxChannels);
+  return reader.integers(key, 0, value.size(), kMaxTinyChannels);
 }
 
 /// Layers follow each other without projections: all stages are equally wide.
@@ -35,21 +35,21 @@ void check_widths(const std::string& key, const std::vector<int64_t>& channels,
 }
 
 /// Keys of diffusers that change nothing here: the first two serve its forward() only.
-void read_harmless(ConfigReader& reader) {
+void read_unused_keys(ConfigReader& reader) {
   for (const char* key : {"latent_magnitude", "latent_shift", "block_out_channels", "force_upcast"})
     reader.at(key);
 }
 
-AutoencoderTinyConfig read_config(const Json& json) {
+AutoencoderTinyConfig read_tiny_config(const Json& json) {
   ConfigReader reader(json);
   AutoencoderTinyConfig config;
   reader.word("_class_name", {"AutoencoderTiny"});
   reader.word("act_fn", {"relu"});
   reader.word("upsample_fn", {"nearest"});
-  read_harmless(reader);
-  config.in_channels = reader.integer("in_channels", 3, 1, kMaxChannels);
-  config.out_channels = reader.integer("out_channels", 3, 1, kMaxChannels);
-  config.latent_channels = reader.integer("latent_channels", 4, 1, kMaxChannels);
+  read_unused_keys(reader);
+  config.in_channels = reader.integer("in_channels", 3, 1, kMaxTinyChannels);
+  config.out_channels = reader.integer("out_channels", 3, 1, kMaxTinyChannels);
+  config.latent_channels = reader.integer("latent_channels", 4, 1, kMaxTinyChannels);
   config.upsampling = reader.integer("upsampling_scaling_factor", 2, 1, 8);
   config.scaling_factor = reader.number("scaling_factor", 1, 1e-6, 1e6);
   config.shift_factor = reader.number("shift_factor", 0, -1e6, 1e6);
@@ -65,9 +65,9 @@ AutoencoderTinyConfig read_config(const Json& json) {
 }
 
 /// Takes the layers of one nn.Sequential, whose numbers count activations and upsamplings too.
-class Sequence {
+class TinyLayers {
  public:
-  Sequence(Weights& weights, std::string name) : weights_(weights), name_(std::move(name)) {}
+  TinyLayers(Weights& weights, std::string name) : weights_(weights), name_(std::move(name)) {}
 
   Conv2d conv(int64_t in, int64_t out, bool bias = true, int64_t stride = 1) {
     return take_conv(weights_, next(), in, out, 3, stride, Init::uniform, bias);
@@ -94,7 +94,7 @@ class Sequence {
 };
 
 std::vector<TinyStage> take_encoder(Weights& weights, const AutoencoderTinyConfig& config) {
-  Sequence layers(weights, "encoder.layers.");
+  TinyLayers layers(weights, "encoder.layers.");
   const int64_t width = config.encoder_channels.front();
   std::vector<TinyStage> stages;
   for (size_t i = 0; i < config.encoder_blocks.size(); ++i) {
@@ -108,7 +108,7 @@ std::vector<TinyStage> take_encoder(Weights& weights, const AutoencoderTinyConfi
 }
 
 std::vector<TinyStage> take_decoder(Weights& weights, const AutoencoderTinyConfig& config) {
-  Sequence layers(weights, "decoder.layers.");
+  TinyLayers layers(weights, "decoder.layers.");
   const int64_t width = config.decoder_channels.front();
   std::vector<TinyStage> stages = {{layers.conv(config.latent_channels, width), 1, true}};
   layers.skip();
@@ -148,7 +148,7 @@ Tensor TinyBlock::operator()(const Tensor& x) const {
 }
 
 AutoencoderTiny::AutoencoderTiny(const Json& config, Weights& weights)
-    : config_(read_config(config)),
+    : config_(read_tiny_config(config)),
       encoder_(take_encoder(weights, config_)),
       decoder_(take_decoder(weights, config_)) {}
 

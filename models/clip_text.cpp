@@ -8,8 +8,8 @@
 namespace tiller {
 namespace {
 
-constexpr int64_t kMaxChannels = 1 << 14;
-constexpr int64_t kMaxTokens = 1 << 20;
+constexpr int64_t kMaxTextChannels = 1 << 14;
+constexpr int64_t kMaxVocabulary = 1 << 20;
 /// An end token that is written as 2 means "the highest id of the text".
 constexpr int64_t kLegacyEos = 2;
 
@@ -20,19 +20,19 @@ bool names_projection(const nlohmann::json& architectures) {
 }
 
 /// Unknown keys are let through: transformers writes dozens that say nothing about the network.
-ClipTextConfig read_config(const nlohmann::json& json) {
+ClipTextConfig read_text_config(const nlohmann::json& json) {
   ConfigReader reader(json);
   ClipTextConfig config;
-  config.vocabulary = reader.integer("vocab_size", 49408, 1, kMaxTokens);
-  config.positions = reader.integer("max_position_embeddings", 77, 1, kMaxTokens);
+  config.vocabulary = reader.integer("vocab_size", 49408, 1, kMaxVocabulary);
+  config.positions = reader.integer("max_position_embeddings", 77, 1, kMaxVocabulary);
   config.layers = reader.integer("num_hidden_layers", 12, 1, 256);
-  config.layer.channels = reader.integer("hidden_size", 512, 1, kMaxChannels);
-  config.layer.feed_forward = reader.integer("intermediate_size", 2048, 1, 8 * kMaxChannels);
-  config.layer.heads = reader.integer("num_attention_heads", 8, 1, kMaxChannels);
+  config.layer.channels = reader.integer("hidden_size", 512, 1, kMaxTextChannels);
+  config.layer.feed_forward = reader.integer("intermediate_size", 2048, 1, 8 * kMaxTextChannels);
+  config.layer.heads = reader.integer("num_attention_heads", 8, 1, kMaxTextChannels);
   config.layer.norm_eps = reader.number("layer_norm_eps", 1e-5, 0, 1);
   config.layer.quick_gelu = reader.word("hidden_act", {"quick_gelu", "gelu"}) == "quick_gelu";
-  config.projection = reader.integer("projection_dim", 512, 1, kMaxChannels);
-  config.eos = reader.integer("eos_token_id", 49407, 0, kMaxTokens);
+  config.projection = reader.integer("projection_dim", 512, 1, kMaxTextChannels);
+  config.eos = reader.integer("eos_token_id", 49407, 0, kMaxVocabulary);
   if (config.layer.channels % config.layer.heads)
     config_error("num_attention_heads", config.layer.heads,
                  "a number that divides hidden_size = " + std::to_string(config.layer.channels));
@@ -41,7 +41,7 @@ ClipTextConfig read_config(const nlohmann::json& json) {
 
 }  // namespace
 
-ClipText::ClipText(const nlohmann::json& json, Weights& weights) : config_(read_config(json)) {
+ClipText::ClipText(const nlohmann::json& json, Weights& weights) : config_(read_text_config(json)) {
   const bool bare = weights.has("embeddings.token_embedding.weight");
   const std::string prefix = bare ? "" : "text_model.";
   const int64_t channels = config_.layer.channels;

@@ -10,7 +10,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kMaxChannels = 1 << 14;
+constexpr int64_t kMaxVisionChannels = 1 << 14;
 constexpr int64_t kMaxSide = 4096;
 constexpr double kMean[] = {0.48145466, 0.4578275, 0.40821073};
 constexpr double kDeviation[] = {0.26862954, 0.26130258, 0.27577711};
@@ -23,9 +23,9 @@ const Json& vision_part(const Json& config) {
 
 ClipLayerOptions layer_options(ConfigReader& reader) {
   ClipLayerOptions layer;
-  layer.channels = reader.integer("hidden_size", 768, 1, kMaxChannels);
-  layer.feed_forward = reader.integer("intermediate_size", 3072, 1, 8 * kMaxChannels);
-  layer.heads = reader.integer("num_attention_heads", 12, 1, kMaxChannels);
+  layer.channels = reader.integer("hidden_size", 768, 1, kMaxVisionChannels);
+  layer.feed_forward = reader.integer("intermediate_size", 3072, 1, 8 * kMaxVisionChannels);
+  layer.heads = reader.integer("num_attention_heads", 12, 1, kMaxVisionChannels);
   layer.norm_eps = reader.number("layer_norm_eps", 1e-5, 0, 1);
   layer.quick_gelu = reader.word("hidden_act", {"quick_gelu", "gelu"}) == "quick_gelu";
   if (layer.channels % layer.heads)
@@ -43,7 +43,7 @@ ClipVision::ClipVision(const Json& json, Weights& weights) {
   image_size_ = reader.integer("image_size", 224, 1, kMaxSide);
   const int64_t patch = reader.integer("patch_size", 32, 1, image_size_);
   const int64_t layers = reader.integer("num_hidden_layers", 12, 1, 256);
-  const int64_t projection = reader.integer("projection_dim", 512, 1, kMaxChannels);
+  const int64_t projection = reader.integer("projection_dim", 512, 1, kMaxVisionChannels);
   const int64_t side = image_size_ / patch, channels = layer_.channels;
   const std::string model = "vision_model.", embeddings = model + "embeddings.";
   class_token_ = weights.take(embeddings + "class_embedding", {channels}, Init::normal);

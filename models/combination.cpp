@@ -15,10 +15,11 @@ namespace tiller {
 namespace {
 
 /// Elements that are worth a thread.
-constexpr int64_t kGrain = 1 << 15;
+constexpr int64_t kSumGrain = 1 << 15;
 
-constexpr auto table = kernels::chosen<kernels::weighted_sum_baseline, kernels::weighted_sum_avx2,
-                                       kernels::weighted_sum_avx512>;
+constexpr auto sum_kernels =
+    kernels::chosen<kernels::weighted_sum_baseline, kernels::weighted_sum_avx2,
+                    kernels::weighted_sum_avx512>;
 
 at::ScalarType sum_type(at::TensorList x) {
   const bool wide = std::any_of(x.begin(), x.end(),
@@ -45,7 +46,7 @@ Tensor summed_up(at::TensorList x, at::ArrayRef<double> factors, const Sum& sum)
   for (const Tensor& one : x) terms.push_back(one.to(sum_type(x)).contiguous());
   Tensor sums = at::empty(x[0].sizes(), terms[0].options());
   T* const to = sums.mutable_data_ptr<T>();
-  parallel_for(0, sums.numel(), kGrain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, sums.numel(), kSumGrain, [&](int64_t begin, int64_t end) {
     std::vector<const T*> from;
     for (const Tensor& term : terms) from.push_back(term.const_data_ptr<T>() + begin);
     sum(from.data(), factors.data(), std::ssize(from), to + begin, end - begin);
@@ -55,8 +56,8 @@ Tensor summed_up(at::TensorList x, at::ArrayRef<double> factors, const Sum& sum)
 
 Tensor weighted_sum_cpu(at::TensorList x, at::ArrayRef<double> factors) {
   require_one_shape(x);
-  return sum_type(x) == at::kDouble ? summed_up<double>(x, factors, table().of_doubles)
-                                    : summed_up<float>(x, factors, table().of_floats);
+  return sum_type(x) == at::kDouble ? summed_up<double>(x, factors, sum_kernels().of_doubles)
+                                    : summed_up<float>(x, factors, sum_kernels().of_floats);
 }
 
 Tensor weighted_sum(const std::vector<Tensor>& x, const std::vector<double>& factors) {

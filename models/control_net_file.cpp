@@ -63,22 +63,24 @@ Json config_of(const TensorMap& tensors) {
   return config;
 }
 
-[[noreturn]] void refuse(const fs::path& path, const std::string& found) {
+[[noreturn]] void refuse_control_net(const fs::path& path, const std::string& found) {
   throw Error(path.string() + ": got " + found +
               ", expected a ControlNet: a folder with config.json, or one file of weights.");
 }
 
 Component component_of(const fs::path& path, bool half) {
-  if (!fs::exists(path)) refuse(path, "no such file or folder");
+  if (!fs::exists(path)) refuse_control_net(path, "no such file or folder");
   if (fs::is_directory(path)) {
-    if (!fs::is_regular_file(path / "config.json")) refuse(path, "a folder without config.json");
+    if (!fs::is_regular_file(path / "config.json"))
+      refuse_control_net(path, "a folder without config.json");
     return component_in(path, half);
   }
   const fs::path config = path.parent_path() / "config.json";
   TensorFile file = load_tensors(path);
   if (fs::is_regular_file(config)) return {read_json_object(config), path.string(), file.tensors};
   const TensorMap tensors = diffusers_tensors(std::move(file));
-  if (!has(tensors, "controlnet_mid_block.weight")) refuse(path, "weights of something else");
+  if (!has(tensors, "controlnet_mid_block.weight"))
+    refuse_control_net(path, "weights of something else");
   return {config_of(tensors), path.string(), {tensors.begin(), tensors.end()}};
 }
 

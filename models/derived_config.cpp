@@ -10,7 +10,9 @@ using Integers = std::vector<int64_t>;
 
 constexpr int64_t kHeadChannels = 64, kNarrowHeadChannels = 16, kNarrowClipHeads = 4;
 
-bool has(const TensorMap& tensors, const std::string& name) { return tensors.count(name) > 0; }
+bool has_tensor(const TensorMap& tensors, const std::string& name) {
+  return tensors.count(name) > 0;
+}
 
 /// A size of a tensor; 0 when it or the dimension isn't there.
 int64_t size_of(const TensorMap& tensors, const std::string& name, int64_t dim) {
@@ -101,7 +103,7 @@ bool is_linear(const TensorMap& tensors) {
 int64_t count_of(const TensorMap& tensors, const std::string& before, const std::string& after,
                  int64_t limit) {
   int64_t count = 0;
-  while (count < limit && has(tensors, before + std::to_string(count) + after)) ++count;
+  while (count < limit && has_tensor(tensors, before + std::to_string(count) + after)) ++count;
   return count;
 }
 
@@ -160,9 +162,9 @@ Json vae_config_of(const TensorMap& tensors) {
       {"down_block_types", std::vector<std::string>(widths.size(), "DownEncoderBlock2D")},
       {"up_block_types", std::vector<std::string>(widths.size(), "UpDecoderBlock2D")},
       {"norm_num_groups", groups_for(widths)}};
-  if (!has(tensors, "quant_conv.weight")) config["use_quant_conv"] = false;
-  if (!has(tensors, "post_quant_conv.weight")) config["use_post_quant_conv"] = false;
-  if (!has(tensors, "encoder.mid_block.attentions.0.to_q.weight"))
+  if (!has_tensor(tensors, "quant_conv.weight")) config["use_quant_conv"] = false;
+  if (!has_tensor(tensors, "post_quant_conv.weight")) config["use_post_quant_conv"] = false;
+  if (!has_tensor(tensors, "encoder.mid_block.attentions.0.to_q.weight"))
     config["mid_block_add_attention"] = false;
   return config;
 }

@@ -12,8 +12,6 @@
 namespace tiller {
 namespace {
 
-using edm::Resample;
-
 /// A block of the encoder, and what feeds the image's features to it.
 struct Encoding {
   edm::Block block;
@@ -47,7 +45,7 @@ class EdmUNet final : public Network {
   void take_decoder_start(Weights&, int level);
   /// Takes a block after the last one.
   edm::Block take(Weights&, const std::string& name, int64_t in, int64_t out,
-                  std::optional<Site> site = {}, Resample resample = Resample::none);
+                  std::optional<Site> site = {}, edm::Resample resample = edm::Resample::none);
   std::optional<Site> site(const std::string& path, Part, int level, int64_t channels) const;
   Tensor run(const Tensor& x, const Tensor& t, Rows& rows) const;
 
@@ -101,7 +99,7 @@ std::optional<Site> EdmUNet::site(const std::string& path, Part part, int level,
 }
 
 edm::Block EdmUNet::take(Weights& weights, const std::string& name, int64_t in, int64_t out,
-                         std::optional<Site> site, Resample resample) {
+                         std::optional<Site> site, edm::Resample resample) {
   edm::Block block = edm::take_block(weights, name, config_, {in, out, resample, std::move(site)});
   if (block.attention) sites_.push_back(block.attention->site);
   channels_ = out;
@@ -115,7 +113,7 @@ void EdmUNet::take_encoder_start(Weights& weights, int level) {
     channels_ = config_.dhariwal ? channels_of(0) : config_.model_channels;
     first_ = take_conv(weights, name + "conv", config_.img_channels, channels_, 3);
   } else {
-    Encoding down{take(weights, name + "down", channels_, channels_, {}, Resample::down), {}};
+    Encoding down{take(weights, name + "down", channels_, channels_, {}, edm::Resample::down), {}};
     if (config_.residual)
       down.image = edm::take_down_conv(weights, name + "aux_residual", config_,
                                        std::exchange(image_channels_, channels_), channels_);
@@ -140,15 +138,17 @@ void EdmUNet::take_encoder(Weights& weights) {
 
 void EdmUNet::take_decoder_start(Weights& weights, int level) {
   const std::string name = name_of("dec", level);
-  const auto block = [&](const std::string& what, std::optional<Site> where, Resample resample) {
+  const auto block = [&](const std::string& what, std::optional<Site> where,
+                         edm::Resample resample) {
     return take(weights, name + what, channels_, channels_, std::move(where), resample);
   };
   if (level + 1 < levels()) {
-    decoder_.back().push_back(block("up", {}, Resample::up));
+    decoder_.back().push_back(block("up", {}, edm::Resample::up));
     return;
   }
-  middle_.push_back(block("in0", site(name + "in0", Part::mid, level, channels_), Resample::none));
-  middle_.push_back(block("in1", {}, Resample::none));
+  middle_.push_back(
+      block("in0", site(name + "in0", Part::mid, level, channels_), edm::Resample::none));
+  middle_.push_back(block("in1", {}, edm::Resample::none));
 }
 
 void EdmUNet::take_decoder(Weights& weights) {

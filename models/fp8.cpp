@@ -18,9 +18,9 @@ namespace {
 
 constexpr double kLargest = 448, kLeastRow = 1e-30;
 /// Of rows that a thread takes at once.
-constexpr int64_t kGrain = 1 << 15;
+constexpr int64_t kFp8Grain = 1 << 15;
 
-constexpr auto table =
+constexpr auto fp8_kernels =
     kernels::chosen<kernels::fp8_baseline, kernels::fp8_avx2, kernels::fp8_avx512>;
 
 /// decode(values, scale, out, columns) of each row.
@@ -29,7 +29,7 @@ void decode_rows(const Fp8Rows& rows, T* out, const Decode& decode) {
   const int64_t columns = rows.values.size(1);
   const auto* values = static_cast<const uint8_t*>(rows.values.const_data_ptr());
   const auto* scales = rows.scales.const_data_ptr<float>();
-  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(columns, 1));
+  const int64_t grain = std::max<int64_t>(1, kFp8Grain / std::max<int64_t>(columns, 1));
   parallel_for(0, rows.values.size(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       decode(values + r * columns, scales[r], out + r * columns, columns);
@@ -40,10 +40,10 @@ Tensor from_fp8_cpu(const Fp8Rows& rows, at::ScalarType dtype) {
   const Fp8Rows plain{rows.values.contiguous(), rows.scales.contiguous()};
   Tensor out = at::empty(rows.values.sizes(), at::TensorOptions(dtype));
   if (dtype == at::kFloat)
-    decode_rows(plain, out.mutable_data_ptr<float>(), table().to_float);
+    decode_rows(plain, out.mutable_data_ptr<float>(), fp8_kernels().to_float);
   else
     decode_rows(plain, reinterpret_cast<uint16_t*>(out.mutable_data_ptr<at::BFloat16>()),
-                table().to_bfloat16);
+                fp8_kernels().to_bfloat16);
   return out;
 }
 

@@ -27,17 +27,17 @@ using torch::autograd::variable_list;
 /// Pixels that one call of a kernel sums up in float32; their sums are added in float64.
 constexpr int64_t kChunk = 256;
 /// Values that are worth a thread.
-constexpr int64_t kGrain = 1 << 16;
+constexpr int64_t kNormGrain = 1 << 16;
 
-constexpr auto table = kernels::chosen<kernels::group_norm_baseline, kernels::group_norm_avx2,
-                                       kernels::group_norm_avx512>;
+constexpr auto norm_kernels = kernels::chosen<kernels::group_norm_baseline,
+                                              kernels::group_norm_avx2, kernels::group_norm_avx512>;
 
 template <class T>
 const kernels::GroupNormKernels<T>& kernels_for() {
   if constexpr (std::is_same_v<T, float>)
-    return table().float32;
+    return norm_kernels().float32;
   else
-    return table().bfloat16;
+    return norm_kernels().bfloat16;
 }
 
 struct Shape {
@@ -59,7 +59,7 @@ Shape shape_of(const Tensor& x, int64_t groups) {
 template <class F>
 void each_row(const Shape& shape, const F& f) {
   const int64_t grain = shape.rows >= at::get_num_threads()
-                            ? std::max<int64_t>(1, kGrain / (shape.pixels * shape.channels))
+                            ? std::max<int64_t>(1, kNormGrain / (shape.pixels * shape.channels))
                             : shape.rows;
   parallel_for(0, shape.rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) f(row);
@@ -69,7 +69,7 @@ void each_row(const Shape& shape, const F& f) {
 /// Calls f(chunk, first value, pixels) for each chunk of a row.
 template <class F>
 void each_chunk(const Shape& shape, int64_t row, const F& f) {
-  const int64_t grain = std::max<int64_t>(1, kGrain / (kChunk * shape.channels));
+  const int64_t grain = std::max<int64_t>(1, kNormGrain / (kChunk * shape.channels));
   parallel_for(0, shape.chunks(), grain, [&](int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       const int64_t first = chunk * kChunk;
@@ -367,9 +367,10 @@ Tensor fused(const Tensor& x, const Tensor& weight, const Tensor& bias,
 }
 
 /// The operator's kernel where there is none of its own.
-Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                 const std::optional<Tensor>& modulation, const std::optional<Tensor>& added,
-                 const std::optional<Tensor>& offset, int64_t groups, double eps, bool silu) {
+Tensor reference_operator(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                          const std::optional<Tensor>& modulation,
+                          const std::optional<Tensor>& added, const std::optional<Tensor>& offset,
+                          int64_t groups, double eps, bool silu) {
   const auto own = [](const std::optional<Tensor>& t) { return t.value_or(Tensor()); };
   return group_norm_reference(x, weight, bias, {groups, eps, silu},
                               {own(modulation), own(added), own(offset)});
@@ -408,7 +409,7 @@ TORCH_LIBRARY_FRAGMENT(tiller, library) {
 }
 
 TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
-  library.impl("group_norm", reference);
+  library.impl("group_norm", reference_operator);
 }
 
 Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,

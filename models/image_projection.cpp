@@ -8,10 +8,10 @@ namespace tiller {
 namespace {
 
 const std::string kPrefix = "image_proj.";
-constexpr int64_t kHeadChannels = 64;
-constexpr int64_t kMaxLayers = 64, kMaxTokens = 4096;
+constexpr int64_t kImageHeadChannels = 64;
+constexpr int64_t kMaxProjectionLayers = 64, kMaxImageTokens = 4096;
 
-[[noreturn]] void refuse(const std::string& file, const std::string& found) {
+[[noreturn]] void refuse_adapter(const std::string& file, const std::string& found) {
   throw Error(file + ": got " + found + ", expected an IP-Adapter, plain or Plus.");
 }
 
@@ -19,8 +19,9 @@ constexpr int64_t kMaxLayers = 64, kMaxTokens = 4096;
 int64_t size_of(const Weights& weights, const std::string& file, const std::string& name,
                 size_t dim) {
   const auto shape = weights.shape(kPrefix + name);
-  if (dim >= shape.size()) refuse(file, "no " + kPrefix + name);
-  if (shape[dim] < 1 || shape[dim] > 1 << 16) refuse(file, kPrefix + name + " of a strange shape");
+  if (dim >= shape.size()) refuse_adapter(file, "no " + kPrefix + name);
+  if (shape[dim] < 1 || shape[dim] > 1 << 16)
+    refuse_adapter(file, kPrefix + name + " of a strange shape");
   return shape[dim];
 }
 
@@ -49,7 +50,7 @@ ResamplerLayer take_layer(Weights& weights, const std::string& name, int64_t cha
 Tensor ResamplerLayer::operator()(const Tensor& states, const Tensor& queries) const {
   const Tensor own = norm_queries(queries);
   const auto kv_halves = kv(at::cat({norm_states(states), own}, 1)).chunk(2, -1);
-  const int64_t heads = q.weight.size(0) / kHeadChannels;
+  const int64_t heads = q.weight.size(0) / kImageHeadChannels;
   const Tensor attended =
       at::scaled_dot_product_attention(split_heads(q(own), heads), split_heads(kv_halves[0], heads),
                                        split_heads(kv_halves[1], heads));
@@ -65,11 +66,11 @@ ImageProjection::ImageProjection(Weights& weights, const std::string& file, int6
   else if (has("latents"))
     take_resampler(weights, file, context);
   else if (has("proj.3.weight"))
-    refuse(file, "an IP-Adapter of the kind Full");
+    refuse_adapter(file, "an IP-Adapter of the kind Full");
   else if (has("proj.0.weight"))
-    refuse(file, "an IP-Adapter of the kind FaceID");
+    refuse_adapter(file, "an IP-Adapter of the kind FaceID");
   else
-    refuse(file, "no image_proj.proj.weight and no image_proj.latents");
+    refuse_adapter(file, "no image_proj.proj.weight and no image_proj.latents");
 }
 
 void ImageProjection::take_plain(Weights& weights, int64_t context) {
@@ -85,15 +86,16 @@ void ImageProjection::take_resampler(Weights& weights, const std::string& file, 
     return size_of(weights, file, name, dim);
   };
   const int64_t tokens = size("latents", 1), channels = size("latents", 2);
-  if (tokens > kMaxTokens) refuse(file, std::to_string(tokens) + " image tokens");
+  if (tokens > kMaxImageTokens) refuse_adapter(file, std::to_string(tokens) + " image tokens");
   queries_ = weights.take(kPrefix + "latents", {1, tokens, channels}, Init::normal);
   in_ = take_linear(weights, kPrefix + "proj_in", size("proj_in.weight", 1), channels);
-  for (int64_t i = 0; i < kMaxLayers; ++i) {
+  for (int64_t i = 0; i < kMaxProjectionLayers; ++i) {
     const std::string layer = "layers." + std::to_string(i);
     if (!weights.has(kPrefix + layer + ".0.to_q.weight")) break;
     const int64_t inner = size(layer + ".0.to_q.weight", 0);
-    if (inner % kHeadChannels)
-      refuse(file, "attention of width " + std::to_string(inner) + " in " + kPrefix + layer);
+    if (inner % kImageHeadChannels)
+      refuse_adapter(file,
+                     "attention of width " + std::to_string(inner) + " in " + kPrefix + layer);
     layers_.push_back(
         take_layer(weights, kPrefix + layer, channels, inner, size(layer + ".1.1.weight", 0)));
   }

@@ -11,11 +11,12 @@
 namespace tiller {
 namespace {
 
-using Operation = std::tuple<Tensor, Tensor>(const Tensor&, const std::optional<Tensor>&,
-                                             const Tensor&, const Tensor&, double);
+using LayerNormOfSum = std::tuple<Tensor, Tensor>(const Tensor&, const std::optional<Tensor>&,
+                                                  const Tensor&, const Tensor&, double);
 
-std::tuple<Tensor, Tensor> reference(const Tensor& x, const std::optional<Tensor>& term,
-                                     const Tensor& weight, const Tensor& bias, double eps) {
+std::tuple<Tensor, Tensor> layer_norm_reference(const Tensor& x, const std::optional<Tensor>& term,
+                                                const Tensor& weight, const Tensor& bias,
+                                                double eps) {
   const NormedSum result =
       layer_norm_of_sum_reference(x, term.value_or(Tensor()), {weight, bias, eps});
   return {term ? result.sum : at::empty({0}, x.options()), result.norm};
@@ -43,14 +44,14 @@ TORCH_LIBRARY_FRAGMENT(tiller, library) {
 }
 
 TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
-  library.impl("layer_norm_of_sum", reference);
+  library.impl("layer_norm_of_sum", layer_norm_reference);
 }
 
 NormedSum layer_norm_of_sum(const Tensor& x, const Tensor& term, const LayerNorm& norm) {
   if (!has_kernel(x, term, norm)) return layer_norm_of_sum_reference(x, term, norm);
   static const auto operation = c10::Dispatcher::singleton()
                                     .findSchemaOrThrow("tiller::layer_norm_of_sum", "")
-                                    .typed<Operation>();
+                                    .typed<LayerNormOfSum>();
   const auto added = term.defined() ? std::optional(term) : std::nullopt;
   const auto [sum, normed] = operation.call(x, added, norm.weight, norm.bias, norm.eps);
   return {added ? sum : x, normed};

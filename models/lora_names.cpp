@@ -80,17 +80,17 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text;
 }
 
-[[noreturn]] void refuse(const std::string& file, const std::string& found) {
+[[noreturn]] void refuse_lora(const std::string& file, const std::string& found) {
   throw Error(file + ": got " + found + ", expected a LoRA of Stable Diffusion 1, 2 or XL.");
 }
 
 void refuse_others(const std::string& name, const std::string& file) {
   for (const auto& [mark, adapter] : kOtherAdapters)
     if ((name + ".").find(mark) != name.npos)
-      refuse(file, std::string(adapter) + " ('" + printable(name) + "')");
+      refuse_lora(file, std::string(adapter) + " ('" + printable(name) + "')");
   for (const char* mark : kTransformers)
     if (name.find(mark) != name.npos || name.starts_with("transformer."))
-      refuse(file, "a LoRA of a transformer such as Flux or SD3 ('" + printable(name) + "')");
+      refuse_lora(file, "a LoRA of a transformer such as Flux or SD3 ('" + printable(name) + "')");
 }
 
 /// The module without the ending that says the tensor's role.
@@ -139,7 +139,8 @@ LoraName parse_lora_name(const std::string& name, const std::string& file) {
   const auto module = without_ending(plain, result.role);
   if (module) result.module = *module;
   split_part(result);
-  if (!module || result.part.empty()) refuse(file, "a tensor called '" + printable(name) + "'");
+  if (!module || result.part.empty())
+    refuse_lora(file, "a tensor called '" + printable(name) + "'");
   const bool is_text = result.part != "unet";
   result.module = canonical(result.module, is_text);
   if (is_text) result.module = replaced(result.module, "text_model_", "");

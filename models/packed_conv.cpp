@@ -32,7 +32,7 @@ const std::optional<c10::TypedOperatorHandle<Convolution>>& packed_convolution()
   return found;
 }
 
-bool packable(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+bool packable_conv(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto dtype = weight.scalar_type();
   const bool known = dtype == at::kFloat || dtype == at::kBFloat16 || is_widened(dtype);
   return x.is_cpu() && weight.is_cpu() && x.scalar_type() == dtype && known &&
@@ -47,7 +47,7 @@ void keep_packed_weights(bool keep) { keep_large = keep; }
 
 Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias,
                               int64_t stride, int64_t padding) const {
-  if (!packable(x, weight, bias) || !affordable(weight)) return {};
+  if (!packable_conv(x, weight, bias) || !affordable(weight)) return {};
   const std::array<int64_t, 2> steps = {stride, stride}, border = {padding, padding}, one = {1, 1};
   const bool winograd = winograd_serves(x, weight, stride, padding);
   if (!winograd && (is_widened(weight.scalar_type()) || !packed_convolution())) return {};

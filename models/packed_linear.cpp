@@ -15,7 +15,7 @@ namespace {
 /// Values of a weight whose copy is never too large: 256 KiB.
 constexpr int64_t small_weight = 1 << 16;
 
-std::atomic<bool> keep_large = true;
+std::atomic<bool> keep_large_linears = true;
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
 using Product = Tensor(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
@@ -43,7 +43,7 @@ const std::optional<Operators>& operators() {
   return found;
 }
 
-bool packable(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+bool packable_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return x.is_cpu() && weight.is_cpu() && x.scalar_type() == at::kFloat &&
          weight.scalar_type() == at::kFloat && x.dim() == 3 && x.size(1) > 1 && x.numel() > 0 &&
          x.size(2) == weight.size(1) && !wants_gradients({x, weight, bias}) &&
@@ -52,11 +52,11 @@ bool packable(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 
 }  // namespace
 
-void keep_packed_linears(bool kept) { keep_large = kept; }
+void keep_packed_linears(bool kept) { keep_large_linears = kept; }
 
 Tensor PackedLinear::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
-  const bool kept = wanted_ && (keep_large || weight.numel() <= small_weight);
-  if (!kept || !packable(x, weight, bias) || !operators()) return {};
+  const bool kept = wanted_ && (keep_large_linears || weight.numel() <= small_weight);
+  if (!kept || !packable_linear(x, weight, bias) || !operators()) return {};
   const Tensor packed = packed_(weight, false, [&] {
     return operators()->pack.call(weight.detach().flatten(1), std::nullopt);
   });

@@ -10,7 +10,8 @@
 namespace tiller {
 namespace {
 
-using Operation = Tensor(const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&);
+using ResidualSum = Tensor(const Tensor&, const std::optional<Tensor>&, const Tensor&,
+                           const Tensor&);
 
 bool has_kernel(const Unbiased& own, const Unbiased& h) {
   const Tensor& x = own.x;
@@ -21,8 +22,8 @@ bool has_kernel(const Unbiased& own, const Unbiased& h) {
 }
 
 /// The operator's kernel where there is none of its own.
-Tensor reference(const Tensor& x, const std::optional<Tensor>& own, const Tensor& h,
-                 const Tensor& offset) {
+Tensor residual_reference(const Tensor& x, const std::optional<Tensor>& own, const Tensor& h,
+                          const Tensor& offset) {
   return Unbiased{x, own.value_or(Tensor())}.whole() + Unbiased{h, offset}.whole();
 }
 
@@ -33,7 +34,7 @@ TORCH_LIBRARY_FRAGMENT(tiller, library) {
 }
 
 TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
-  library.impl("residual_sum", reference);
+  library.impl("residual_sum", residual_reference);
 }
 
 Tensor Unbiased::whole() const {
@@ -42,8 +43,9 @@ Tensor Unbiased::whole() const {
 
 Tensor residual_sum(const Unbiased& x, const Unbiased& h) {
   if (!has_kernel(x, h)) return x.whole() + h.whole();
-  static const auto operation =
-      c10::Dispatcher::singleton().findSchemaOrThrow("tiller::residual_sum", "").typed<Operation>();
+  static const auto operation = c10::Dispatcher::singleton()
+                                    .findSchemaOrThrow("tiller::residual_sum", "")
+                                    .typed<ResidualSum>();
   return operation.call(x.x, x.bias.defined() ? std::optional(x.bias) : std::nullopt, h.x, h.bias);
 }
 

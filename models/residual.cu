@@ -54,7 +54,7 @@ Tensor residual_sum_cuda(const Tensor& x, const std::optional<Tensor>& own, cons
     return kernels::aligned(t.to(x.scalar_type()).contiguous());
   };
   const Summands in{ordered(x), own ? std::optional(plain(*own)) : std::nullopt, ordered(h),
-                  plain(offset)};
+                    plain(offset)};
   Tensor y = at::empty_like(in.x, in.x.options(), at::MemoryFormat::ChannelsLast);
   kernels::with_floating_type(x.scalar_type(), "residual_sum",
                               [&]<class T>(T) { launch<T>(in, y); });

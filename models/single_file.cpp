@@ -52,7 +52,7 @@ constexpr TextSource kTextSources[] = {
     {"conditioner.embedders.1.model.", true, "text_encoder_2"},
 };
 
-[[noreturn]] void refuse(const fs::path& path, const std::string& found) {
+[[noreturn]] void refuse_file(const fs::path& path, const std::string& found) {
   throw Error(path.string() + ": got " + found +
               ", expected a checkpoint of Stable Diffusion 1, 2 or XL.");
 }
@@ -130,7 +130,7 @@ void add_unet(Components& components, TensorMap unet, const TensorFile& file, Fa
                      pooled_width(components), family == Family::refiner ? 5 : 6);
   const bool v = predicts_v(file, unet, family, config["in_channels"]);
   if (config.contains("addition_embed_type") && config["cross_attention_dim"] == 1024)
-    refuse(path, "SD2.1 unCLIP, which reads images");
+    refuse_file(path, "SD2.1 unCLIP, which reads images");
   config["sample_size"] = xl ? 128 : family == Family::sd2 && v ? 96 : 64;
   components.index = index_of(family, config["in_channels"]);
   components.parts["scheduler"] =
@@ -155,7 +155,7 @@ void refuse_marked(const std::vector<std::pair<std::string, std::string>>& marks
                    const TensorFile& file, const fs::path& path) {
   for (const auto& [mark, what] : marks)
     for (const auto& [name, tensor] : file.tensors)
-      if (name.find(mark) != std::string::npos) refuse(path, what);
+      if (name.find(mark) != std::string::npos) refuse_file(path, what);
 }
 
 }  // namespace
@@ -166,7 +166,7 @@ Components single_file_components(const fs::path& path) {
   TensorMap unet = unet_of(file), vae = vae_of(file);
   if (unet.empty() && vae.empty()) {
     refuse_marked(kForeign, file, path);
-    refuse(path, "tensors such as '" + printable(file.tensors.front().first) + "'");
+    refuse_file(path, "tensors such as '" + printable(file.tensors.front().first) + "'");
   }
   Components components;
   components.index = {{"_class_name", "AutoencoderKL"}};

@@ -12,8 +12,8 @@ using Json = nlohmann::json;
 using Integers = std::vector<int64_t>;
 
 constexpr int64_t kMaxChannels = 1 << 14;
-constexpr int64_t kMaxStages = 8;
-constexpr int64_t kMaxLayers = 64;
+constexpr int64_t kMaxUNetStages = 8;
+constexpr int64_t kMaxDepth = 64;
 constexpr int64_t kMaxClasses = 1 << 20;
 constexpr int64_t kFewestTimeIds = 5;  ///< Of the SDXL refiner; SDXL has six.
 const std::string kDepths = "transformer_layers_per_block";
@@ -42,12 +42,12 @@ void read_harmless(ConfigReader& reader) {
 
 /// Depths of a stage's stacks: one integer for all or a list of one a stack.
 Integers depths_from(const std::string& key, const Json& value, int64_t stacks) {
-  if (!value.is_array()) return Integers(stacks, config_integer(key, value, 0, kMaxLayers));
+  if (!value.is_array()) return Integers(stacks, config_integer(key, value, 0, kMaxDepth));
   if (static_cast<int64_t>(value.size()) != stacks)
     config_error(key, value,
                  "an integer or a list of " + std::to_string(stacks) + " for that stage");
   Integers result;
-  for (const auto& entry : value) result.push_back(config_integer(key, entry, 0, kMaxLayers));
+  for (const auto& entry : value) result.push_back(config_integer(key, entry, 0, kMaxDepth));
   return result;
 }
 
@@ -99,8 +99,8 @@ Integers read_channels(ConfigReader& reader) {
   const std::string key = "block_out_channels";
   const Json& value = reader.at(key);
   if (value.is_null()) return {320, 640, 1280, 1280};
-  if (!value.is_array() || value.empty() || value.size() > size_t{kMaxStages})
-    config_error(key, value, "a list of at most " + std::to_string(kMaxStages) + " integers");
+  if (!value.is_array() || value.empty() || value.size() > size_t{kMaxUNetStages})
+    config_error(key, value, "a list of at most " + std::to_string(kMaxUNetStages) + " integers");
   return reader.integers(key, 0, value.size(), kMaxChannels);
 }
 
@@ -120,14 +120,14 @@ std::optional<UNet2DStage> read_mid(ConfigReader& reader, const UNet2DStage& las
     return stage;
   const Json& first = depth.is_array() && !depth.empty() ? depth.front() : depth;
   stage.resnets = 2;
-  stage.depths = {config_integer(kDepths, first, 0, kMaxLayers)};
+  stage.depths = {config_integer(kDepths, first, 0, kMaxDepth)};
   return stage;
 }
 
 void read_stages(ConfigReader& reader, UNet2DConfig& config) {
   const Integers channels = read_channels(reader);
   const size_t stages = channels.size();
-  const Integers layers = reader.integers("layers_per_block", 2, stages, kMaxLayers);
+  const Integers layers = reader.integers("layers_per_block", 2, stages, kMaxDepth);
   const Integers heads = read_heads(reader, stages);
   const Depths depths = read_depths(reader, stages);
   const auto down =

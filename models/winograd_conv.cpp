@@ -27,7 +27,7 @@ constexpr int64_t kSide = 4;
 /// that the tiles themselves stay in it.
 constexpr int64_t kTiles = 48;
 
-std::atomic<bool> keep_large = true;
+std::atomic<bool> keep_large_filters = true;
 
 /// oneDNN is as fast in sixteen bits where the processor has instructions for them, and needs less
 /// memory.
@@ -36,10 +36,12 @@ bool computes(at::ScalarType dtype) {
   return avx2 && (dtype == at::kFloat || is_widened(dtype));
 }
 
-constexpr auto table =
+constexpr auto winograd_kernels =
     kernels::chosen<kernels::winograd_baseline, kernels::winograd_avx2, kernels::winograd_avx512>;
 
-int64_t panels_of(int64_t out) { return (out + table().panel_width - 1) / table().panel_width; }
+int64_t panels_of(int64_t out) {
+  return (out + winograd_kernels().panel_width - 1) / winograd_kernels().panel_width;
+}
 
 int64_t tiles_of(const ConvShape& shape) {
   return shape.batch * ((shape.height + 1) / 2) * ((shape.width + 1) / 2);
@@ -68,7 +70,8 @@ const T* values(const Tensor& x) {
 template <class T>
 Tensor packed(const WinogradKernels<T>& kernels, const Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1), panels = panels_of(out);
-  const Tensor to = at::empty({panels, table().packed(in)}, at::TensorOptions(at::kFloat));
+  const Tensor to =
+      at::empty({panels, winograd_kernels().packed(in)}, at::TensorOptions(at::kFloat));
   parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel)
       kernels.pack(values<T>(weight), in, out, panel, to.data_ptr<float>() + panel * to.size(1));
@@ -92,7 +95,7 @@ void convolve(const WinogradKernels<T>& kernels, const Tensor& x, const Tensor& 
                             (panels + division.groups - 1) / division.groups};
   parallel_for(0, division.blocks * division.groups, 1, [&](int64_t begin, int64_t end) {
     const Tensor work =
-        at::empty({table().workspace(shape, largest)}, at::TensorOptions(at::kFloat));
+        at::empty({winograd_kernels().workspace(shape, largest)}, at::TensorOptions(at::kFloat));
     for (int64_t index = begin; index < end; ++index)
       kernels.convolve(shape, part_of(index), values<T>(x), values<float>(weight),
                        bias.defined() ? values<T>(bias) : nullptr, static_cast<T*>(y.data_ptr()),
@@ -102,12 +105,12 @@ void convolve(const WinogradKernels<T>& kernels, const Tensor& x, const Tensor& 
 
 template <class F>
 auto as_type(at::ScalarType dtype, const F& f) {
-  return dtype == at::kFloat ? f(table().float32) : f(table().bfloat16);
+  return dtype == at::kFloat ? f(winograd_kernels().float32) : f(winograd_kernels().bfloat16);
 }
 
 }  // namespace
 
-void keep_winograd_weights(bool keep) { keep_large = keep; }
+void keep_winograd_weights(bool keep) { keep_large_filters = keep; }
 
 bool winograd_serves(const Tensor& x, const Tensor& weight, int64_t stride, int64_t padding) {
   if (x.dim() != 4 || weight.dim() != 4 || x.numel() == 0) return false;
@@ -117,7 +120,7 @@ bool winograd_serves(const Tensor& x, const Tensor& weight, int64_t stride, int6
                       x.size(1) == weight.size(1) &&
                       std::min(weight.size(0), weight.size(1)) >= kChannels;
   return computed && kernel && std::min(x.size(2), x.size(3)) >= kSide &&
-         (keep_large || weight.numel() <= kSmallWeight);
+         (keep_large_filters || weight.numel() <= kSmallWeight);
 }
 
 Tensor winograd_weight(const Tensor& weight) {
@@ -133,7 +136,8 @@ Tensor winograd_conv(const Tensor& x, const Tensor& packed, const Tensor& bias, 
     return winograd_conv(x.to(at::kFloat), packed, bias, out).to(at::kHalf);
   const Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options(),
                              at::MemoryFormat::ChannelsLast);
-  TORCH_CHECK(packed.size(0) == panels_of(out) && packed.size(1) == table().packed(x.size(1)) &&
+  TORCH_CHECK(packed.size(0) == panels_of(out) &&
+              packed.size(1) == winograd_kernels().packed(x.size(1)) &&
               (!bias.defined() || bias.numel() == out));
   const Tensor pixels = x.contiguous(at::MemoryFormat::ChannelsLast);
   const Tensor added = bias.defined() ? bias.to(x.scalar_type()).contiguous() : bias;

@@ -31,7 +31,7 @@ Tensor on_lattice(const Tensor& latents) {
 
 /// arXiv 2310.01506, algorithm 1: the record, (S, B, C, H, W), is by how much the guided steps miss
 /// the path that the unguided inversion took.
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
+InversionState direct_ascend(const InversionRun& run, InversionState state, int until) {
   std::vector<Tensor> path, record;
   ascend_unguided(run, state, until, &path);
   for (Tensor& x : path) x = on_lattice(x);
@@ -46,7 +46,7 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
   return end;
 }
 
-InversionState descend(const InversionRun& run, InversionState state) {
+InversionState direct_descend(const InversionRun& run, InversionState state) {
   const int steps = run.trajectory.steps();
   Tensor z = on_lattice(state.latents);
   Prediction p;
@@ -74,8 +74,10 @@ Sampler direct_sampler() {
           .trajectory = table_trajectory,
           .renoises = true,
           .run = generate_with_ddim,
-          .inverse = {
-              .exact = true, .record_is_the_images = true, .ascend = ascend, .descend = descend}};
+          .inverse = {.exact = true,
+                      .record_is_the_images = true,
+                      .ascend = direct_ascend,
+                      .descend = direct_descend}};
 }
 
 }  // namespace tiller

@@ -7,8 +7,8 @@ namespace tiller {
 namespace {
 
 /// What DDIM's step adds to (alpha' / alpha) x: a function of the other latents y alone.
-Tensor increment(const Prediction& p, const Tensor& y, const NoiseLevel& from,
-                 const NoiseLevel& to) {
+Tensor edict_increment(const Prediction& p, const Tensor& y, const NoiseLevel& from,
+                       const NoiseLevel& to) {
   return ddim_towards(p, to) - (to.alpha / from.alpha) * Combination(y);
 }
 
@@ -18,7 +18,7 @@ bool swaps(int level) { return level % 2 == 1; }
 double mixing(const Options& options) { return options.number("p", 0.5, 1); }
 
 /// arXiv 2211.12446, equation 14.
-InversionState descend(const InversionRun& run, InversionState state) {
+InversionState edict_descend(const InversionRun& run, InversionState state) {
   const double p = mixing(run.options);
   const auto& levels = run.trajectory.levels;
   return descend_coupled(run, state, [&](const Coupled& pair, int level) {
@@ -27,8 +27,8 @@ InversionState descend(const InversionRun& run, InversionState state) {
     Tensor x = pair.x, y = pair.y;
     if (swaps(level)) std::swap(x, y);
     const Prediction first = asked(run, y, from);
-    x = a * x + increment(first, y, from, to);
-    y = a * y + increment(asked(run, x, from), x, from, to);
+    x = a * x + edict_increment(first, y, from, to);
+    y = a * y + edict_increment(asked(run, x, from), x, from, to);
     x = p * x + (1 - p) * y;
     y = p * y + (1 - p) * x;
     if (swaps(level)) std::swap(x, y);
@@ -37,7 +37,7 @@ InversionState descend(const InversionRun& run, InversionState state) {
 }
 
 /// Equation 15.
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
+InversionState edict_ascend(const InversionRun& run, InversionState state, int until) {
   const double p = mixing(run.options);
   const auto& levels = run.trajectory.levels;
   return ascend_coupled(run, state, until, [&](const Coupled& pair, int level) {
@@ -47,9 +47,9 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
     if (swaps(level - 1)) std::swap(x, y);
     y = (y - (1 - p) * x) / p;
     x = (x - (1 - p) * y) / p;
-    y = (y - increment(asked(run, x, from), x, from, to)) / a;
+    y = (y - edict_increment(asked(run, x, from), x, from, to)) / a;
     const Prediction last = asked(run, y, from);
-    x = (x - increment(last, y, from, to)) / a;
+    x = (x - edict_increment(last, y, from, to)) / a;
     if (swaps(level - 1)) std::swap(x, y);
     return Coupled{x, y, last};
   });
@@ -67,8 +67,8 @@ Sampler edict_sampler() {
                   {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
       .trajectory = table_trajectory,
       .renoises = true,
-      .run = generate_by<descend>,
-      .inverse = {.pairs = true, .ascend = ascend, .descend = descend}};
+      .run = generate_by<edict_descend>,
+      .inverse = {.pairs = true, .ascend = edict_ascend, .descend = edict_descend}};
 }
 
 }  // namespace tiller

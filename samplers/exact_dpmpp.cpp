@@ -16,7 +16,7 @@ struct ExactDpm {
   double step, tolerance;
 };
 
-ExactDpm read(const Options& options) {
+ExactDpm exact_options(const Options& options) {
   return {dpm_options(options, 2),
           bounded_integer(options, "iterations", 1, 10'000),
           bounded_integer(options, "substeps", 1, 1000),
@@ -122,8 +122,8 @@ InversionState sweep(const InversionRun& run, const InversionState& state, int u
 
 /// The first sweep takes the estimates of x_0 before each step from DDIM, as the paper does; later
 /// ones take what the sweep before found.
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
-  const ExactDpm how = read(run.options);
+InversionState exact_ascend(const InversionRun& run, InversionState state, int until) {
+  const ExactDpm how = exact_options(run.options);
   require_signal_at_start(run.trajectory);
   InversionRun quiet{run.denoise, run.trajectory, run.options, run.steering};
   Known known{std::vector<Tensor>(run.trajectory.levels.size()),
@@ -132,8 +132,8 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
   return sweep(run, state, until, how, known);
 }
 
-InversionState descend(const InversionRun& run, InversionState state) {
-  const ExactDpm how = read(run.options);
+InversionState exact_descend(const InversionRun& run, InversionState state) {
+  const ExactDpm how = exact_options(run.options);
   Tensor before;
   return walk_down(run, state, [&](const Tensor& x, int level) {
     const Prediction p = run.denoise(x, run.trajectory.levels[level]);
@@ -146,7 +146,7 @@ InversionState descend(const InversionRun& run, InversionState state) {
 Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                 const Options& options, NoiseSource&, const Observer& observer) {
   const InversionRun run{denoise, trajectory, options, {}, observer};
-  return descend(run, {.latents = std::move(x)}).latents;
+  return exact_descend(run, {.latents = std::move(x)}).latents;
 }
 
 std::vector<Option> option_list() {
@@ -171,7 +171,7 @@ Sampler exact_dpmpp_sampler() {
           .options = option_list(),
           .trajectory = open_trajectory,
           .run = generate,
-          .inverse = {.ascend = ascend, .descend = descend}};
+          .inverse = {.ascend = exact_ascend, .descend = exact_descend}};
 }
 
 }  // namespace tiller

@@ -13,7 +13,7 @@ struct FixedPoint {
   Acceleration acceleration;
 };
 
-FixedPoint read(const Options& options) {
+FixedPoint fixed_point_options(const Options& options) {
   const std::string name = options.choice("acceleration", {"none", "average", "anderson"});
   return {bounded_integer(options, "iterations", 1, 10'000), name == "none" ? Acceleration::none
                                                              : name == "average"
@@ -22,7 +22,8 @@ FixedPoint read(const Options& options) {
 }
 
 /// The latents from which DDIM's step leads to these: z = f(z), iterated from DDIM's inverse on.
-Stepped solved(const InversionRun& run, const Tensor& latents, int level, const FixedPoint& how) {
+Stepped solved_point(const InversionRun& run, const Tensor& latents, int level,
+                     const FixedPoint& how) {
   Stepped now = ddim_up(run.denoise, run.trajectory, latents, level);
   AndersonMixing mixing(3);
   if (how.acceleration == Acceleration::anderson) mixing.next(latents, now.latents);
@@ -35,10 +36,10 @@ Stepped solved(const InversionRun& run, const Tensor& latents, int level, const 
   return now;
 }
 
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
-  const FixedPoint how = read(run.options);
+InversionState fixed_point_ascend(const InversionRun& run, InversionState state, int until) {
+  const FixedPoint how = fixed_point_options(run.options);
   return walk_up(run, state, until, [&](const Tensor& latents, int level) {
-    return solved(run, latents, level, how);
+    return solved_point(run, latents, level, how);
   });
 }
 
@@ -55,8 +56,8 @@ Sampler fixed_point(const std::string& name, const std::string& description,
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .renoises = true,
-          .run = generate_with_ddim_after<read>,
-          .inverse = {.ascend = ascend, .descend = ddim_descend}};
+          .run = generate_with_ddim_after<fixed_point_options>,
+          .inverse = {.ascend = fixed_point_ascend, .descend = ddim_descend}};
 }
 
 }  // namespace

@@ -7,14 +7,14 @@ namespace {
 
 /// arXiv 2305.16807: with the prompt in the negative's place guidance adds nothing, so that the way
 /// back is the unguided one. The record is that prompt's states, (1, B, L, D).
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
+InversionState npi_ascend(const InversionRun& run, InversionState state, int until) {
   require_text(run);
   InversionState end = ascend_unguided(run, state, until, nullptr);
   if (run.steering.positive.defined()) end.record = run.steering.positive.unsqueeze(0);
   return end;
 }
 
-InversionState descend(const InversionRun& run, InversionState state) {
+InversionState npi_descend(const InversionRun& run, InversionState state) {
   return descend_with_negatives(run, state, "npi");
 }
 
@@ -31,7 +31,7 @@ Sampler npi_sampler() {
           .trajectory = table_trajectory,
           .renoises = true,
           .run = generate_with_ddim,
-          .inverse = {.ascend = ascend, .descend = descend}};
+          .inverse = {.ascend = npi_ascend, .descend = npi_descend}};
 }
 
 }  // namespace tiller

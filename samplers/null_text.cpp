@@ -15,7 +15,7 @@ struct NullText {
   double rate, threshold;
 };
 
-NullText read(const Options& options) {
+NullText null_text_options(const Options& options) {
   return {bounded_integer(options, "iterations", 0, 10'000), options.number("rate", 0, 1),
           options.number("threshold", 0, 1e6)};
 }
@@ -76,8 +76,8 @@ Tensor optimised(const InversionRun& run, const Tensor& x, const Tensor& target,
   return negative;
 }
 
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
-  const NullText how = read(run.options);
+InversionState null_text_ascend(const InversionRun& run, InversionState state, int until) {
+  const NullText how = null_text_options(run.options);
   require_text(run);
   const int steps = run.trajectory.steps();
   std::vector<Tensor> path, record;
@@ -95,7 +95,7 @@ InversionState ascend(const InversionRun& run, InversionState state, int until) 
   return end;
 }
 
-InversionState descend(const InversionRun& run, InversionState state) {
+InversionState null_text_descend(const InversionRun& run, InversionState state) {
   return descend_with_negatives(run, state, "null-text");
 }
 
@@ -114,8 +114,8 @@ Sampler null_text_sampler() {
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
           .renoises = true,
-          .run = generate_with_ddim_after<read>,
-          .inverse = {.ascend = ascend, .descend = descend}};
+          .run = generate_with_ddim_after<null_text_options>,
+          .inverse = {.ascend = null_text_ascend, .descend = null_text_descend}};
 }
 
 }  // namespace tiller

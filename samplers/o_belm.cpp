@@ -84,12 +84,12 @@ InversionState walk(const InversionRun& run, const InversionState& state, int en
   return {.level = end, .latents = walk.latents(now), .partner = walk.latents(before)};
 }
 
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
+InversionState o_belm_ascend(const InversionRun& run, InversionState state, int until) {
   require_landings_on_levels(run.trajectory);
   return walk(run, state, until);
 }
 
-InversionState descend(const InversionRun& run, InversionState state) {
+InversionState o_belm_descend(const InversionRun& run, InversionState state) {
   return walk(run, state, run.trajectory.steps());
 }
 
@@ -104,8 +104,8 @@ Sampler o_belm_sampler() {
           .scheduler = "DDIMScheduler",
           .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
-          .run = generate_by<descend>,
-          .inverse = {.pairs = true, .ascend = ascend, .descend = descend}};
+          .run = generate_by<o_belm_descend>,
+          .inverse = {.pairs = true, .ascend = o_belm_ascend, .descend = o_belm_descend}};
 }
 
 }  // namespace tiller

@@ -23,7 +23,7 @@ Averaging read_averaging(const Options& options, const std::string& prefix) {
   return {last, bounded_integer(options, prefix + "average_from", 0, last)};
 }
 
-ReNoise read(const Options& options) {
+ReNoise renoise_options(const Options& options) {
   return {read_averaging(options, ""),
           read_averaging(options, "early_"),
           options.number("early", 0, 1e6),
@@ -86,8 +86,8 @@ class Renoising {
   at::Generator generator_;
 };
 
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
-  const ReNoise how = read(run.options);
+InversionState renoise_ascend(const InversionRun& run, InversionState state, int until) {
+  const ReNoise how = renoise_options(run.options);
   Renoising renoising(run, as_state(float_latents(state.latents)), how);
   return walk_up(run, state, until,
                  [&](const Tensor& latents, int level) { return renoising.step(latents, level); });
@@ -113,8 +113,8 @@ Sampler renoise_sampler() {
                   {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
       .trajectory = table_trajectory,
       .renoises = true,
-      .run = generate_with_ddim_after<read>,
-      .inverse = {.ascend = ascend, .descend = ddim_descend}};
+      .run = generate_with_ddim_after<renoise_options>,
+      .inverse = {.ascend = renoise_ascend, .descend = ddim_descend}};
 }
 
 }  // namespace tiller

@@ -7,19 +7,19 @@ namespace tiller {
 namespace {
 
 /// An explicit Runge-Kutta method: stage k begins at `time` with `weight` of the slope before.
-struct Stage {
+struct RexStage {
   double time, weight, share;  ///< share: of the stage's slope in the step.
 };
-using Stages = std::vector<Stage>;
+using RexStages = std::vector<RexStage>;
 
 struct Rex {
   double zeta;
-  Stages stages;
+  RexStages stages;
 };
 
-Rex read(const Options& options) {
+Rex rex_options(const Options& options) {
   const std::string solver = options.choice("solver", {"euler", "midpoint", "heun", "rk4"});
-  Stages stages = {{0, 0, 1}};
+  RexStages stages = {{0, 0, 1}};
   if (solver == "midpoint") stages = {{0, 0, 0}, {0.5, 0.5, 1}};
   if (solver == "heun") stages = {{0, 0, 0.5}, {1, 1, 0.5}};
   if (solver == "rk4")
@@ -41,16 +41,16 @@ Time time_at(const Trajectory& trajectory, int level) {
 }
 
 /// The increment of x / alpha over a step, Psi of the paper.
-struct Increment {
+struct RexIncrement {
   Tensor value;
   Prediction prediction;  ///< The first stage's.
 };
 
-Increment increment(const InversionRun& run, const Tensor& x, const Time& from, const Time& to,
-                    const Stages& stages) {
+RexIncrement rex_increment(const InversionRun& run, const Tensor& x, const Time& from,
+                           const Time& to, const RexStages& stages) {
   const double h = to.ratio - from.ratio;
   const Tensor start = x / from.alpha;
-  Increment sum;
+  RexIncrement sum;
   Tensor slope;
   for (const auto& [time, weight, share] : stages) {
     NoiseLevel level = time == 0 ? from.level : to.level;
@@ -71,27 +71,28 @@ Increment increment(const InversionRun& run, const Tensor& x, const Time& from, 
 }
 
 /// arXiv 2502.08834, the coupling of McCallum and Foster in the time of noise prediction.
-InversionState descend(const InversionRun& run, InversionState state) {
-  const auto [zeta, stages] = read(run.options);
+InversionState rex_descend(const InversionRun& run, InversionState state) {
+  const auto [zeta, stages] = rex_options(run.options);
   return descend_coupled(
       run, state, [&, zeta = zeta, stages = stages](const Coupled& pair, int level) {
         const Time from = time_at(run.trajectory, level), to = time_at(run.trajectory, level + 1);
         const double a = to.alpha / from.alpha;
-        const Increment down = increment(run, pair.y, from, to, stages);
+        const RexIncrement down = rex_increment(run, pair.y, from, to, stages);
         const Tensor x = a * (zeta * pair.x + (1 - zeta) * pair.y) + to.alpha * down.value;
-        const Tensor y = a * pair.y - to.alpha * increment(run, x, to, from, stages).value;
+        const Tensor y = a * pair.y - to.alpha * rex_increment(run, x, to, from, stages).value;
         return Coupled{x, y, down.prediction};
       });
 }
 
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
-  const auto [zeta, stages] = read(run.options);
+InversionState rex_ascend(const InversionRun& run, InversionState state, int until) {
+  const auto [zeta, stages] = rex_options(run.options);
   return ascend_coupled(
       run, state, until, [&, zeta = zeta, stages = stages](const Coupled& pair, int level) {
         const Time from = time_at(run.trajectory, level - 1), to = time_at(run.trajectory, level);
         const double a = from.alpha / to.alpha;
-        const Tensor y = a * pair.y + from.alpha * increment(run, pair.x, to, from, stages).value;
-        const Increment down = increment(run, y, from, to, stages);
+        const Tensor y =
+            a * pair.y + from.alpha * rex_increment(run, pair.x, to, from, stages).value;
+        const RexIncrement down = rex_increment(run, y, from, to, stages);
         const Tensor x = (a * pair.x - from.alpha * down.value - (1 - zeta) * y) / zeta;
         return Coupled{x, y, down.prediction};
       });
@@ -108,8 +109,8 @@ Sampler rex_sampler() {
                       {"zeta", "0.999", "how much of itself the image's latent keeps, 0.5 to 1"},
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
-          .run = generate_by<descend>,
-          .inverse = {.pairs = true, .ascend = ascend, .descend = descend}};
+          .run = generate_by<rex_descend>,
+          .inverse = {.pairs = true, .ascend = rex_ascend, .descend = rex_descend}};
 }
 
 }  // namespace tiller

@@ -116,7 +116,7 @@ auto naming_the_file(const Function& read) {
   }
 }
 
-SchedulerSetup read(const Json& json) {
+SchedulerSetup read_setup(const Json& json) {
   KeyReader reader(json);
   reader.text("_class_name");
   read_noise_schedule(reader);
@@ -182,7 +182,7 @@ std::string text_of(const Json& value) {
 }  // namespace
 
 SchedulerSetup read_scheduler_config(const Json& json) {
-  return naming_the_file([&] { return read(json); });
+  return naming_the_file([&] { return read_setup(json); });
 }
 
 std::string configured_sampler(const SchedulerSetup& setup) {

@@ -16,7 +16,7 @@ Tensor tcd_step(const Tensor& x, const Prediction& p, const Trajectory& trajecto
   return kept * next + std::sqrt(std::max(0.0, 1 - kept * kept)) * Combination(noise.draw(x));
 }
 
-double eta_of(const Options& options) { return options.number("eta", 0, 1); }
+double tcd_eta(const Options& options) { return options.number("eta", 0, 1); }
 
 }  // namespace
 
@@ -56,13 +56,13 @@ Sampler tcd_sampler() {
           .run =
               [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                  const Options& options, NoiseSource& noise, const Observer& observer) {
-                return sample_tcd(denoise, std::move(x), trajectory, {eta_of(options)}, noise,
+                return sample_tcd(denoise, std::move(x), trajectory, {tcd_eta(options)}, noise,
                                   observer);
               },
           .step =
               [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
                  const Options& options, NoiseSource& noise) {
-                return tcd_step(x, p, trajectory, i, eta_of(options), noise);
+                return tcd_step(x, p, trajectory, i, tcd_eta(options), noise);
               }};
 }
 

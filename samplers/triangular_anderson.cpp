@@ -6,7 +6,7 @@ namespace tiller {
 namespace {
 
 /// Of the least squares, in units of their mean square: keeps points that have converged solvable.
-constexpr double ridge = 1e-6, least = 1e-30;
+constexpr double point_ridge = 1e-6, least_ridge = 1e-30;
 
 Tensor stacked(std::span<const Tensor> points) {
   std::vector<Tensor> flat;
@@ -60,7 +60,7 @@ std::vector<Tensor> TriangularAnderson::corrections(int first, std::span<const T
   Tensor right = at::matmul(residuals, past_.back().residuals.unsqueeze(3)).cumsum(0) * known;
   normal = normal * known * known.transpose(2, 3);
   const Tensor mean = normal.diagonal(0, 2, 3).mean(2).unsqueeze(2).unsqueeze(3);
-  normal = normal + (ridge * mean + least) * at::eye(normal.size(2), normal.options());
+  normal = normal + (point_ridge * mean + least_ridge) * at::eye(normal.size(2), normal.options());
   const Tensor weights = at::linalg_solve(normal, right);  // (P, B, m, 1)
   const Tensor sums = at::stack(all.points, 2) + residuals;
   const Tensor taken = (sums * weights).sum(2);

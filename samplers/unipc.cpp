@@ -44,7 +44,7 @@ std::vector<double> solve(std::vector<std::vector<double>> a, std::vector<double
 double basis(double hh, Basis kind) { return kind == Basis::bh1 ? hh : std::expm1(hh); }
 
 /// The weights rho (theorem 3.1) for differences at the ratios r.
-std::vector<double> weights(const std::vector<double>& ratios, double hh, Basis kind) {
+std::vector<double> unipc_weights(const std::vector<double>& ratios, double hh, Basis kind) {
   const size_t n = ratios.size();
   std::vector<std::vector<double>> rows(n, std::vector<double>(n));
   std::vector<double> right(n);
@@ -85,7 +85,7 @@ struct UniStep {
     Combination result = first_order(x);
     if (order < 2) return result;
     const auto r = ratios(order);
-    const auto rho = order == 2 ? std::vector<double>{0.5} : weights(r, -h(), kind);
+    const auto rho = order == 2 ? std::vector<double>{0.5} : unipc_weights(r, -h(), kind);
     for (int k = 1; k < order; ++k)
       result = add(result, rho[k - 1] / r[k - 1], difference(past[k].sample, past[0].sample));
     return result;
@@ -96,7 +96,7 @@ struct UniStep {
     Combination result = first_order(x);
     auto r = ratios(order);
     r.push_back(1);
-    const auto rho = order == 1 ? std::vector<double>{0.5} : weights(r, -h(), kind);
+    const auto rho = order == 1 ? std::vector<double>{0.5} : unipc_weights(r, -h(), kind);
     for (int k = 1; k < order; ++k)
       result = add(result, rho[k - 1] / r[k - 1], difference(past[k].sample, past[0].sample));
     return add(result, rho.back(), sample_at_end - past[0].sample);

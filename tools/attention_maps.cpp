@@ -9,17 +9,13 @@
 #include "io/grid.h"
 #include "io/heat_map.h"
 #include "io/safetensors.h"
+#include "tools/conditioning.h"
 
 namespace tiller {
 namespace {
 
-constexpr int64_t most_steps = 1'000'000;
+constexpr int64_t most_effect_steps = 1'000'000;
 constexpr std::string_view punctuation = ".,;:!?()[]{}\"'";
-
-PromptOptions prompt_options(const Generation& generation) {
-  const TextRequest& text = generation.request.text;
-  return {.plain = text.plain, .clip_skip = text.clip_skip};
-}
 
 std::vector<int64_t> positions(const Generation& generation, const std::string& prompt,
                                const std::string& word) {
@@ -142,7 +138,8 @@ void apply_word_flags(const Flags& flags, WordsRequest& words) {
   if (flags.has("attention-effect-every") && words.effects.empty())
     throw UsageError(
         "--attention-effect-every: got no --attention-effect with it, expected the words.");
-  words.effect_every = flags.integer("attention-effect-every", 1, most_steps, words.effect_every);
+  words.effect_every =
+      flags.integer("attention-effect-every", 1, most_effect_steps, words.effect_every);
 }
 
 void check_words(const Flags& flags, const Generation& generation) {

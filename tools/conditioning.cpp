@@ -92,12 +92,17 @@ void require_finite(const PromptStates& states, const std::string& dtype) {
 
 }  // namespace
 
+PromptOptions prompt_options(const Generation& generation) {
+  const TextRequest& text = generation.request.text;
+  return {.plain = text.plain, .clip_skip = text.clip_skip};
+}
+
 PromptTable encode_prompts(const Generation& generation) {
   PromptTable table;
   if (!generation.model.text) return table;
   const TextModel& model = *generation.model.text;
   const TextRequest& text = generation.request.text;
-  const PromptOptions options{.plain = text.plain, .clip_skip = text.clip_skip};
+  const PromptOptions options = prompt_options(generation);
   int64_t chunks = chunks_of(model, text.negative, options);
   for (const auto& prompt : text.prompts)
     chunks = std::max(chunks, chunks_of(model, prompt, options));

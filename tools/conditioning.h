@@ -3,6 +3,9 @@
 
 namespace tiller {
 
+/// How its prompts are read.
+PromptOptions prompt_options(const Generation&);
+
 /// Encodes every prompt of a run once, all to the same number of chunks. Throws Error where one
 /// can't be encoded.
 PromptTable encode_prompts(const Generation&);

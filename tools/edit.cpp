@@ -51,7 +51,7 @@ EditRequest edit_from(const Flags& flags) {
   return edit;
 }
 
-GenerateRequest request_from(const Flags& flags) {
+GenerateRequest source_request(const Flags& flags) {
   GenerateRequest request;
   request.sampler = "bdia";
   request.steps = 50;
@@ -108,7 +108,7 @@ int edit(const Flags& flags) {
   require_one_process("edit");
   Progress::set_quiet(flags.has("quiet") || flags.has("json"));
   if (!flags.has("image")) throw UsageError("--image: got none, expected the image to change.");
-  GenerateRequest request = request_from(flags);
+  GenerateRequest request = source_request(flags);
   const EditRequest changes = edit_from(flags);
   const Tensor pixels = read_source_image(flags.text("image"), request.size);
   const Tensor mask = read_mask(changes.mask, read_image(flags.text("image")), request.size);

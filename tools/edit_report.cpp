@@ -61,7 +61,7 @@ Tensor comparison(const Editing& editing, const EditOutcome& outcome) {
   return image_grid(at::stack(images), int64_t(images.size()), labels);
 }
 
-std::string joined(std::span<const ChosenGuidance> guidances) {
+std::string guidances_text(std::span<const ChosenGuidance> guidances) {
   std::string text;
   for (const auto& guidance : guidances) text += (text.empty() ? "" : " + ") + guidance.text;
   return text.empty() ? "none" : text;
@@ -110,12 +110,12 @@ std::vector<std::pair<std::string, std::string>> page_entries(const Editing& edi
       {"Sampler", source.request.sampler + ", " +
                       std::to_string(source.trajectory.steps() - editing.until) + " of " +
                       std::to_string(source.trajectory.steps()) + " steps"},
-      {"Guidance", joined(editing.guidances)}};
+      {"Guidance", guidances_text(editing.guidances)}};
   const auto add = [&](const std::string& name, const std::string& value) {
     entries.emplace_back(name, value);
   };
   if (editing.target) add("Model of the edit", model_name(*editing.target));
-  if (editing.edit_guidances) add("Guidance of the edit", joined(*editing.edit_guidances));
+  if (editing.edit_guidances) add("Guidance of the edit", guidances_text(*editing.edit_guidances));
   if (editing.control) add("Control", editing.control->text);
   if (outcome.reconstruction.defined()) {
     const Figures figures = figures_of(outcome);

@@ -19,11 +19,6 @@ namespace {
 constexpr double usual_from = 0.8;
 constexpr double blend_from = 0.2;  ///< Before, words' maps say little.
 
-PromptOptions prompt_options(const Generation& generation) {
-  const TextRequest& text = generation.request.text;
-  return {.plain = text.plain, .clip_skip = text.clip_skip};
-}
-
 /// One image of the source; the edit's prompt is encoded beside its own, to the same length.
 GenerateRequest source_request(GenerateRequest request, const EditRequest& edit) {
   if (edit.prompt && edit.model.empty()) request.text.prompts.push_back(*edit.prompt);

@@ -37,7 +37,7 @@ std::vector<FigureColumn> editing_columns() {
       {"seconds", "seconds", "an edit, without the VAE"}};
 }
 
-struct Evaluation {
+struct EditEvaluation {
   Editing editing;
   EvaluationEdits edits;
   std::vector<EditMethod> methods;
@@ -50,7 +50,7 @@ struct Evaluation {
   int64_t pictures = 0;
 };
 
-void choose_sampler_of(Evaluation& evaluation, const EditMethod& method) {
+void choose_sampler_of(EditEvaluation& evaluation, const EditMethod& method) {
   Editing& editing = evaluation.editing;
   use_sampler(editing.source, method.sampler);
   editing.guidances = choose_guidances(editing.source.request.guidances, editing.source.model);
@@ -58,7 +58,7 @@ void choose_sampler_of(Evaluation& evaluation, const EditMethod& method) {
     editing.edit_guidances = choose_guidances(evaluation.edit_guidances, editing.source.model);
 }
 
-EditRequest request_of(const Evaluation& evaluation, const EditMethod& method,
+EditRequest request_of(const EditEvaluation& evaluation, const EditMethod& method,
                        const EvaluationEdit& edit) {
   EditRequest request;
   if (evaluation.editing.source.model.text)
@@ -76,7 +76,7 @@ EditRequest request_of(const Evaluation& evaluation, const EditMethod& method,
 
 /// Throws UsageError where a method can't be used with the model, the guidance, the data or its own
 /// options: tries it on an edit that changes nothing.
-void try_method(Evaluation& evaluation, const EditMethod& method) {
+void try_method(EditEvaluation& evaluation, const EditMethod& method) {
   Editing& editing = evaluation.editing;
   const Model& model = editing.source.model;
   choose_sampler_of(evaluation, method);
@@ -89,7 +89,7 @@ void try_method(Evaluation& evaluation, const EditMethod& method) {
   change_edit(editing, nothing.before, request_of(evaluation, method, nothing), {});
 }
 
-std::string key_of(const Evaluation& evaluation, const EditMethod& method,
+std::string key_of(const EditEvaluation& evaluation, const EditMethod& method,
                    const EvaluationEdit& edit) {
   return batch_key(evaluation.report.recipe,
                    {{"task", "editing"},
@@ -107,7 +107,7 @@ struct Edited {
   double evaluations = 0, seconds = 0;
 };
 
-Edited edited(Evaluation& evaluation, const EditMethod& method, const EvaluationEdit& edit) {
+Edited edited(EditEvaluation& evaluation, const EditMethod& method, const EvaluationEdit& edit) {
   Editing& editing = evaluation.editing;
   const Tensor white = method.blend == EditMethod::Blend::mask
                            ? (edit.mask * 255).to(at::kByte).expand({3, -1, -1})
@@ -123,7 +123,7 @@ Edited edited(Evaluation& evaluation, const EditMethod& method, const Evaluation
 }
 
 /// Of what the edit isn't to change. mask: (H, W).
-void measure_outside(const Evaluation& evaluation, const Tensor& before, const Tensor& after,
+void measure_outside(const EditEvaluation& evaluation, const Tensor& before, const Tensor& after,
                      const Tensor& mask, ImageFigures& figures) {
   if (mask.min().item<double>() == 1) return;
   const Tensor a = outside(before.to(at::kDouble) / 255, mask),
@@ -138,7 +138,7 @@ void measure_outside(const Evaluation& evaluation, const Tensor& before, const T
           .item<double>();
 }
 
-ImageFigures figures_of(const Evaluation& evaluation, const EvaluationEdit& edit,
+ImageFigures figures_of(const EditEvaluation& evaluation, const EvaluationEdit& edit,
                         const Edited& made) {
   ImageFigures figures;
   figures.values = {{"evaluations", made.evaluations}, {"seconds", made.seconds}};
@@ -156,7 +156,7 @@ ImageFigures figures_of(const Evaluation& evaluation, const EvaluationEdit& edit
 }
 
 /// With the picture written where it is shown. What is wrong with one edit leaves the others.
-std::vector<ImageFigures> measure(Evaluation& evaluation, const EditMethod& method,
+std::vector<ImageFigures> measure(EditEvaluation& evaluation, const EditMethod& method,
                                   const EvaluationEdit& edit, const fs::path& picture) {
   try {
     const Edited made = edited(evaluation, method, edit);
@@ -168,8 +168,8 @@ std::vector<ImageFigures> measure(Evaluation& evaluation, const EditMethod& meth
 }
 
 /// Of edit `index`; one whose image can't be used has failed.
-void run_edit(Evaluation& evaluation, const EditMethod& method, int64_t index, EvaluationLog& log,
-              MethodFigures& result) {
+void run_edit(EditEvaluation& evaluation, const EditMethod& method, int64_t index,
+              EvaluationLog& log, MethodFigures& result) {
   const fs::path& folder = evaluation.report.folder;
   const int64_t shown = index < evaluation.pictures ? 1 : 0;
   EvaluationEdit edit;
@@ -188,7 +188,7 @@ void run_edit(Evaluation& evaluation, const EditMethod& method, int64_t index, E
   add_batch(run, run_batch(run, log, folder), result);
 }
 
-MethodFigures run_method(Evaluation& evaluation, const EditMethod& method, EvaluationLog& log,
+MethodFigures run_method(EditEvaluation& evaluation, const EditMethod& method, EvaluationLog& log,
                          Progress& progress) {
   choose_sampler_of(evaluation, method);
   MethodFigures result{method.text, {}, {}};
@@ -199,7 +199,7 @@ MethodFigures run_method(Evaluation& evaluation, const EditMethod& method, Evalu
   return result;
 }
 
-void load_measures(Evaluation& evaluation, const Flags& flags) {
+void load_measures(EditEvaluation& evaluation, const Flags& flags) {
   const Generation& source = evaluation.editing.source;
   Json& recipe = evaluation.report.recipe;
   evaluation.lpips = choose_lpips(flags, source);
@@ -216,14 +216,14 @@ void load_measures(Evaluation& evaluation, const Flags& flags) {
   }
 }
 
-void choose_methods(Evaluation& evaluation, std::vector<std::string> texts, bool named) {
+void choose_methods(EditEvaluation& evaluation, std::vector<std::string> texts, bool named) {
   if (!named) texts = usual_edit_methods(bool(evaluation.editing.source.model.text));
   const auto check = [&](const std::string& text) { try_method(evaluation, edit_method(text)); };
   for (const auto& text : usable_methods(texts, named, check, evaluation.report))
     evaluation.methods.push_back(edit_method(text));
 }
 
-void describe_run(Evaluation& evaluation, const fs::path& data) {
+void describe_run(EditEvaluation& evaluation, const fs::path& data) {
   EvaluationReport& report = evaluation.report;
   report.task = "editing";
   report.title = "Editing, method by method";
@@ -239,7 +239,7 @@ void describe_run(Evaluation& evaluation, const fs::path& data) {
     report.recipe["edit_guidance"] = evaluation.edit_guidances;
 }
 
-void begin(Evaluation& evaluation, const Flags& flags) {
+void begin(EditEvaluation& evaluation, const Flags& flags) {
   const fs::path data = required(flags, "data", "PIE-Bench's folder, or images");
   evaluation.report.folder = required(flags, "output", "a folder for the report");
   evaluation.pictures = flags.integer("pictures", 0, 10'000, 4);
@@ -261,7 +261,7 @@ void begin(Evaluation& evaluation, const Flags& flags) {
   load_measures(evaluation, flags);
 }
 
-std::vector<ShownImage> shown_images(const Evaluation& evaluation) {
+std::vector<ShownImage> shown_edits(const EditEvaluation& evaluation) {
   const Generation& source = evaluation.editing.source;
   std::vector<ShownImage> images;
   for (int64_t i = 0; i < std::min(evaluation.pictures, evaluation.edits.size()); ++i) try {
@@ -279,7 +279,7 @@ std::vector<ShownImage> shown_images(const Evaluation& evaluation) {
 
 int evaluate_editing(const Flags& flags) {
   const c10::NoGradGuard no_grad;
-  Evaluation evaluation;
+  EditEvaluation evaluation;
   begin(evaluation, flags);
   EvaluationReport& report = evaluation.report;
   EvaluationLog log(report.folder / "images.jsonl");
@@ -287,7 +287,7 @@ int evaluate_editing(const Flags& flags) {
   for (const auto& method : evaluation.methods)
     report.methods.push_back(run_method(evaluation, method, log, progress));
   progress.finish();
-  finish_report(report, shown_images(evaluation), flags);
+  finish_report(report, shown_edits(evaluation), flags);
   return 0;
 }
 

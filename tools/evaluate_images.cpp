@@ -30,7 +30,7 @@ struct ComparisonRequest {
   size_t batch = 32;
 };
 
-ComparisonRequest request_from(const Flags& flags) {
+ComparisonRequest comparison_from(const Flags& flags) {
   ComparisonRequest request;
   request.images = flags.text("images");
   request.reference = flags.text("reference");
@@ -106,7 +106,7 @@ Json results_json(const ComparisonRequest& request, const FeatureNetworks& by,
 
 int evaluate_images(const Flags& flags) {
   const c10::NoGradGuard no_grad;
-  const ComparisonRequest request = request_from(flags);
+  const ComparisonRequest request = comparison_from(flags);
   if (const auto threads = flags.integer("threads", 1, RequestLimits::threads, 0))
     at::set_num_threads(int(threads));
   const FeatureNetworks by =

@@ -38,7 +38,7 @@ std::vector<FigureColumn> inversion_columns() {
       {"seconds", "seconds", "an image, both ways, without the VAE"}};
 }
 
-struct Evaluation {
+struct InversionEvaluation {
   Generation generation;
   EvaluationData data;
   std::vector<std::string> methods;
@@ -54,7 +54,7 @@ struct Batch {
   std::span<const ImageSpec> specs;
 };
 
-Batch batch_at(const Evaluation& evaluation, int64_t first) {
+Batch batch_at(const InversionEvaluation& evaluation, int64_t first) {
   const EvaluationData& data = evaluation.data;
   const int64_t rows = std::min(evaluation.generation.request.batch, data.images.size(0) - first);
   return {first, data.images.narrow(0, first, rows),
@@ -69,7 +69,7 @@ std::vector<std::string> chosen_methods(const Flags& flags) {
   return methods;
 }
 
-void tell_subjects(Evaluation& evaluation) {
+void tell_subjects(InversionEvaluation& evaluation) {
   Generation& generation = evaluation.generation;
   generation.images = evaluation.data.specs;
   if (!generation.model.text) return;
@@ -79,7 +79,7 @@ void tell_subjects(Evaluation& evaluation) {
 }
 
 /// Throws UsageError where a method can't be used with the model, the guidance or its own options.
-void try_method(Evaluation& evaluation, const std::string& method) {
+void try_method(InversionEvaluation& evaluation, const std::string& method) {
   Generation& generation = evaluation.generation;
   use_sampler(generation, method);
   auto guidances = choose_guidances(generation.request.guidances, generation.model);
@@ -96,7 +96,8 @@ void try_method(Evaluation& evaluation, const std::string& method) {
                  {.until = end, .verify = Verify::off}, cost);
 }
 
-std::string key_of(const Evaluation& evaluation, const std::string& method, const Batch& batch) {
+std::string key_of(const InversionEvaluation& evaluation, const std::string& method,
+                   const Batch& batch) {
   Json more = {{"method", method}, {"pixels", tensor_hash(batch.pixels)}};
   for (const auto& spec : batch.specs) {
     more["seeds"].push_back(spec.seed);
@@ -151,7 +152,7 @@ void measure_latents(const WayBack& way, std::vector<ImageFigures>& figures) {
 }
 
 /// pixels: (B, 3, H, W) uint8, as they came back.
-void measure_images(const Evaluation& evaluation, const Batch& batch, const Tensor& pixels,
+void measure_images(const InversionEvaluation& evaluation, const Batch& batch, const Tensor& pixels,
                     std::vector<ImageFigures>& figures) {
   const Tensor a = batch.pixels.to(at::kDouble) / 255, b = pixels.to(at::kDouble) / 255;
   const auto& lpips = evaluation.lpips.distance;
@@ -166,14 +167,15 @@ void measure_images(const Evaluation& evaluation, const Batch& batch, const Tens
   }
 }
 
-int64_t shown_rows(const Evaluation& evaluation, const Batch& batch) {
+int64_t shown_rows(const InversionEvaluation& evaluation, const Batch& batch) {
   return std::clamp<int64_t>(evaluation.pictures - batch.first, 0, batch.pixels.size(0));
 }
 
 /// What a batch gave, with the pictures written.
-std::vector<ImageFigures> measure(const Evaluation& evaluation, std::span<ChosenGuidance> guidances,
-                                  const std::string& method, const Batch& batch,
-                                  const std::string& key, const Observer& observer) {
+std::vector<ImageFigures> measure(const InversionEvaluation& evaluation,
+                                  std::span<ChosenGuidance> guidances, const std::string& method,
+                                  const Batch& batch, const std::string& key,
+                                  const Observer& observer) {
   const Generation& generation = evaluation.generation;
   std::vector<ImageFigures> figures(batch.specs.size());
   Tensor latents = latents_of(generation, batch.pixels);
@@ -189,8 +191,8 @@ std::vector<ImageFigures> measure(const Evaluation& evaluation, std::span<Chosen
   return figures;
 }
 
-MethodFigures run_method(Evaluation& evaluation, const std::string& method, EvaluationLog& log,
-                         Progress& progress) {
+MethodFigures run_method(InversionEvaluation& evaluation, const std::string& method,
+                         EvaluationLog& log, Progress& progress) {
   Generation& generation = evaluation.generation;
   const bool samples = method != vae_alone;
   if (samples) use_sampler(generation, method);
@@ -216,8 +218,8 @@ MethodFigures run_method(Evaluation& evaluation, const std::string& method, Eval
   return result;
 }
 
-Evaluation begin(const Flags& flags) {
-  Evaluation evaluation;
+InversionEvaluation begin(const Flags& flags) {
+  InversionEvaluation evaluation;
   const fs::path data = required(flags, "data", "images to invert");
   EvaluationReport& report = evaluation.report;
   report.folder = required(flags, "output", "a folder for the report");
@@ -244,7 +246,7 @@ Evaluation begin(const Flags& flags) {
   return evaluation;
 }
 
-std::vector<ShownImage> shown_images(const Evaluation& evaluation) {
+std::vector<ShownImage> shown_inversions(const InversionEvaluation& evaluation) {
   const EvaluationData& data = evaluation.data;
   std::vector<ShownImage> images;
   for (int64_t i = 0; i < std::min(evaluation.pictures, data.images.size(0)); ++i)
@@ -256,7 +258,7 @@ std::vector<ShownImage> shown_images(const Evaluation& evaluation) {
 
 int evaluate_inversion(const Flags& flags) {
   const c10::NoGradGuard no_grad;
-  Evaluation evaluation = begin(flags);
+  InversionEvaluation evaluation = begin(flags);
   EvaluationReport& report = evaluation.report;
   EvaluationLog log(report.folder / "images.jsonl");
   const int64_t images = evaluation.data.images.size(0);
@@ -269,7 +271,7 @@ int evaluate_inversion(const Flags& flags) {
   for (const auto& method : evaluation.methods)
     report.methods.push_back(run_method(evaluation, method, log, progress));
   progress.finish();
-  finish_report(report, shown_images(evaluation), flags);
+  finish_report(report, shown_inversions(evaluation), flags);
   return 0;
 }
 

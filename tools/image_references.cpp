@@ -92,7 +92,7 @@ std::string reference_note(const Json& description) {
 
 namespace {
 
-constexpr size_t usual_batch = 32, most_captions = 1000;
+constexpr size_t reference_batch = 32, most_captions = 1000;
 
 /// size: of the images; 0: each has its own.
 std::string key_of(const fs::path& path, int64_t size, const FeatureNetworks& by) {
@@ -161,7 +161,7 @@ ReferenceSet reference_of(const SizedImages& images, const FeatureNetworks& by) 
   Dataset data = images.load();
   const std::vector<std::string> captions = spread(data.captions, most_captions);
   ImageSource source(images.path, std::move(data));
-  ReferenceSet set = reference_of(source, by, usual_batch, false);
+  ReferenceSet set = reference_of(source, by, reference_batch, false);
   set.description["size"] = images.size;
   if (!captions.empty()) set.description["captions"] = captions;
   return set;
@@ -176,7 +176,7 @@ fs::path file_in(const fs::path& folder, const std::string& key) {
 ReferenceSet remembered_reference(const fs::path& path, const FeatureNetworks& by,
                                   const fs::path& folder) {
   return remembered(file_in(folder, key_of(path, 0, by)), by,
-                    [&] { return load_reference(path, by, usual_batch, false); });
+                    [&] { return load_reference(path, by, reference_batch, false); });
 }
 
 ReferenceSet remembered_reference(const SizedImages& images, const FeatureNetworks& by,

@@ -22,7 +22,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// All of a run that its report needs.
-struct Run {
+struct InvertRun {
   Generation generation;
   std::vector<ChosenGuidance> guidances;
   fs::path output, latents;
@@ -72,7 +72,7 @@ GenerateRequest request_from_file(const Flags& flags) {
 }
 
 /// From what `generate --save-inversion` wrote.
-void begin_with_file(Run& run, const Flags& flags) {
+void begin_with_file(InvertRun& run, const Flags& flags) {
   if (flags.has("refine-latent"))
     throw UsageError("--refine-latent: got --inversion too, expected --image, whose latent it is.");
   run.generation = prepare(request_from_file(flags));
@@ -85,7 +85,7 @@ void begin_with_file(Run& run, const Flags& flags) {
   run.start = state.latents;
 }
 
-void begin_with_images(Run& run, const Flags& flags) {
+void begin_with_images(InvertRun& run, const Flags& flags) {
   GenerateRequest sizes;
   apply_flags(flags, sizes);
   run.pixels = read_pixels(flags.all("image"), sizes.size);
@@ -98,13 +98,13 @@ void begin_with_images(Run& run, const Flags& flags) {
   require_ascent(run.generation, run.generation.trajectory.steps());
 }
 
-void require_own_files(const Run& run, const Flags& flags) {
+void require_own_files(const InvertRun& run, const Flags& flags) {
   NamedFiles read = {{"--inversion", flags.text("inversion")}};
   for (const auto& image : flags.all("image")) read.emplace_back("--image", image);
   require_apart({{"--output", run.output}, {"--save-latents", run.latents}}, read);
 }
 
-void begin(Run& run, const Flags& flags) {
+void begin(InvertRun& run, const Flags& flags) {
   const bool images = flags.has("image");
   if (images == flags.has("inversion"))
     throw UsageError(std::string("--image: got ") + (images ? "--inversion too" : "none") +
@@ -118,7 +118,7 @@ void begin(Run& run, const Flags& flags) {
     run.generation.parts = begin_part_hashes(run.generation.request);
 }
 
-void encode(Run& run, const Flags& flags) {
+void encode(InvertRun& run, const Flags& flags) {
   if (!run.pixels.defined()) return;
   const Generation& generation = run.generation;
   Tensor latents = latents_of(generation, run.pixels);
@@ -140,7 +140,7 @@ void encode(Run& run, const Flags& flags) {
 }
 
 template <class Step>
-InversionState in_batches(Run& run, const InversionState& whole, const Step& step) {
+InversionState in_batches(InvertRun& run, const InversionState& whole, const Step& step) {
   const std::span<const ImageSpec> images = run.generation.images;
   const int64_t batch = run.generation.request.batch, count = int64_t(images.size());
   std::vector<InversionState> parts;
@@ -154,7 +154,7 @@ InversionState in_batches(Run& run, const InversionState& whole, const Step& ste
   return joined(std::move(parts));
 }
 
-void ascend(Run& run, const InvertOptions& options) {
+void ascend(InvertRun& run, const InvertOptions& options) {
   const Generation& generation = run.generation;
   if (!run.state.latents.defined())
     run.state = {.level = generation.trajectory.steps(), .latents = run.start};
@@ -171,7 +171,7 @@ void ascend(Run& run, const InvertOptions& options) {
 }
 
 /// The way back at once.
-void check(Run& run, const InvertOptions& options) {
+void check(InvertRun& run, const InvertOptions& options) {
   const Generation& generation = run.generation;
   Progress progress("checking", int64_t(generation.images.size()) * generation.trajectory.steps(),
                     "steps");
@@ -186,7 +186,7 @@ void check(Run& run, const InvertOptions& options) {
   run.largest_error = max_error(float_latents(back.latents), float_latents(run.start));
 }
 
-Json report(const Run& run, const NoiseMoments& noise) {
+Json report(const InvertRun& run, const NoiseMoments& noise) {
   const Generation& generation = run.generation;
   Json json = {{"file", run.output.string()},
                {"images", generation.images.size()},
@@ -205,7 +205,7 @@ Json report(const Run& run, const NoiseMoments& noise) {
   return json;
 }
 
-void print_result(const Run& run, const NoiseMoments& noise) {
+void print_result(const InvertRun& run, const NoiseMoments& noise) {
   std::fprintf(stderr, "%zu %s in %.1f s: %s\n", run.generation.images.size(),
                run.generation.images.size() == 1 ? "image" : "images", run.seconds,
                run.output.c_str());
@@ -229,7 +229,7 @@ void print_result(const Run& run, const NoiseMoments& noise) {
 }
 
 /// Said even where nothing else is.
-void warn_of_others(const Run& run) {
+void warn_of_other_settings(const InvertRun& run) {
   if (!run.came_back.value_or(true))
     std::fprintf(stderr,
                  "The noise isn't the one that the image was made from: the file was changed, or "
@@ -240,7 +240,7 @@ int invert(const Flags& flags) {
   require_one_process("invert");
   Progress::set_quiet(flags.has("quiet") || flags.has("json"));
   const auto start = Clock::now();
-  Run run;
+  InvertRun run;
   run.output = flags.text("output", "inversion.safetensors");
   run.latents = flags.text("save-latents");
   require_tensor_file("--output", run.output);
@@ -266,7 +266,7 @@ int invert(const Flags& flags) {
     std::cout << report(run, noise).dump(2) << "\n";
   else if (!flags.has("quiet"))
     print_result(run, noise);
-  warn_of_others(run);
+  warn_of_other_settings(run);
   return 0;
 }
 

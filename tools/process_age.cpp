@@ -15,7 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-const Clock::time_point begun = Clock::now();
+const Clock::time_point process_begun = Clock::now();
 
 /// Seconds from the machine's start to this process's: the 22nd field of its state, proc(5). The
 /// second one, in parentheses, is the program's name.
@@ -38,7 +38,7 @@ double process_age() {
   timespec now{};
   const auto start = start_of_process();
   if (!start || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0)
-    return std::chrono::duration<double>(Clock::now() - begun).count();
+    return std::chrono::duration<double>(Clock::now() - process_begun).count();
   return double(now.tv_sec) + double(now.tv_nsec) / 1e9 - *start;
 }
 

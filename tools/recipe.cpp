@@ -11,7 +11,7 @@ std::string quoted(const std::string& value) {
   return value.find_first_of(",:\n\"") == std::string::npos ? value : Json(value).dump();
 }
 
-std::string joined(std::span<const ChosenGuidance> guidances) {
+std::string joined_guidances(std::span<const ChosenGuidance> guidances) {
   std::string text;
   for (const auto& guidance : guidances) text += (text.empty() ? "" : " + ") + guidance.text;
   return text;
@@ -47,7 +47,7 @@ std::string parameters(const Generation& generation, const GenerateRequest& requ
           ", Model: " + quoted(generation.model.file);
   if (request.rng == "nv") text += ", RNG: NV";
   if (!request.cache.empty()) text += ", Cache: " + quoted(request.cache);
-  if (!guidances.empty()) text += ", Guidance: " + quoted(joined(guidances));
+  if (!guidances.empty()) text += ", Guidance: " + quoted(joined_guidances(guidances));
   return text + ", Version: tiller " + version();
 }
 

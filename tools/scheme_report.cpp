@@ -210,13 +210,13 @@ std::vector<HtmlFigure> pictures_of(const SchemeReport& report) {
 }
 
 /// "name CIFAR ResNet-56, input 32x32": lists and maps as a reader likes them.
-std::string plain(const Json& value) {
+std::string readable(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (!value.is_structured()) return value.dump();
   std::string text;
   for (const auto& [key, item] : value.items()) {
     if (!text.empty()) text += item.is_object() ? "; " : ", ";
-    text += (value.is_object() ? key + " " : "") + plain(item);
+    text += (value.is_object() ? key + " " : "") + readable(item);
   }
   return text;
 }
@@ -224,7 +224,7 @@ std::string plain(const Json& value) {
 void add_list(HtmlPage& page, const std::string& title, const Json& json) {
   std::vector<std::pair<std::string, std::string>> entries;
   for (const auto& [key, value] : json.items())
-    if (const auto text = plain(value); !text.empty()) entries.emplace_back(key, text);
+    if (const auto text = readable(value); !text.empty()) entries.emplace_back(key, text);
   if (entries.empty()) return;
   page.heading(title);
   page.list(entries);

@@ -11,7 +11,7 @@
 namespace tiller {
 namespace {
 
-constexpr const char *costs = "costs", *clip_scores = "clip";
+constexpr const char *costs = "costs", *clip_key = "clip";
 
 void add(NamedTensors& tensors, const std::string& name, const Tensor& values) {
   if (values.defined()) tensors.emplace_back(name, values.to(at::kCPU, at::kFloat));
@@ -47,7 +47,7 @@ void SchemeShards::save(const SchemeBatch& batch) const {
   NamedTensors tensors = {{costs, at::tensor({double(batch.count), batch.evaluations, batch.flops,
                                               batch.seconds, batch.peak_memory, batch.calls},
                                              at::kDouble)}};
-  add(tensors, clip_scores, batch.clip);
+  add(tensors, clip_key, batch.clip);
   for (size_t i = 0; i < batch.features.size(); ++i) {
     const std::string name = std::to_string(i) + ".";
     add(tensors, name + "pooled", batch.features[i].pooled);
@@ -69,7 +69,7 @@ SchemeBatch SchemeShards::load(int64_t first, size_t networks) const {
   const auto* number = numbers.const_data_ptr<double>();
   SchemeBatch batch{.first = first,
                     .count = int64_t(number[0]),
-                    .clip = find(stored, clip_scores),
+                    .clip = find(stored, clip_key),
                     .evaluations = number[1],
                     .calls = numbers.numel() > 5 ? number[5] : 0,
                     .flops = number[2],

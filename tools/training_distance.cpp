@@ -14,7 +14,7 @@
 namespace tiller {
 namespace {
 
-constexpr int64_t usual_samples = 1000, most_at_once = 64;
+constexpr int64_t distance_samples = 1000, most_at_once = 64;
 
 struct Measuring {
   FeatureNetworks by;
@@ -123,7 +123,7 @@ DistanceMeasure distance_measure(const Flags& flags, const TrainOptions& options
                      ", expected one while training.");
   require_samples(flags, options);
   ReferenceSet set = reference_of(flags, options, by);
-  const int64_t samples = flags.integer("fd-samples", 2, RequestLimits::images, usual_samples);
+  const int64_t samples = flags.integer("fd-samples", 2, RequestLimits::images, distance_samples);
   const std::string name = frechet_figure(by.networks.front(), 0).key;
   const auto measuring = std::make_shared<Measuring>(
       Measuring{std::move(by), Reference(std::move(set.features.front())), samples,

@@ -14,8 +14,8 @@ std::vector<Tensor> gradients(const std::vector<Tensor>& weights) {
 
 }  // namespace
 
-Moments zero_moments(const std::vector<Tensor>& weights) {
-  Moments moments;
+AdamMoments zero_moments(const std::vector<Tensor>& weights) {
+  AdamMoments moments;
   for (const auto& weight : weights) {
     moments.first.push_back(at::zeros_like(weight));
     moments.second.push_back(at::zeros_like(weight));
@@ -23,7 +23,7 @@ Moments zero_moments(const std::vector<Tensor>& weights) {
   return moments;
 }
 
-void adamw_step(const std::vector<Tensor>& weights, Moments& moments, int64_t step,
+void adamw_step(const std::vector<Tensor>& weights, AdamMoments& moments, int64_t step,
                 const AdamWOptions& options) {
   const at::NoGradGuard guard;
   const std::vector<Tensor> steps(

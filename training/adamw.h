@@ -8,14 +8,15 @@ struct AdamWOptions {
 };
 
 /// AdamW's moments (arXiv 1711.05101), one pair a weight, in the weights' order.
-struct Moments {
+struct AdamMoments {
   std::vector<Tensor> first, second;
 };
 
-Moments zero_moments(const std::vector<Tensor>& weights);
+AdamMoments zero_moments(const std::vector<Tensor>& weights);
 
 /// One fused step, in place. step: 1 for the first. Weights must have gradients.
-void adamw_step(const std::vector<Tensor>& weights, Moments&, int64_t step, const AdamWOptions&);
+void adamw_step(const std::vector<Tensor>& weights, AdamMoments&, int64_t step,
+                const AdamWOptions&);
 
 void multiply_gradients(const std::vector<Tensor>& weights, double factor);
 

@@ -33,7 +33,7 @@ Tensor refine_latent(const Autoencoder& planned, const Tensor& latents, const Te
   const Tensor expected = images.to(vae.device, at::kFloat);
   Tensor x = latents.to(vae.device, at::kFloat).clone(), best = x.clone(), least;
   x.set_requires_grad(true);
-  Moments moments = zero_moments({x});
+  AdamMoments moments = zero_moments({x});
   for (int step = 1; step <= steps + 1; ++step) {
     const Tensor errors = errors_of(decoded(vae, x), expected);
     const c10::NoGradGuard no_grad;

@@ -22,7 +22,7 @@ struct TrainState {
   std::vector<std::string> names;
   std::vector<Tensor> weights;            ///< Float32 leaves that require gradients.
   std::vector<AveragedWeights> averages;  ///< The first is the model that is sampled.
-  Moments moments;
+  AdamMoments moments;
   NamedTensors memory;  ///< What the task has learned of its losses.
   LossScale loss_scale;
   int64_t step = 0;        ///< Steps done.

@@ -13,7 +13,7 @@ namespace {
 /// framework/summary.proto).
 enum EventField { wall_time = 1, event_step = 2, file_version = 3, summary = 5, session_log = 7 };
 enum ValueField { tag_name = 1, simple_value = 2, image_value = 4 };
-enum ImageField { image_height = 1, image_width = 2, colorspace = 3, encoded = 4 };
+enum ImageField { image_height = 1, image_width = 2, colorspace = 3, encoded_image = 4 };
 enum WireType { varint = 0, fixed64 = 1, length_delimited = 2, fixed32 = 5 };
 
 constexpr uint32_t castagnoli = 0x82f63b78, mask_delta = 0xa282ead8;
@@ -127,7 +127,7 @@ void EventFile::scalars(int64_t step, const std::vector<std::pair<std::string, d
 void EventFile::image(int64_t step, const std::string& tag, std::string_view png) {
   const std::string image = whole(image_height, png_side(png, 20)) +
                             whole(image_width, png_side(png, 16)) + whole(colorspace, 3) +
-                            bytes_of(encoded, png);
+                            bytes_of(encoded_image, png);
   write(step, summary, bytes_of(1, bytes_of(tag_name, tag) + bytes_of(image_value, image)));
 }
 

@@ -37,7 +37,7 @@ TEST(AdamW, EqualsTorchWithClippedGradients) {
   std::vector<Tensor> weights = {at::linspace(-1, 1, 6, real),
                                  at::linspace(0.5, 2, 4, real).reshape({2, 2})};
   for (auto& weight : weights) weight.requires_grad_(true);
-  Moments moments = zero_moments(weights);
+  AdamMoments moments = zero_moments(weights);
   const Json& steps = fixture.at("steps");
   for (size_t step = 0; step < steps.size(); ++step) {
     SCOPED_TRACE(step);
