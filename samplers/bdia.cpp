@@ -226,8 +226,8 @@ std::vector<Option> bdia_options() {
 }
 
 template <BidirectionalSolver solver>
-Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                const Options& options, NoiseSource&, const Observer& observer) {
+Tensor generate_bdia(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                     const Options& options, NoiseSource&, const Observer& observer) {
   const InversionRun run{denoise, trajectory, options, {}, observer};
   return float_latents(bdia_descend(solver, run, {.latents = std::move(x)}).latents);
 }
@@ -259,7 +259,7 @@ Sampler bdia_sampler() {
           .options = options,
           .trajectory = table_trajectory,
           .renoises = true,
-          .run = generate<ddim_steps>,
+          .run = generate_bdia<ddim_steps>,
           .inverse = inverse_of<ddim_steps>()};
 }
 
@@ -270,7 +270,7 @@ Sampler bdia_edm_sampler() {
           .scheduler = "EulerDiscreteScheduler",
           .options = bdia_options(),
           .trajectory = sigma_trajectory,
-          .run = generate<edm_steps>,
+          .run = generate_bdia<edm_steps>,
           .inverse = inverse_of<edm_steps>()};
 }
 

@@ -41,7 +41,7 @@ namespace {
 
 /// Solves the probability flow the other way with the same steps; what it misses grows with their
 /// size.
-InversionState ascend(const InversionRun& run, InversionState state, int until) {
+InversionState ddim_ascend(const InversionRun& run, InversionState state, int until) {
   if (eta_of(run.options) > 0)
     throw UsageError("eta: got " + run.options.text("eta") +
                      ", expected 0 for inversion: noise drawn on the way has no inverse.");
@@ -73,7 +73,7 @@ Sampler ddim_sampler() {
                  const Options& options, NoiseSource& noise) {
                 return ddim_step(x, p, trajectory, i, eta_of(options), noise);
               },
-          .inverse = {.ascend = ascend, .descend = ddim_descend}};
+          .inverse = {.ascend = ddim_ascend, .descend = ddim_descend}};
 }
 
 }  // namespace tiller

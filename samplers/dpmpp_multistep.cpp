@@ -149,8 +149,8 @@ std::vector<Option> dpm_option_list(int order) {
 namespace {
 
 template <int highest_order>
-Tensor run(const Denoiser& denoise, Tensor x, const Trajectory& trajectory, const Options& options,
-           NoiseSource& noise, const Observer& observer) {
+Tensor sample_multistep(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                        const Options& options, NoiseSource& noise, const Observer& observer) {
   const auto dpm = dpm_options(options, highest_order);
   return sample_dpmpp_multistep(denoise, std::move(x), trajectory, dpm, noise, observer);
 }
@@ -170,7 +170,7 @@ Sampler multistep(const std::string& name, const std::string& description,
           .scheduler = "DPMSolverMultistepScheduler",
           .options = std::move(options),
           .trajectory = open_trajectory,
-          .run = run<2>};
+          .run = sample_multistep<2>};
 }
 
 Trajectory karras_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
@@ -201,7 +201,7 @@ Sampler dpmpp_3m_sampler() {
        "diffusers: half the second difference's weight, of second order; exact: all, of third"});
   Sampler sampler = multistep(
       "dpm++3m", "DPM-Solver++(3M): from three steps, one evaluation a step", std::move(options));
-  sampler.run = run<3>;
+  sampler.run = sample_multistep<3>;
   return sampler;
 }
 
@@ -218,7 +218,7 @@ Sampler dpmpp_3m_sde_sampler() {
   Sampler sampler =
       multistep("dpm++3m-sde", "SDE-DPM-Solver++(3M): as dpm++3m, with fresh noise each step",
                 std::move(options));
-  sampler.run = run<3>;
+  sampler.run = sample_multistep<3>;
   return sampler;
 }
 

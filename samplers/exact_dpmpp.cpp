@@ -143,8 +143,8 @@ InversionState exact_descend(const InversionRun& run, InversionState state) {
   });
 }
 
-Tensor generate(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                const Options& options, NoiseSource&, const Observer& observer) {
+Tensor generate_exact(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
+                      const Options& options, NoiseSource&, const Observer& observer) {
   const InversionRun run{denoise, trajectory, options, {}, observer};
   return exact_descend(run, {.latents = std::move(x)}).latents;
 }
@@ -170,7 +170,7 @@ Sampler exact_dpmpp_sampler() {
           .scheduler = "DPMSolverMultistepScheduler",
           .options = option_list(),
           .trajectory = open_trajectory,
-          .run = generate,
+          .run = generate_exact,
           .inverse = {.ascend = exact_ascend, .descend = exact_descend}};
 }
 

@@ -223,17 +223,18 @@ GuidedBatch pairs_of(const Model& model, std::vector<uint64_t> seeds) {
   return batch;
 }
 
-struct Case {
+struct EditCase {
   std::string control, off;
   bool needs_text = false;
 };
 
-const std::vector<Case> kCases = {{"masactrl:step=2", "masactrl:step=4"},
-                                  {"masactrl:step=2,layers=all", "masactrl:step=9,layers=all"},
-                                  {"pnp", "pnp:features=0.3,attention=0.3"},
-                                  {"pnp:block=1,layers=all", "pnp:features=0,attention=0"},
-                                  {"p2p", "p2p:cross=0.3,self=0", true},
-                                  {"p2p:mode=refine,cross=1,self=1", "p2p:cross=0,self=0", true}};
+const std::vector<EditCase> kEditCases = {
+    {"masactrl:step=2", "masactrl:step=4"},
+    {"masactrl:step=2,layers=all", "masactrl:step=9,layers=all"},
+    {"pnp", "pnp:features=0.3,attention=0.3"},
+    {"pnp:block=1,layers=all", "pnp:features=0,attention=0"},
+    {"p2p", "p2p:cross=0.3,self=0", true},
+    {"p2p:mode=refine,cross=1,self=1", "p2p:cross=0,self=0", true}};
 
 const std::vector<std::string> kGuidances = {
     "none", "cfg:scale=3", "cfg:scale=3 + tpg:layers=all + pag", "asag + slg + sag + swg"};
@@ -242,7 +243,7 @@ template <class Check>
 void for_each_case(const Check& check) {
   const at::NoGradGuard guard;
   for (const Model& model : {adm_model(), text_model()})
-    for (const auto& entry : kCases)
+    for (const auto& entry : kEditCases)
       for (const auto& guidance : kGuidances) {
         if (entry.needs_text && model.classes) continue;
         SCOPED_TRACE(model.kind + " " + entry.control + " " + guidance);
@@ -261,7 +262,7 @@ Tensor sample_of(const Model& model, const std::string& guidance, const std::str
 }
 
 TEST(EditControls, ChangeNothingOutsideTheirSteps) {
-  for_each_case([](const Model& model, const Case& entry, const std::string& guidance) {
+  for_each_case([](const Model& model, const EditCase& entry, const std::string& guidance) {
     const Tensor x = noise(model);
     const auto batch = pairs_of(model, {7});
     EXPECT_TRUE(sample_of(model, guidance, entry.off, x, batch)
@@ -270,7 +271,7 @@ TEST(EditControls, ChangeNothingOutsideTheirSteps) {
 }
 
 TEST(EditControls, NeverChangeTheSources) {
-  for_each_case([](const Model& model, const Case& entry, const std::string& guidance) {
+  for_each_case([](const Model& model, const EditCase& entry, const std::string& guidance) {
     const Tensor x = noise(model);
     Tensor other = x.clone();
     other[1].copy_(normal(x[0].sizes(), 9));
@@ -285,7 +286,7 @@ TEST(EditControls, NeverChangeTheSources) {
 }
 
 TEST(EditControls, PairsOfABatchDontMeet) {
-  for_each_case([](const Model& model, const Case& entry, const std::string& guidance) {
+  for_each_case([](const Model& model, const EditCase& entry, const std::string& guidance) {
     const Tensor x = noise(model, 4);
     const Tensor both = sample_of(model, guidance, entry.control, x, pairs_of(model, {7, 8}));
     const Tensor second =
@@ -296,7 +297,7 @@ TEST(EditControls, PairsOfABatchDontMeet) {
 }
 
 TEST(EditControls, SharedRowsEqualRowsOfTheirOwn) {
-  for_each_case([](const Model& model, const Case& entry, const std::string& guidance) {
+  for_each_case([](const Model& model, const EditCase& entry, const std::string& guidance) {
     const Tensor x = noise(model);
     const auto batch = pairs_of(model, {7});
     EXPECT_LT(relative_error(sample_of(model, guidance, entry.control, x, batch, true),

@@ -110,7 +110,7 @@ TEST(EditReference, PromptToPromptGivesTheAuthorsCrossAttention) {
 }
 
 /// Self-attention of a source and its edit.
-Tensor attended(const EditControl& control, const Site& site) {
+Tensor attended_by(const EditControl& control, const Site& site) {
   const Conditioning none;
   const std::vector<Branch> branches = {{.conditioning = &none, .control = &control}};
   Rows rows(branches, 2);
@@ -131,10 +131,10 @@ TEST(EditReference, SelfAttentionReadsWhatTheAuthorsReads) {
     SCOPED_TRACE(name);
     const PromptPair same{prompt({{1}}), prompt({{1}}), {}};
     const std::string text = name == "p2p" ? name : name + ":layers=all";
-    const Tensor got = attended(*begun(text, model, {same}, acts), last);
+    const Tensor got = attended_by(*begun(text, model, {same}, acts), last);
     EXPECT_LT(relative_error(got[0], tensor_from(expected.at("source"))), 1e-5);
     EXPECT_LT(relative_error(got[1], tensor_from(expected.at(name))), 1e-5);
-    const Tensor own = attended(*begun(text, model, {same}, rests), last);
+    const Tensor own = attended_by(*begun(text, model, {same}, rests), last);
     EXPECT_GT(relative_error(own[1], tensor_from(expected.at(name))), 1e-2);
   }
 }

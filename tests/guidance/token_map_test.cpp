@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kBegin = 100, kEnd = 101;
 
 /// A prompt of these words, each of one or more tokens, in a context of `length` tokens.
-PromptTokens prompt(const std::vector<std::vector<int64_t>>& words, size_t length = 8) {
+PromptTokens word_tokens(const std::vector<std::vector<int64_t>>& words, size_t length = 8) {
   PromptTokens tokens{{kBegin}, {PromptTokens::edge}};
   for (size_t word = 0; word < words.size(); ++word)
     for (const int64_t id : words[word]) {
@@ -35,7 +35,8 @@ std::vector<int64_t> partners(const TokenMap& map) {
 }
 
 TEST(TokenMap, WordsAreReplacedOneByOne) {
-  const TokenMap map = replace_map({prompt({{1}, {2}, {3}}), prompt({{1}, {9}, {3}}), {{2, 1.5}}});
+  const TokenMap map =
+      replace_map({word_tokens({{1}, {2}, {3}}), word_tokens({{1}, {9}, {3}}), {{2, 1.5}}});
   EXPECT_TRUE(map.matrix.equal(at::eye(8)));
   EXPECT_TRUE(map.taken.equal(at::ones({8})));
   EXPECT_TRUE(map.weights.equal(at::tensor({1.f, 1.f, 1.5f, 1.f, 1.f, 1.f, 1.f, 1.f})));
@@ -43,7 +44,8 @@ TEST(TokenMap, WordsAreReplacedOneByOne) {
 
 /// All that the words of the source get, words of more or fewer tokens share; what follows moves.
 TEST(TokenMap, WordsOfMoreTokensShareTheAttention) {
-  const TokenMap longer = replace_map({prompt({{1}, {2}, {3}}), prompt({{1}, {7, 8, 9}, {3}}), {}});
+  const TokenMap longer =
+      replace_map({word_tokens({{1}, {2}, {3}}), word_tokens({{1}, {7, 8, 9}, {3}}), {}});
   EXPECT_TRUE(longer.matrix.select(1, 2).equal(longer.matrix.select(1, 3)));
   EXPECT_NEAR(longer.matrix[2][4].item<double>(), 1.0 / 3, 1e-6);
   EXPECT_NEAR(longer.matrix[2].sum().item<double>(), 1, 1e-6);
@@ -51,14 +53,14 @@ TEST(TokenMap, WordsOfMoreTokensShareTheAttention) {
   EXPECT_EQ(longer.matrix[4][6].item<double>(), 1);  // the end
   EXPECT_EQ(longer.matrix[5][7].item<double>(), 1);  // the padding
   const TokenMap shorter =
-      replace_map({prompt({{1}, {7, 8, 9}, {3}}), prompt({{1}, {2}, {3}}), {}});
+      replace_map({word_tokens({{1}, {7, 8, 9}, {3}}), word_tokens({{1}, {2}, {3}}), {}});
   EXPECT_TRUE(shorter.matrix.select(1, 2).narrow(0, 2, 3).equal(at::ones({3})));
   EXPECT_EQ(shorter.matrix.select(1, 2).sum().item<double>(), 3);
 }
 
 TEST(TokenMap, RefusesToReplaceOtherNumbersOfWords) {
   try {
-    replace_map({prompt({{1}}), prompt({{1}, {2}}), {}});
+    replace_map({word_tokens({{1}}), word_tokens({{1}, {2}}), {}});
     FAIL();
   } catch (const Error& error) {
     EXPECT_TRUE(contains(error.what(), "1 and 2 words")) << error.what();
@@ -66,10 +68,11 @@ TEST(TokenMap, RefusesToReplaceOtherNumbersOfWords) {
 }
 
 TEST(TokenMap, NewTokensKeepTheirOwnAttention) {
-  const TokenMap map = refine_map({prompt({{1}, {2}, {3}}), prompt({{1}, {9}, {2}, {3}}), {}});
+  const TokenMap map =
+      refine_map({word_tokens({{1}, {2}, {3}}), word_tokens({{1}, {9}, {2}, {3}}), {}});
   EXPECT_EQ(partners(map), (std::vector<int64_t>{0, 1, -1, 2, 3, 4, 6, 7}));
   EXPECT_EQ(map.matrix.select(1, 2).sum().item<double>(), 0);
-  const TokenMap dropped = refine_map({prompt({{1}, {9}, {2}}), prompt({{1}, {2}}), {}});
+  const TokenMap dropped = refine_map({word_tokens({{1}, {9}, {2}}), word_tokens({{1}, {2}}), {}});
   EXPECT_EQ(partners(dropped), (std::vector<int64_t>{0, 1, 3, 4, 4, 5, 6, 7}));
 }
 

@@ -20,14 +20,14 @@ std::string file_of(const std::string& header, const std::string& data = "") {
   return std::string(reinterpret_cast<const char*>(&size), sizeof size) + header + data;
 }
 
-SafetensorsHeader parse(const std::string& bytes) {
+SafetensorsHeader parse_header(const std::string& bytes) {
   return parse_safetensors(std::as_bytes(std::span(bytes)), "x.safetensors");
 }
 
 /// The message with which the bytes are refused; "" if they aren't.
 std::string refusal(const std::string& bytes) {
   try {
-    parse(bytes);
+    parse_header(bytes);
   } catch (const Error& error) {
     return error.what();
   }
@@ -40,14 +40,14 @@ std::string tensor(const std::string& name, const std::string& shape, int begin,
          ",\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(end) + "]}";
 }
 
-struct Refused {
+struct RefusedHeader {
   const char* name;
   std::string bytes, message;  ///< message: what it must contain.
 };
 
-void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.name; }
+void PrintTo(const RefusedHeader& refused, std::ostream* out) { *out << refused.name; }
 
-class SafetensorsRefuses : public testing::TestWithParam<Refused> {};
+class SafetensorsRefuses : public testing::TestWithParam<RefusedHeader> {};
 
 TEST_P(SafetensorsRefuses, WithOneLineThatNamesFileAndFault) {
   const std::string message = refusal(GetParam().bytes);
@@ -65,93 +65,99 @@ const std::string a = tensor("a", "[2]", 0, 8);
 INSTANTIATE_TEST_SUITE_P(
     Damage, SafetensorsRefuses,
     testing::Values(
-        Refused{"Empty", "", "0 bytes"}, Refused{"CutLength", "\x02\0\0", "expected at least 8"},
-        Refused{"HugeHeader", size_field(100'000'001) + "{}", "at most 100000000"},
-        Refused{"AllOnes", std::string(64, '\xff'), "at most 100000000"},
-        Refused{"CutHeader", size_field(50) + "{}", "cut off"},
-        Refused{"NoObject", file_of("[]"), "no JSON object"},
-        Refused{"NoHeader", file_of(""), "no JSON object"},
-        Refused{"BadJson", file_of("{\"a\":"), "no valid JSON"},
-        Refused{"TextAfterJson", file_of("{}{}"), "no valid JSON"},
-        Refused{"BadUtf8", file_of("{\"\xff\":1}"), "no valid JSON"},
-        Refused{"DeepObject", file_of([] {
-                  std::string text;
-                  for (int i = 0; i < 100'000; ++i) text += "{\"a\":";
-                  return text;
-                }()),
-                "nested deeper"},
-        Refused{"DeepList", file_of("{\"a\":" + std::string(1'000'000, '[')), "nested deeper"},
-        Refused{"SameNameTwice", file_of("{" + a + "," + a + "}", std::string(8, 0)), "'a' twice"},
-        Refused{"SameKeyTwice",
-                file_of("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[2],"
-                        "\"data_offsets\":[0,8]}}",
-                        std::string(8, 0)),
-                "'dtype' twice"},
-        Refused{"SameMetadataTwice", file_of("{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}"),
-                "'k' twice"},
-        Refused{"MetadataNumber", file_of("{\"__metadata__\":{\"k\":1}}"), "expected a string"},
-        Refused{"MetadataList", file_of("{\"__metadata__\":[]}"), "expected an object"},
-        Refused{"InfoNumber", file_of("{\"a\":1}"), "expected an object"},
-        Refused{"UnknownDtype", file_of("{" + tensor("a", "[2]", 0, 8, "F33") + "}"), "\"F33\""},
-        Refused{"DtypeMissing", file_of("{\"a\":{\"shape\":[],\"data_offsets\":[0,4]}}"),
-                "no dtype"},
-        Refused{"ShapeMissing", file_of("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}"),
-                "no list 'shape'"},
-        Refused{"OffsetsMissing", file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}"),
-                "no list 'data_offsets'"},
-        Refused{"OneOffset",
-                file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0]}}"),
-                "1 data_offsets"},
-        Refused{"NegativeSize", file_of("{" + tensor("a", "[-2]", 0, 8) + "}"), "shape -2"},
-        Refused{"FractionalSize", file_of("{" + tensor("a", "[2.0]", 0, 8) + "}"), "shape 2.0"},
-        Refused{"HugeSize", file_of("{" + tensor("a", "[18446744073709551615]", 0, 8) + "}"),
-                "below 2^63"},
-        Refused{"Overflow", file_of("{" + tensor("a", "[4611686018427387904,4]", 0, 0) + "}"),
-                "more than 2^63"},
-        Refused{"OverflowBehindZero",
-                file_of("{" + tensor("a", "[0,4611686018427387904,4]", 0, 0) + "}"),
-                "more than 2^63"},
-        Refused{"TooManyDimensions",
-                file_of("{" +
-                        tensor(
-                            "a",
-                            "[1" +
-                                [] {
-                                  std::string ones;
-                                  for (int i = 0; i < 64; ++i) ones += ",1";
-                                  return ones;
-                                }() +
-                                "]",
-                            0, 4) +
-                        "}"),
-                "65 dimensions"},
-        Refused{"ShapeAndOffsetsDiffer",
-                file_of("{" + tensor("a", "[3]", 0, 8) + "}", std::string(8, 0)),
-                "12 bytes for its shape"},
-        Refused{"EndBeforeBegin", file_of("{" + tensor("a", "[2]", 8, 0) + "}", std::string(8, 0)),
-                "data"},
-        Refused{"Overlap",
-                file_of("{" + a + "," + tensor("b", "[2]", 4, 12) + "}", std::string(12, 0)),
-                "overlapping"},
-        Refused{"SameBytes",
-                file_of("{" + a + "," + tensor("b", "[2]", 0, 8) + "}", std::string(8, 0)),
-                "overlapping"},
-        Refused{"Gap",
-                file_of("{" + a + "," + tensor("b", "[2]", 12, 20) + "}", std::string(20, 0)),
-                "gap"},
-        Refused{"GapAtStart", file_of("{" + tensor("b", "[2]", 4, 12) + "}", std::string(12, 0)),
-                "gap"},
-        Refused{"TrailingBytes", file_of("{" + a + "}", std::string(9, 0)),
-                "1 bytes after the last tensor"},
-        Refused{"CutData", file_of("{" + a + "}", std::string(7, 0)), "cut off"},
-        Refused{"LineFeedInName", file_of("{\"a\\nb\":3}"), "'a?b'"}),
+        RefusedHeader{"Empty", "", "0 bytes"},
+        RefusedHeader{"CutLength", "\x02\0\0", "expected at least 8"},
+        RefusedHeader{"HugeHeader", size_field(100'000'001) + "{}", "at most 100000000"},
+        RefusedHeader{"AllOnes", std::string(64, '\xff'), "at most 100000000"},
+        RefusedHeader{"CutHeader", size_field(50) + "{}", "cut off"},
+        RefusedHeader{"NoObject", file_of("[]"), "no JSON object"},
+        RefusedHeader{"NoHeader", file_of(""), "no JSON object"},
+        RefusedHeader{"BadJson", file_of("{\"a\":"), "no valid JSON"},
+        RefusedHeader{"TextAfterJson", file_of("{}{}"), "no valid JSON"},
+        RefusedHeader{"BadUtf8", file_of("{\"\xff\":1}"), "no valid JSON"},
+        RefusedHeader{"DeepObject", file_of([] {
+                        std::string text;
+                        for (int i = 0; i < 100'000; ++i) text += "{\"a\":";
+                        return text;
+                      }()),
+                      "nested deeper"},
+        RefusedHeader{"DeepList", file_of("{\"a\":" + std::string(1'000'000, '[')),
+                      "nested deeper"},
+        RefusedHeader{"SameNameTwice", file_of("{" + a + "," + a + "}", std::string(8, 0)),
+                      "'a' twice"},
+        RefusedHeader{"SameKeyTwice",
+                      file_of("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[2],"
+                              "\"data_offsets\":[0,8]}}",
+                              std::string(8, 0)),
+                      "'dtype' twice"},
+        RefusedHeader{"SameMetadataTwice", file_of("{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}"),
+                      "'k' twice"},
+        RefusedHeader{"MetadataNumber", file_of("{\"__metadata__\":{\"k\":1}}"),
+                      "expected a string"},
+        RefusedHeader{"MetadataList", file_of("{\"__metadata__\":[]}"), "expected an object"},
+        RefusedHeader{"InfoNumber", file_of("{\"a\":1}"), "expected an object"},
+        RefusedHeader{"UnknownDtype", file_of("{" + tensor("a", "[2]", 0, 8, "F33") + "}"),
+                      "\"F33\""},
+        RefusedHeader{"DtypeMissing", file_of("{\"a\":{\"shape\":[],\"data_offsets\":[0,4]}}"),
+                      "no dtype"},
+        RefusedHeader{"ShapeMissing", file_of("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}"),
+                      "no list 'shape'"},
+        RefusedHeader{"OffsetsMissing", file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}"),
+                      "no list 'data_offsets'"},
+        RefusedHeader{"OneOffset",
+                      file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0]}}"),
+                      "1 data_offsets"},
+        RefusedHeader{"NegativeSize", file_of("{" + tensor("a", "[-2]", 0, 8) + "}"), "shape -2"},
+        RefusedHeader{"FractionalSize", file_of("{" + tensor("a", "[2.0]", 0, 8) + "}"),
+                      "shape 2.0"},
+        RefusedHeader{"HugeSize", file_of("{" + tensor("a", "[18446744073709551615]", 0, 8) + "}"),
+                      "below 2^63"},
+        RefusedHeader{"Overflow", file_of("{" + tensor("a", "[4611686018427387904,4]", 0, 0) + "}"),
+                      "more than 2^63"},
+        RefusedHeader{"OverflowBehindZero",
+                      file_of("{" + tensor("a", "[0,4611686018427387904,4]", 0, 0) + "}"),
+                      "more than 2^63"},
+        RefusedHeader{"TooManyDimensions",
+                      file_of("{" +
+                              tensor(
+                                  "a",
+                                  "[1" +
+                                      [] {
+                                        std::string ones;
+                                        for (int i = 0; i < 64; ++i) ones += ",1";
+                                        return ones;
+                                      }() +
+                                      "]",
+                                  0, 4) +
+                              "}"),
+                      "65 dimensions"},
+        RefusedHeader{"ShapeAndOffsetsDiffer",
+                      file_of("{" + tensor("a", "[3]", 0, 8) + "}", std::string(8, 0)),
+                      "12 bytes for its shape"},
+        RefusedHeader{"EndBeforeBegin",
+                      file_of("{" + tensor("a", "[2]", 8, 0) + "}", std::string(8, 0)), "data"},
+        RefusedHeader{"Overlap",
+                      file_of("{" + a + "," + tensor("b", "[2]", 4, 12) + "}", std::string(12, 0)),
+                      "overlapping"},
+        RefusedHeader{"SameBytes",
+                      file_of("{" + a + "," + tensor("b", "[2]", 0, 8) + "}", std::string(8, 0)),
+                      "overlapping"},
+        RefusedHeader{"Gap",
+                      file_of("{" + a + "," + tensor("b", "[2]", 12, 20) + "}", std::string(20, 0)),
+                      "gap"},
+        RefusedHeader{"GapAtStart",
+                      file_of("{" + tensor("b", "[2]", 4, 12) + "}", std::string(12, 0)), "gap"},
+        RefusedHeader{"TrailingBytes", file_of("{" + a + "}", std::string(9, 0)),
+                      "1 bytes after the last tensor"},
+        RefusedHeader{"CutData", file_of("{" + a + "}", std::string(7, 0)), "cut off"},
+        RefusedHeader{"LineFeedInName", file_of("{\"a\\nb\":3}"), "'a?b'"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Safetensors, AcceptsWhatTheFormatAllows) {
   EXPECT_EQ(refusal(file_of("{}")), "");
   EXPECT_EQ(refusal(file_of("{}      ")), "");
   EXPECT_EQ(refusal(file_of("{" + tensor("a", "[]", 0, 4) + "}", "1234")), "");
-  const auto header = parse(file_of(
+  const auto header = parse_header(file_of(
       "{" + tensor("b", "[2]", 0, 8) + "," + tensor("a", "[0,3]", 0, 0) + "}", std::string(8, 0)));
   ASSERT_EQ(header.entries.size(), 2u);
   EXPECT_EQ(header.entries[0].name, "a");
@@ -198,7 +204,7 @@ TEST_F(SafetensorsFile, SameTensorsGiveTheSameBytesAndAnAlignedFile) {
   const std::string first = read_file(path);
   save_safetensors(path, tensors, {{"b", "2"}, {"a", "1"}});
   EXPECT_EQ(read_file(path), first);
-  EXPECT_EQ(parse(first).data_offset % 8, 0u);
+  EXPECT_EQ(parse_header(first).data_offset % 8, 0u);
   const auto loaded = load_safetensors(path).tensors;
   EXPECT_EQ(loaded[0].first, "transposed");
   EXPECT_TRUE(loaded[0].second.equal(at::arange(6.).view({2, 3}).t()));

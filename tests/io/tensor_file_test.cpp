@@ -11,7 +11,7 @@
 namespace tiller {
 namespace {
 
-fs::path fixture(const std::string& name) {
+fs::path fixture_path(const std::string& name) {
   return fs::path(TILLER_FIXTURES) / "tensor_files" / name;
 }
 
@@ -52,7 +52,7 @@ TEST_P(EveryDtype, IsReadAsPythonWroteIt) {
       {"uint16", at::kUInt16},
       {"uint32", at::kUInt32},
       {"uint64", at::kUInt64}};
-  auto found = by_name(fixture(GetParam()));
+  auto found = by_name(fixture_path(GetParam()));
   ASSERT_EQ(found.size(), dtypes.size());
   for (const auto& [name, dtype] : dtypes) expect_same(found.at(name), values({2, 3}, dtype), name);
 }
@@ -62,7 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, EveryDtype, testing::Values("dtypes.safetensor
 class ModuleState : public testing::TestWithParam<const char*> {};
 
 TEST_P(ModuleState, IsReadInItsOrder) {
-  const auto tensors = load_tensors(fixture(GetParam())).tensors;
+  const auto tensors = load_tensors(fixture_path(GetParam())).tensors;
   const std::vector<std::pair<std::string, std::vector<int64_t>>> expected = {
       {"0.weight", {3, 2, 3, 3}},
       {"0.bias", {3}},
@@ -83,24 +83,24 @@ INSTANTIATE_TEST_SUITE_P(Formats, ModuleState,
                          testing::Values("module.pt", "legacy.th", "protocol4.pt"));
 
 TEST(TensorFile, ReadsMetadataOfSafetensors) {
-  EXPECT_EQ(load_tensors(fixture("dtypes.safetensors")).metadata.at("made by"), "Python");
+  EXPECT_EQ(load_tensors(fixture_path("dtypes.safetensors")).metadata.at("made by"), "Python");
 }
 
 TEST(TensorFile, OpensStateDictAmongOtherThings) {
-  const auto found = by_name(fixture("nested.pt"));
+  const auto found = by_name(fixture_path("nested.pt"));
   ASSERT_EQ(found.size(), 1u);
   expect_same(found.at("w"), values({2, 3}), "w");
 }
 
 TEST(TensorFile, NamesWhatLiesInSeveralDictsSideBySide) {
-  const auto found = by_name(fixture("two_dicts.pt"));
+  const auto found = by_name(fixture_path("two_dicts.pt"));
   ASSERT_EQ(found.size(), 2u);
   expect_same(found.at("image_proj.proj.weight"), values({2, 3}), "image_proj.proj.weight");
   expect_same(found.at("ip_adapter.w"), values({4}), "ip_adapter.w");
 }
 
 TEST(TensorFile, ReadsViewsAndParameters) {
-  auto found = by_name(fixture("views.pt"));
+  auto found = by_name(fixture_path("views.pt"));
   const Tensor base = values({4, 6});
   expect_same(found.at("transposed"), base.t(), "transposed");
   expect_same(found.at("column"), base.select(1, 2), "column");
@@ -113,7 +113,7 @@ TEST(TensorFile, ReadsViewsAndParameters) {
 }
 
 TEST(TensorFile, ReadsTheHonestTwinOfTheDamagedOnes) {
-  expect_same(by_name(fixture("honest.pt")).at("a"), values({4}).view({2, 2}), "a");
+  expect_same(by_name(fixture_path("honest.pt")).at("a"), values({4}).view({2, 2}), "a");
 }
 
 struct Damaged {
@@ -125,7 +125,7 @@ void PrintTo(const Damaged& damaged, std::ostream* out) { *out << damaged.file; 
 class DamagedPickle : public testing::TestWithParam<Damaged> {};
 
 TEST_P(DamagedPickle, IsRefusedInOneLine) {
-  const fs::path path = fixture(GetParam().file);
+  const fs::path path = fixture_path(GetParam().file);
   try {
     load_tensors(path);
     FAIL() << "was read";
@@ -157,7 +157,7 @@ class CutFile : public testing::TestWithParam<const char*> {};
 /// Cut anywhere and with any byte of its structure changed, a file is refused or read, without a
 /// crash.
 TEST_P(CutFile, NeverCrashes) {
-  const std::string whole = read_file(fixture(GetParam()));
+  const std::string whole = read_file(fixture_path(GetParam()));
   const fs::path path = fs::path(testing::TempDir()) / ("cut_" + std::string(GetParam()));
   int refused = 0;
   const auto try_bytes = [&](const std::string& bytes) {
@@ -184,7 +184,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, CutFile,
                          testing::Values("module.pt", "legacy.th", "dtypes.safetensors"));
 
 TEST(TensorFile, RefusesOtherFiles) {
-  EXPECT_THROW(load_tensors(fixture("missing.pt")), Error);
+  EXPECT_THROW(load_tensors(fixture_path("missing.pt")), Error);
   EXPECT_THROW(load_tensors(TILLER_FIXTURES), Error);
   EXPECT_THROW(load_tensors(fs::path(TILLER_SOURCE_DIR) / "CMakeLists.txt"), Error);
 }

@@ -5,7 +5,7 @@
 namespace tiller::test {
 namespace {
 
-const Json& reference() {
+const Json& reconstruction_reference() {
   static const Json json = fixture("reconstruction.json");
   return json;
 }
@@ -32,7 +32,7 @@ void expect_distances(const Tensor& a, const Tensor& b, const Json& expected) {
 }
 
 TEST(Reconstruction, EqualsScikitImageAndTorchmetrics) {
-  for (const Json& test : reference().at("reconstruction")) {
+  for (const Json& test : reconstruction_reference().at("reconstruction")) {
     SCOPED_TRACE(test.at("name"));
     const Tensor image = picture_of(test);
     const Tensor a = image.to(at::kDouble) / 255, b = changed(test, image).to(at::kDouble) / 255;
@@ -75,7 +75,7 @@ TEST(Reconstruction, MaxErrorFindsOneValue) {
 TEST(Reconstruction, MomentsEqualScipy) {
   const Tensor x = formula_tensor("moments", {4000}).to(at::kDouble);
   const NoiseMoments got = noise_moments(x + 0.25 * x.pow(3));
-  const Json& expected = reference().at("moments");
+  const Json& expected = reconstruction_reference().at("moments");
   EXPECT_NEAR(got.mean, expected.at("mean"), 1e-12);
   EXPECT_NEAR(got.std, expected.at("std"), 1e-12);
   EXPECT_NEAR(got.kurtosis, expected.at("kurtosis"), 1e-10);

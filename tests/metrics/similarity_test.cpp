@@ -43,14 +43,15 @@ TEST_F(ClipFolder, WantsBothTowers) {
 
 NamedTensors vit() { return formula_tensors(reference("structure").at("shapes")); }
 
-Tensor image(const std::string& name) { return picture(name, 45, 61); }
+Tensor compared_image(const std::string& name) { return picture(name, 45, 61); }
 
 TEST(StructureDistance, EqualsTimmsTransformer) {
   const at::NoGradGuard guard;
   const double expected = reference("structure").at("distance");
   const StructureDistance distance({vit(), {}}, "dino.pth");
-  EXPECT_NEAR(distance(image("structure a"), image("structure b")), expected, 1e-4 * expected);
-  EXPECT_EQ(distance(image("structure a"), image("structure a")), 0);
+  EXPECT_NEAR(distance(compared_image("structure a"), compared_image("structure b")), expected,
+              1e-4 * expected);
+  EXPECT_EQ(distance(compared_image("structure a"), compared_image("structure a")), 0);
 }
 
 TEST(StructureDistance, ReadsNamesOfTraining) {
@@ -58,7 +59,7 @@ TEST(StructureDistance, ReadsNamesOfTraining) {
   NamedTensors tensors = vit();
   for (auto& [name, tensor] : tensors) name = "module.backbone." + name;
   const StructureDistance plain({vit(), {}}, "a"), wrapped({tensors, {}}, "b");
-  const Tensor a = image("structure a"), b = image("structure b");
+  const Tensor a = compared_image("structure a"), b = compared_image("structure b");
   EXPECT_EQ(plain(a, b), wrapped(a, b));
 }
 

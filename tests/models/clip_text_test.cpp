@@ -8,20 +8,20 @@
 namespace tiller::test {
 namespace {
 
-const Json& reference() {
+const Json& text_reference() {
   static const Json file = fixture("clip_text.json");
   return file;
 }
 
-struct Built {
+struct BuiltText {
   ClipText encoder;
   NamedTensors tensors;
 };
 
-Built build(const Json& config, at::Device device = at::kCPU) {
+BuiltText build_text(const Json& config, at::Device device = at::kCPU) {
   Weights weights(0, device);
   ClipText encoder(config, weights);
-  Built built{std::move(encoder), weights.finish()};
+  BuiltText built{std::move(encoder), weights.finish()};
   if (!device.is_meta()) fill_by_formula(built.tensors);
   return built;
 }
@@ -33,7 +33,7 @@ Tensor ids_of(const Json& test) {
   return at::stack(rows);
 }
 
-void expect_equal(const Tensor& got, const Json& expected) {
+void expect_equal_states(const Tensor& got, const Json& expected) {
   EXPECT_LT(relative_error(got, tensor_from(expected)), 1e-5);
 }
 
@@ -41,53 +41,53 @@ void expect_states(const ClipText& encoder, const Json& test, const Tensor& extr
   at::NoGradGuard guard;
   const Tensor ids = ids_of(test);
   const TextStates whole = encoder.encode(ids, 0, extra), skipped = encoder.encode(ids, 1, extra);
-  expect_equal(whole.last, test.at("last"));
-  expect_equal(whole.context, test.at("last"));
-  expect_equal(whole.raw, test.at("raw"));
-  expect_equal(whole.pooled, test.at("pooled"));
-  expect_equal(skipped.last, test.at("last"));
-  expect_equal(skipped.context, test.at("context_skip1"));
-  expect_equal(skipped.raw, test.at("raw_skip1"));
-  expect_equal(skipped.pooled, test.at("pooled"));
+  expect_equal_states(whole.last, test.at("last"));
+  expect_equal_states(whole.context, test.at("last"));
+  expect_equal_states(whole.raw, test.at("raw"));
+  expect_equal_states(whole.pooled, test.at("pooled"));
+  expect_equal_states(skipped.last, test.at("last"));
+  expect_equal_states(skipped.context, test.at("context_skip1"));
+  expect_equal_states(skipped.raw, test.at("raw_skip1"));
+  expect_equal_states(skipped.pooled, test.at("pooled"));
 }
 
 TEST(ClipText, EqualsTransformers) {
-  ASSERT_EQ(reference().at("cases").size(), 4u);
-  for (const Json& test : reference().at("cases")) {
+  ASSERT_EQ(text_reference().at("cases").size(), 4u);
+  for (const Json& test : text_reference().at("cases")) {
     SCOPED_TRACE(test.at("name").get<std::string>());
-    expect_states(build(test.at("config")).encoder, test);
+    expect_states(build_text(test.at("config")).encoder, test);
   }
 }
 
 TEST(ClipText, EqualsTransformersWithAddedTokens) {
-  const Json& test = reference().at("extra");
+  const Json& test = text_reference().at("extra");
   const int64_t width = test.at("config").at("hidden_size");
   const Tensor extra = formula_tensor("extra", {test.at("extra"), width});
-  expect_states(build(test.at("config")).encoder, test, extra);
+  expect_states(build_text(test.at("config")).encoder, test, extra);
 }
 
 TEST(ClipText, AddedTokensDontMoveTheEndTokenOfOldConfigs) {
-  Json test = reference().at("extra");
+  Json test = text_reference().at("extra");
   const Tensor ids = ids_of(test).where(ids_of(test).ne(57), 1);  // 58 is the highest that is known
   const Tensor extra = formula_tensor("extra", {3, 16});
-  const Tensor expected = build(test.at("config")).encoder.encode(ids, 0, extra).pooled;
+  const Tensor expected = build_text(test.at("config")).encoder.encode(ids, 0, extra).pooled;
   test["config"]["eos_token_id"] = 2;
-  const Tensor got = build(test.at("config")).encoder.encode(ids, 0, extra).pooled;
+  const Tensor got = build_text(test.at("config")).encoder.encode(ids, 0, extra).pooled;
   EXPECT_TRUE(got.equal(expected));
 }
 
 TEST(ClipText, FullSizesHaveTransformersTensors) {
-  ASSERT_EQ(reference().at("full_size").size(), 3u);
-  for (const auto& [name, expected] : reference().at("full_size").items()) {
-    const Built built = build(expected.at("config"), at::kMeta);
+  ASSERT_EQ(text_reference().at("full_size").size(), 3u);
+  for (const auto& [name, expected] : text_reference().at("full_size").items()) {
+    const BuiltText built = build_text(expected.at("config"), at::kMeta);
     EXPECT_EQ(inventory_of(built.tensors), expected.at("inventory")) << name;
   }
 }
 
 /// The tensors of the bigG case as a checkpoint has them, after `change`.
 ClipText load(const std::function<void(NamedTensors&)>& change) {
-  const Json& test = reference().at("cases").at(2);
-  TensorFile file{build(test.at("config")).tensors};
+  const Json& test = text_reference().at("cases").at(2);
+  TensorFile file{build_text(test.at("config")).tensors};
   change(file.tensors);
   Json config = test.at("config");
   config.erase("architectures");  // the tensors tell that there is a projection
@@ -98,7 +98,7 @@ ClipText load(const std::function<void(NamedTensors&)>& change) {
 }
 
 TEST(ClipText, ReadsKeysWithAndWithoutPrefixAndOldBuffers) {
-  const Json& test = reference().at("cases").at(2);
+  const Json& test = text_reference().at("cases").at(2);
   const Tensor position_ids = at::arange(12).unsqueeze(0);
   expect_states(load([&](NamedTensors& tensors) {
                   tensors.emplace_back("text_model.embeddings.position_ids", position_ids);
@@ -113,7 +113,7 @@ TEST(ClipText, ReadsKeysWithAndWithoutPrefixAndOldBuffers) {
                 test);
 }
 
-std::string message_of(const std::function<void()>& run) {
+std::string text_message(const std::function<void()>& run) {
   try {
     run();
   } catch (const Error& error) {
@@ -123,7 +123,7 @@ std::string message_of(const std::function<void()>& run) {
 }
 
 TEST(ClipText, NamesTensorsThatDontFit) {
-  const std::string message = message_of([] {
+  const std::string message = text_message([] {
     load([](NamedTensors& tensors) {
       tensors.emplace_back("text_model.encoder.layers.3.mlp.fc1.bias", at::zeros(40));
       for (auto& [name, tensor] : tensors) {
@@ -141,9 +141,9 @@ TEST(ClipText, NamesTensorsThatDontFit) {
 }
 
 TEST(ClipText, InputsThatDontFitAreErrors) {
-  const ClipText encoder = build(reference().at("cases").at(0).at("config")).encoder;
+  const ClipText encoder = build_text(text_reference().at("cases").at(0).at("config")).encoder;
   const auto message = [&](const Tensor& ids, int64_t skip = 0, const Tensor& extra = {}) {
-    return message_of([&] { encoder.encode(ids, skip, extra); });
+    return text_message([&] { encoder.encode(ids, skip, extra); });
   };
   const Tensor ids = at::arange(4).unsqueeze(0);
   EXPECT_EQ(message(ids, 3), "text encoder: got a clip skip of 3, expected 0 to 2.");
@@ -156,17 +156,17 @@ TEST(ClipText, InputsThatDontFitAreErrors) {
   EXPECT_EQ(message(ids, 0, at::zeros({3, 24})),
             "text encoder: got a textual inversion of width 24, expected 16: it was made for a "
             "model of another family.");
-  EXPECT_EQ(message_of([] {
-              build({{"hidden_act", "relu"}});
+  EXPECT_EQ(text_message([] {
+              build_text({{"hidden_act", "relu"}});
             }),
             "config.json: hidden_act: got \"relu\", expected quick_gelu and gelu (nothing else is "
             "supported).");
 }
 
 TEST(ClipText, LearnsByAutograd) {
-  const Built built = build(reference().at("cases").at(2).at("config"));
+  const BuiltText built = build_text(text_reference().at("cases").at(2).at("config"));
   for (const auto& [name, tensor] : built.tensors) tensor.requires_grad_(true);
-  const TextStates states = built.encoder.encode(ids_of(reference().at("cases").at(2)));
+  const TextStates states = built.encoder.encode(ids_of(text_reference().at("cases").at(2)));
   (states.context.sum() + states.pooled.square().sum()).backward();
   for (const auto& [name, tensor] : built.tensors) EXPECT_TRUE(tensor.grad().defined()) << name;
 }

@@ -8,7 +8,7 @@ namespace tiller {
 namespace {
 
 template <typename Failure>
-std::string message_of(const std::string& name) {
+std::string device_message(const std::string& name) {
   try {
     choose_device(name);
   } catch (const Failure& error) {
@@ -26,14 +26,14 @@ TEST(Device, AutoIsTheGpuWhereThereIsOne) {
 TEST(Device, RefusesOtherNames) {
   for (const std::string name :
        {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "CPU", "cpu:0"})
-    EXPECT_NE(message_of<UsageError>(name).find("'" + name + "'"), std::string::npos) << name;
-  EXPECT_NE(message_of<UsageError>("cudo").find("Did you mean 'cuda'?"), std::string::npos);
+    EXPECT_NE(device_message<UsageError>(name).find("'" + name + "'"), std::string::npos) << name;
+  EXPECT_NE(device_message<UsageError>("cudo").find("Did you mean 'cuda'?"), std::string::npos);
 }
 
 TEST(Device, SaysWhyAGpuIsNotThere) {
-  EXPECT_NE(message_of<Error>("cuda:99").find("'cuda:99'"), std::string::npos);
+  EXPECT_NE(device_message<Error>("cuda:99").find("'cuda:99'"), std::string::npos);
   if (cuda_available()) GTEST_SKIP() << "there is a GPU";
-  const std::string message = message_of<Error>("cuda");
+  const std::string message = device_message<Error>("cuda");
   EXPECT_NE(message.find(cuda_problem()), std::string::npos) << message;
   EXPECT_EQ(message.find('\n'), std::string::npos);
   EXPECT_FALSE(cuda_kernels_problem().empty());

@@ -9,8 +9,8 @@ namespace tiller::test {
 namespace {
 
 /// Returns the values, and says so or, for reference, doesn't.
-struct Identity final : Perturbation {
-  explicit Identity(bool says_so) : says_so(says_so) {}
+struct IdentityOf final : Perturbation {
+  explicit IdentityOf(bool says_so) : says_so(says_so) {}
   Kind kind() const override { return Kind::attention; }
   bool acts_at(const Site&) const override { return true; }
   bool is_identity() const override { return says_so; }
@@ -102,7 +102,7 @@ std::vector<Family> families(at::Device device = at::kCPU) {
 }
 
 Answers answers_of(const Family& family, bool says_so, bool share) {
-  const Identity identity(says_so);
+  const IdentityOf identity(says_so);
   const std::vector<Branch> branches = {
       {&family.own}, {&family.own, &identity}, {&family.other}, {&family.other, &identity}};
   return evaluate(*family.network, family.x, family.t, branches, share);

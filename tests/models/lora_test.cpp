@@ -66,7 +66,7 @@ std::vector<Tensor> copies(const NamedTensors& parameters) {
   return result;
 }
 
-std::string message_of(const std::function<void()>& action) {
+std::string lora_message(const std::function<void()>& action) {
   try {
     action();
   } catch (const Error& error) {
@@ -76,7 +76,7 @@ std::string message_of(const std::function<void()>& action) {
 }
 
 void expect_message(const std::function<void()>& action, const std::string& expected) {
-  const std::string message = message_of(action);
+  const std::string message = lora_message(action);
   EXPECT_NE(message.find(expected), message.npos) << message;
 }
 
@@ -251,7 +251,7 @@ TEST(Lora, SurvivesAnyShapes) {
       NamedTensors tensors = {{"lora_unet_conv_in.lora_down.weight", at::ones(down)},
                               {"lora_unet_conv_in.lora_up.weight", at::ones(up)}};
       for (const auto& mid : shapes) {
-        EXPECT_NE(message_of([&] {
+        EXPECT_NE(lora_message([&] {
                     const Lora lora = loaded(tensors);
                     merge_loras(parameters, "unet", {{&lora, 1.0}});
                   }),

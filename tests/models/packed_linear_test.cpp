@@ -19,11 +19,11 @@ double relative_error(const Tensor& a, const Tensor& b) {
   return ((a - b).norm() / b.norm()).item<double>();
 }
 
-struct Case {
+struct LinearCase {
   Tensor x, weight, bias;
 };
 
-Case random(int64_t rows, int64_t tokens, int64_t in, int64_t out) {
+LinearCase random_linear(int64_t rows, int64_t tokens, int64_t in, int64_t out) {
   at::manual_seed(rows + tokens + in + out);
   return {at::randn({rows, tokens, in}), at::randn({out, in}), at::randn({out})};
 }
@@ -34,7 +34,7 @@ TEST(PackedLinear, EqualsThePlainProduct) {
                                               {2, 77, 100, 70},
                                               {1, 333, 320, 2560},
                                               {3, 64, 1280, 47}}) {
-    const Case c = random(rows, tokens, in, out);
+    const LinearCase c = random_linear(rows, tokens, in, out);
     const PackedLinear packed(true), of_kernel(true);
     for (const Tensor& bias : {c.bias, Tensor()}) {
       const Tensor expected = at::linear(c.x, c.weight, bias), y = packed(c.x, c.weight, bias);
@@ -48,7 +48,7 @@ TEST(PackedLinear, EqualsThePlainProduct) {
 
 TEST(PackedLinear, ReadsWhatIsNotContiguous) {
   if (!served()) GTEST_SKIP() << "no AVX-512";
-  const Case c = random(2, 12, 40, 24);
+  const LinearCase c = random_linear(2, 12, 40, 24);
   const PackedLinear packed(true), other(true);
   const Tensor x = c.x.transpose(1, 2).contiguous().transpose(1, 2);
   const Tensor weight = c.weight.t().contiguous().t();
@@ -60,7 +60,7 @@ TEST(PackedLinear, RowsDependNeitherOnTheirNumberNorOnThreads) {
   const int before = at::get_num_threads();
   for (const auto& [in, out] :
        {std::array<int64_t, 2>{320, 320}, {1280, 320}, {100, 70}, {33, 640}}) {
-    const Case c = random(1, 4096, in, out);
+    const LinearCase c = random_linear(1, 4096, in, out);
     const PackedLinear packed(true);
     at::set_num_threads(1);
     const Tensor all = packed(c.x, c.weight, c.bias);
@@ -79,7 +79,7 @@ TEST(PackedLinear, RowsDependNeitherOnTheirNumberNorOnThreads) {
 
 TEST(PackedLinear, FollowsAWeightThatChanges) {
   if (!served()) GTEST_SKIP() << "no AVX-512";
-  const Case c = random(1, 9, 24, 40);
+  const LinearCase c = random_linear(1, 9, 24, 40);
   const PackedLinear packed(true);
   Tensor weight = c.weight.clone();
   const Tensor first = packed(c.x, weight, {});
@@ -90,7 +90,7 @@ TEST(PackedLinear, FollowsAWeightThatChanges) {
 }
 
 TEST(PackedLinear, LeavesTheRestAlone) {
-  const Case c = random(1, 9, 24, 40);
+  const LinearCase c = random_linear(1, 9, 24, 40);
   const auto packs = [](const Tensor& x, const Tensor& weight) {
     return PackedLinear(true)(x, weight, {}).defined();
   };
@@ -104,7 +104,7 @@ TEST(PackedLinear, LeavesTheRestAlone) {
   at::autocast::set_autocast_enabled(at::kCPU, true);
   EXPECT_FALSE(packs(c.x, c.weight));
   at::autocast::set_autocast_enabled(at::kCPU, false);
-  const Case large = random(1, 9, 300, 300);
+  const LinearCase large = random_linear(1, 9, 300, 300);
   EXPECT_EQ(packs(large.x, large.weight), served());
   keep_packed_linears(false);
   EXPECT_FALSE(packs(large.x, large.weight));
@@ -116,7 +116,7 @@ TEST(PackedLinear, IsOfLayersThatRunOverTokens) {
   if (!served()) GTEST_SKIP() << "no AVX-512";
   Weights weights(7);
   const Linear layer = take_token_linear(weights, "a", 1280, 320);
-  const Case c = random(1, 64, 1280, 320);
+  const LinearCase c = random_linear(1, 64, 1280, 320);
   const Tensor packed = PackedLinear(true)(c.x, layer.weight, layer.bias);
   EXPECT_TRUE(layer(c.x).equal(packed));
   keep_packed_linears(false);

@@ -10,7 +10,7 @@ using test::fixture;
 using test::Json;
 using Ids = std::vector<int64_t>;
 
-ClipTokenizer tokenizer(const std::string& form = "vocab") {
+ClipTokenizer prompt_tokenizer(const std::string& form = "vocab") {
   return ClipTokenizer(read_clip_vocabulary(fs::path(TILLER_FIXTURES) / "clip_tokenizer" / form));
 }
 
@@ -39,7 +39,7 @@ TEST(Prompt, ParsesAsAutomatic1111) {
 
 TEST(Prompt, ChunksAsAutomatic1111) {
   for (const std::string form : {"vocab", "json"}) {
-    const ClipTokenizer clip = tokenizer(form);
+    const ClipTokenizer clip = prompt_tokenizer(form);
     for (const auto& entry : fixture("prompts.json")["chunks_" + form]) {
       const std::string prompt = entry["prompt"];
       const auto chunks = tokenize_weighted(clip, prompt).chunks;
@@ -60,7 +60,7 @@ TEST(Prompt, BreaksInsideBracketsToo) {
   ASSERT_EQ(pieces.size(), 3u);
   EXPECT_TRUE(pieces[1].is_break);
   EXPECT_FLOAT_EQ(pieces[2].weight, 1.5f);
-  EXPECT_EQ(tokenize_weighted(tokenizer(), "(a BREAK b:1.5)").chunks.size(), 2u);
+  EXPECT_EQ(tokenize_weighted(prompt_tokenizer(), "(a BREAK b:1.5)").chunks.size(), 2u);
   EXPECT_EQ(parse_prompt("a BREAKS\xC3\xA9 dayBREAK BREAK_").size(), 1u);
 }
 
@@ -75,7 +75,8 @@ TEST(Prompt, PlainPromptsAreWhatDiffusersPads) {
   for (const std::string form : {"vocab", "json"}) {
     const Json cases = fixture("clip_tokens.json")[form];
     for (size_t i = 0; i < cases["prompts"].size(); ++i) {
-      const auto plain = tokenize_plain(tokenizer(form), cases["prompts"][i].get<std::string>());
+      const auto plain =
+          tokenize_plain(prompt_tokenizer(form), cases["prompts"][i].get<std::string>());
       ASSERT_EQ(plain.chunks.size(), 1u);
       EXPECT_EQ(plain.chunks[0].ids, cases["padded"][i].get<Ids>());
       EXPECT_EQ(plain.truncated, "");
@@ -84,7 +85,7 @@ TEST(Prompt, PlainPromptsAreWhatDiffusersPads) {
 }
 
 TEST(Prompt, PlainPromptsSayWhatTheyLose) {
-  const ClipTokenizer clip = tokenizer();
+  const ClipTokenizer clip = prompt_tokenizer();
   const auto plain = tokenize_plain(clip, repeated("! ", 75) + "RED fox");
   EXPECT_EQ(plain.truncated, "red fox");
   EXPECT_EQ(plain.chunks[0].ids.back(), clip.end());
@@ -92,7 +93,7 @@ TEST(Prompt, PlainPromptsSayWhatTheyLose) {
 }
 
 TEST(Prompt, KeepsAnEmbeddingsVectorsTogether) {
-  ClipTokenizer clip = tokenizer();
+  ClipTokenizer clip = prompt_tokenizer();
   const int64_t first = clip.size();
   clip.add_placeholder("toy", first, 4);
   const auto chunks = tokenize_weighted(clip, repeated("! ", 73) + "(toy:1.5) !").chunks;
@@ -105,7 +106,7 @@ TEST(Prompt, KeepsAnEmbeddingsVectorsTogether) {
 }
 
 TEST(Prompt, PadsToEqualLengths) {
-  const ClipTokenizer clip = tokenizer();
+  const ClipTokenizer clip = prompt_tokenizer();
   auto chunks = tokenize_weighted(clip, "a fox").chunks;
   pad_chunks(clip, chunks, 3);
   EXPECT_EQ(chunk_ids(chunks).sizes(), at::IntArrayRef({3, 77}));
@@ -114,7 +115,7 @@ TEST(Prompt, PadsToEqualLengths) {
 }
 
 TEST(Prompt, FindsWordsInAnyChunk) {
-  const ClipTokenizer clip = tokenizer();
+  const ClipTokenizer clip = prompt_tokenizer();
   const auto chunks = tokenize_weighted(clip, "a red Fox, foxes BREAK (FOX:1.3)").chunks;
   const size_t length = clip.encode("fox").size();
   const auto spans = find_words(clip, chunks, "fox");

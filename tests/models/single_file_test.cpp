@@ -280,7 +280,7 @@ TEST(SingleFile, TakesTheOldestNamesOfClip) {
             test.at("parts").at("text_encoder"));
 }
 
-std::string message_of(const NamedTensors& tensors) {
+std::string single_file_message(const NamedTensors& tensors) {
   try {
     components_of(tensors);
   } catch (const Error& error) {
@@ -292,7 +292,8 @@ std::string message_of(const NamedTensors& tensors) {
 TEST(SingleFile, SaysWhatAnotherFileIs) {
   const Tensor x = at::zeros({1});
   const auto says = [&](const std::string& name, const std::string& what) {
-    EXPECT_NE(message_of({{name, x}}).find(what), std::string::npos) << message_of({{name, x}});
+    EXPECT_NE(single_file_message({{name, x}}).find(what), std::string::npos)
+        << single_file_message({{name, x}});
   };
   says("double_blocks.0.img_attn.qkv.weight", "Flux");
   says("joint_blocks.0.x", "Stable Diffusion 3");

@@ -10,7 +10,7 @@ namespace {
 using Orders = std::vector<int>;
 
 /// d0 to d5, m0 and m1, u0 to u3.
-std::vector<Site> sites() {
+std::vector<Site> named_sites() {
   std::vector<Site> all;
   const auto add = [&](Part part, int count, const std::string& block) {
     for (int i = 0; i < count; ++i)
@@ -23,7 +23,7 @@ std::vector<Site> sites() {
   return all;
 }
 
-std::string message_of(const std::string& pattern, const std::vector<Site>& among) {
+std::string site_message(const std::string& pattern, const std::vector<Site>& among) {
   try {
     select_sites(pattern, among);
   } catch (const UsageError& error) {
@@ -51,23 +51,24 @@ TEST(Sites, AreChosenByPatterns) {
       {"mid_block.?.attentions.0+d5", {5, 6}},
   };
   for (const auto& [pattern, expected] : cases)
-    EXPECT_EQ(select_sites(pattern, sites()), expected) << pattern;
+    EXPECT_EQ(select_sites(pattern, named_sites()), expected) << pattern;
 }
 
 TEST(Sites, WhatMatchesNothingIsAnErrorThatListsWhatThereIs) {
-  EXPECT_EQ(message_of("d6-23", sites()),
+  EXPECT_EQ(site_message("d6-23", named_sites()),
             "layers: 'd6-23' matches nothing; this model has d0-5, m0-1 and u0-3 "
             "(or mid, down, up, all, or a path with *).");
   for (const std::string pattern : {"", "mid+", "+mid", "mid+u4", "d3-1", "d1-u2", "middle", "D1",
                                     "d", "d-1", "d 1", "d1234567890123", "down_blocks.1", "m0,m1"})
-    EXPECT_NE(message_of(pattern, sites()), "") << pattern;
-  const auto middle = std::vector<Site>{sites()[6]};
-  EXPECT_NE(message_of("up", middle).find("this model has m0 ("), std::string::npos);
-  EXPECT_NE(message_of("all", {}).find("nothing: this model has no attention"), std::string::npos);
+    EXPECT_NE(site_message(pattern, named_sites()), "") << pattern;
+  const auto middle = std::vector<Site>{named_sites()[6]};
+  EXPECT_NE(site_message("up", middle).find("this model has m0 ("), std::string::npos);
+  EXPECT_NE(site_message("all", {}).find("nothing: this model has no attention"),
+            std::string::npos);
 }
 
 TEST(Sites, HaveShortNames) {
-  const auto all = sites();
+  const auto all = named_sites();
   EXPECT_EQ(short_name(all[3]), "d3");
   EXPECT_EQ(short_name(all[7]), "m1");
   EXPECT_EQ(short_name(all[8]), "u0");
@@ -77,7 +78,7 @@ TEST(Sites, HaveShortNames) {
 
 /// Convolutions of stride 2 round up.
 TEST(Sites, TokenGridsRoundUp) {
-  Site site = sites()[0];
+  Site site = named_sites()[0];
   for (const auto& [downscale, height, width] :
        {std::tuple{1, 7, 9}, {2, 4, 5}, {4, 2, 3}, {8, 1, 2}, {16, 1, 1}}) {
     site.downscale = downscale;

@@ -11,7 +11,7 @@ TextualInversion read(const std::string& name, const std::string& token = "") {
   return read_textual_inversion(fs::path(TILLER_FIXTURES) / "textual_inversion" / name, token);
 }
 
-std::string error_of(const std::function<void()>& run) {
+std::string embedding_error(const std::function<void()>& run) {
   try {
     run();
   } catch (const Error& error) {
@@ -45,19 +45,22 @@ TEST(TextualInversion, ReadsEachForm) {
 }
 
 TEST(TextualInversion, SaysWhatIsWrong) {
-  EXPECT_NE(error_of([] { read("several.safetensors"); }).find("got 2 tensors"), std::string::npos);
-  EXPECT_NE(error_of([] { read("unequal.safetensors"); }).find("3 in clip_g"), std::string::npos);
-  EXPECT_NE(error_of([] { read("long.safetensors"); }).find("1 to 75 vectors"), std::string::npos);
-  EXPECT_NE(error_of([] { read("nan.safetensors"); }).find("NaN"), std::string::npos);
+  EXPECT_NE(embedding_error([] { read("several.safetensors"); }).find("got 2 tensors"),
+            std::string::npos);
+  EXPECT_NE(embedding_error([] { read("unequal.safetensors"); }).find("3 in clip_g"),
+            std::string::npos);
+  EXPECT_NE(embedding_error([] { read("long.safetensors"); }).find("1 to 75 vectors"),
+            std::string::npos);
+  EXPECT_NE(embedding_error([] { read("nan.safetensors"); }).find("NaN"), std::string::npos);
 }
 
 TEST(TextualInversion, NamesTheFamiliesOfAWrongWidth) {
   TextualInversion inversion{"x", at::zeros({2, 1024}), {}, "x.pt"};
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(embedding_error([&] {
               check_width(inversion, 768);
             }).find("this embedding is SD2's 1024, the model's is SD1's 768"),
             std::string::npos);
-  EXPECT_NE(error_of([&] { check_width(inversion, 768, 1280); }).find("SDXL's 768 and 1280"),
+  EXPECT_NE(embedding_error([&] { check_width(inversion, 768, 1280); }).find("SDXL's 768 and 1280"),
             std::string::npos);
   EXPECT_NO_THROW(check_width(inversion, 1024));
 }

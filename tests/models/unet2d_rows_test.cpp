@@ -4,8 +4,8 @@ namespace tiller::test {
 namespace {
 
 /// Acts at chosen sites, by order; a different rule for each kind.
-struct Toy : Perturbation {
-  Toy(Kind kind, std::vector<int> orders) : kind_(kind), orders_(std::move(orders)) {}
+struct ToyUNet : Perturbation {
+  ToyUNet(Kind kind, std::vector<int> orders) : kind_(kind), orders_(std::move(orders)) {}
   Kind kind() const override { return kind_; }
   bool acts_at(const Site& site) const override {
     return std::count(orders_.begin(), orders_.end(), site.order) > 0;
@@ -28,7 +28,7 @@ using Kind = Perturbation::Kind;
 /// Prompt and negative prompt, and the prompt with every kind of perturbation.
 struct Branches {
   Conditioning prompt, negative, same_pooled;
-  Toy shuffled{Kind::permutation, {1, 2, 4, 8}}, halved{Kind::tokens, {3}},
+  ToyUNet shuffled{Kind::permutation, {1, 2, 4, 8}}, halved{Kind::tokens, {3}},
       identity{Kind::attention, {5, 6}};
   std::vector<Branch> all;
 
@@ -78,7 +78,7 @@ TEST(UNet2DRows, AMidPerturbationSharesAThirdOfSdxl) {
       build_unet2d(fixture("unet2d.json").at("full_size").at("sdxl").at("config"), at::kMeta);
   const Conditioning prompt{
       {}, at::empty({1, 77, 2048}, meta), at::empty({1, 1280}, meta), at::empty({1, 6}, meta)};
-  const Toy identity(Kind::attention, select_sites("mid", unet.network->sites()));
+  const ToyUNet identity(Kind::attention, select_sites("mid", unet.network->sites()));
   const std::vector<Branch> branches = {{&prompt, nullptr}, {&prompt, &identity}};
   const Answers answers =
       evaluate(*unet.network, at::empty({1, 4, 128, 128}, meta), at::empty({1}, meta), branches);

@@ -17,20 +17,20 @@
 namespace tiller {
 namespace {
 
-struct Case {
+struct ConvCase {
   int64_t rows, in, out, height, width;
 };
 
 /// Odd sizes, single pixels, channels that fill no register, panels that aren't full.
-const Case kCases[] = {{1, 32, 32, 8, 8},   {2, 33, 45, 7, 5},   {3, 64, 40, 1, 1},
-                       {1, 40, 100, 1, 9},  {1, 35, 32, 16, 17}, {2, 320, 64, 8, 8},
-                       {1, 1280, 33, 4, 4}, {1, 32, 64, 33, 40}};
+const ConvCase kConvCases[] = {{1, 32, 32, 8, 8},   {2, 33, 45, 7, 5},   {3, 64, 40, 1, 1},
+                               {1, 40, 100, 1, 9},  {1, 35, 32, 16, 17}, {2, 320, 64, 8, 8},
+                               {1, 1280, 33, 4, 4}, {1, 32, 64, 33, 40}};
 
 struct Conv {
   Tensor x, weight, bias;
 };
 
-Conv random(const Case& c) {
+Conv random_conv(const ConvCase& c) {
   at::manual_seed(c.in + c.out);
   const auto layout = at::MemoryFormat::ChannelsLast;
   return {at::randn({c.rows, c.in, c.height, c.width}).contiguous(layout),
@@ -38,7 +38,7 @@ Conv random(const Case& c) {
           at::randn({c.out})};
 }
 
-double largest(const Tensor& x) { return x.abs().max().item<double>(); }
+double largest_of(const Tensor& x) { return x.abs().max().item<double>(); }
 
 Tensor exact(const Conv& c, const Tensor& bias) {
   return at::conv2d(c.x.to(at::kDouble), c.weight.to(at::kDouble),
@@ -50,20 +50,20 @@ Tensor winograd(const Conv& c) {
 }
 
 TEST(WinogradConv, IsTheConvolutionInFloat64ToAFewRoundings) {
-  for (const auto& each : kCases) {
-    Conv c = random(each);
+  for (const auto& each : kConvCases) {
+    Conv c = random_conv(each);
     for (const Tensor& bias : {c.bias, Tensor()}) {
       c.bias = bias;
       const Tensor y = winograd(c);
       ASSERT_EQ(y.sizes(), exact(c, bias).sizes());
       EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
-      EXPECT_LT(largest(y - exact(c, bias)), 5e-6) << each.in << " to " << each.out;
+      EXPECT_LT(largest_of(y - exact(c, bias)), 5e-6) << each.in << " to " << each.out;
     }
   }
 }
 
 TEST(WinogradConv, ReadsEitherLayout) {
-  Conv c = random({1, 48, 40, 6, 6});
+  Conv c = random_conv({1, 48, 40, 6, 6});
   const Tensor y = winograd(c);
   c.weight = c.weight.contiguous();
   EXPECT_TRUE(at::equal(winograd(c), y));
@@ -72,7 +72,7 @@ TEST(WinogradConv, ReadsEitherLayout) {
 }
 
 TEST(WinogradConv, RefusesWhatDoesNotFit) {
-  const Conv c = random({1, 48, 40, 6, 6});
+  const Conv c = random_conv({1, 48, 40, 6, 6});
   const Tensor packed = winograd_weight(c.weight);
   EXPECT_THROW(winograd_conv(c.x.narrow(1, 0, 32), packed, c.bias, 40), c10::Error);
   EXPECT_THROW(winograd_conv(c.x, packed, c.bias, 400), c10::Error);
@@ -120,18 +120,18 @@ std::vector<const WinogradTable*> tables() {
 }
 
 TEST(WinogradConv, EveryInstructionSetGivesTheSameToAFewRoundings) {
-  for (const auto& each : kCases)
+  for (const auto& each : kConvCases)
     for (const WinogradTable* table : tables()) {
-      const Conv c = random(each);
-      EXPECT_LT(largest(by(*table, table->float32, c) - exact(c, c.bias)), 5e-6)
+      const Conv c = random_conv(each);
+      EXPECT_LT(largest_of(by(*table, table->float32, c) - exact(c, c.bias)), 5e-6)
           << table->panel_width << " wide, " << each.in << " to " << each.out;
     }
 }
 
 TEST(WinogradConv, InBfloat16ItRoundsTheAnswerAlone) {
-  for (const auto& each : kCases)
+  for (const auto& each : kConvCases)
     for (const WinogradTable* table : tables()) {
-      Conv c = random(each);
+      Conv c = random_conv(each);
       for (Tensor* x : {&c.x, &c.weight, &c.bias}) *x = x->to(at::kBFloat16);
       const Tensor wanted = exact(c, c.bias), y = by(*table, table->bfloat16, c);
       const Tensor beyond =
@@ -142,8 +142,8 @@ TEST(WinogradConv, InBfloat16ItRoundsTheAnswerAlone) {
 }
 
 TEST(WinogradConv, InFloat16ItRoundsTheAnswerAlone) {
-  for (const auto& each : kCases) {
-    Conv c = random(each);
+  for (const auto& each : kConvCases) {
+    Conv c = random_conv(each);
     for (Tensor* x : {&c.x, &c.weight, &c.bias}) *x = x->to(at::kHalf);
     const Tensor wanted = exact(c, c.bias), y = winograd(c);
     EXPECT_EQ(y.scalar_type(), at::kHalf);
@@ -153,7 +153,7 @@ TEST(WinogradConv, InFloat16ItRoundsTheAnswerAlone) {
 }
 
 TEST(WinogradConv, AnImageDependsNeitherOnItsBatchNorOnThreads) {
-  const Conv c = random({5, 40, 72, 18, 14});
+  const Conv c = random_conv({5, 40, 72, 18, 14});
   const Tensor all = winograd(c);
   const int before = at::get_num_threads();
   for (const int threads : {1, 3}) {
@@ -167,7 +167,7 @@ TEST(WinogradConv, AnImageDependsNeitherOnItsBatchNorOnThreads) {
 }
 
 TEST(WinogradConv, PassesOnWhatIsNotFinite) {
-  Conv c = random({1, 32, 32, 8, 8});
+  Conv c = random_conv({1, 32, 32, 8, 8});
   c.x[0][3][4][4] = NAN;
   const Tensor y = winograd(c);
   EXPECT_TRUE(y.narrow(2, 3, 3).narrow(3, 3, 3).isnan().all().item<bool>());
@@ -176,7 +176,7 @@ TEST(WinogradConv, PassesOnWhatIsNotFinite) {
 
 TEST(WinogradConv, ServesWhatItIsFasterFor) {
   if (!at::get_cpu_capability().starts_with("AVX")) GTEST_SKIP() << "no AVX2";
-  const Conv c = random({1, 32, 32, 8, 8});
+  const Conv c = random_conv({1, 32, 32, 8, 8});
   EXPECT_TRUE(winograd_serves(c.x, c.weight, 1, 1));
   EXPECT_FALSE(winograd_serves(c.x, c.weight, 2, 1));
   EXPECT_FALSE(winograd_serves(c.x, c.weight, 1, 0));
@@ -190,14 +190,14 @@ TEST(WinogradConv, ServesWhatItIsFasterFor) {
 
 TEST(WinogradConv, IsTakenForPackedConvolutionsWhereItServesAndMayBeKept) {
   if (!at::get_cpu_capability().starts_with("AVX")) GTEST_SKIP() << "no AVX2";
-  const Conv c = random({1, 1024, 1056, 4, 4});
+  const Conv c = random_conv({1, 1024, 1056, 4, 4});
   const PackedConv packed;
   EXPECT_TRUE(at::equal(packed(c.x, c.weight, c.bias, 1, 1), winograd(c)));
   keep_winograd_weights(false);
   const Tensor other = packed(c.x, c.weight, c.bias, 1, 1);
   keep_winograd_weights(true);
   EXPECT_FALSE(at::equal(other, winograd(c)));
-  EXPECT_LT(largest(other - exact(c, c.bias)), 5e-5);
+  EXPECT_LT(largest_of(other - exact(c, c.bias)), 5e-5);
   EXPECT_TRUE(at::equal(packed(c.x, c.weight, c.bias, 1, 1), winograd(c)));
 }
 

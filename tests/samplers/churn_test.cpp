@@ -50,7 +50,8 @@ Tensor by_hand(const NoiseSchedule& schedule, bool second_order, std::vector<dou
   return x;
 }
 
-Tensor run(const std::string& name, const NoiseSchedule& schedule, std::vector<double>& told) {
+Tensor run_churned(const std::string& name, const NoiseSchedule& schedule,
+                   std::vector<double>& told) {
   const Configured chosen(name, "s_churn=3,s_noise=1.007");
   TrajectoryConfig config;
   config.steps = kSteps;
@@ -69,7 +70,8 @@ TEST(Churn, RaisesTheNoiseToSigmasThatTheNetworkKnows) {
     for (const std::string name : {"euler", "heun"}) {
       std::vector<double> raised, told;
       const Tensor expected = by_hand(schedule, name == "heun", raised);
-      EXPECT_LT(relative_error(run(name, schedule, told), expected.flatten()), 1e-9) << name;
+      EXPECT_LT(relative_error(run_churned(name, schedule, told), expected.flatten()), 1e-9)
+          << name;
       for (const double sigma : told)
         EXPECT_NEAR(sigma / rounded(schedule, sigma), 1, 1e-12) << name;
       EXPECT_NEAR(raised[0], schedule.known_sigmas.empty() ? 80 * 4 / 3.0 : 80, 1e-9);

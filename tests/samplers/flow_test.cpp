@@ -35,8 +35,8 @@ struct GaussianFlow {
   }
 };
 
-Tensor run(const std::string& name, const std::string& options, int steps, PredictionType type,
-           double* scale = nullptr) {
+Tensor run_flow(const std::string& name, const std::string& options, int steps, PredictionType type,
+                double* scale = nullptr) {
   const Configured chosen(name, options);
   TrajectoryConfig config;
   config.steps = steps;
@@ -55,10 +55,10 @@ double first_sigma(const std::string& name, PredictionType type) {
 }
 
 /// From where the flow takes the same start.
-double error_of(const std::string& name, const std::string& options, int steps,
-                PredictionType type) {
+double flow_error(const std::string& name, const std::string& options, int steps,
+                  PredictionType type) {
   const Tensor exact = GaussianFlow{}.end(toy_base(at::kDouble), first_sigma(name, type));
-  return relative_error(run(name, options, steps, type), exact.flatten());
+  return relative_error(run_flow(name, options, steps, type), exact.flatten());
 }
 
 TEST(Flow, PredictionsGiveBackBothEndsOfTheLine) {
@@ -120,7 +120,7 @@ TEST(Flow, RectifiedFlowsEulerIsTheAuthors) {
     const double t = double(i) / steps * (1 - 1e-3) + 1e-3;
     x = x - GaussianFlow{}.velocity(x, GaussianFlow::flow_sigma_told(type, 999 * t)) / steps;
   }
-  EXPECT_LT(relative_error(run("euler", "", steps, type), x.flatten()), 1e-12);
+  EXPECT_LT(relative_error(run_flow("euler", "", steps, type), x.flatten()), 1e-12);
 }
 
 TEST(Flow, RectifiedFlowsBeginAtTheFirstTimeThatTheyKnow) {
@@ -131,7 +131,7 @@ TEST(Flow, RectifiedFlowsBeginAtTheFirstTimeThatTheyKnow) {
   EXPECT_EQ(first_sigma("heun", PredictionType::flow), 1);
 }
 
-struct Order {
+struct FlowOrder {
   std::string name, options;
   double order;
   PredictionType type;
@@ -141,28 +141,28 @@ struct Order {
 TEST(Flow, OrdersOfConvergence) {
   const auto flow = PredictionType::flow, rectified = PredictionType::rectified_flow;
   for (const auto& [name, options, order, type] :
-       std::vector<Order>{{"euler", "", 1, flow},
-                          {"heun", "", 2, flow},
-                          {"ddim", "", 1, flow},
-                          {"lms", ",order=2", 2, flow},
-                          {"heun", "", 2, rectified},
-                          {"ddim", "", 1, rectified},
-                          {"lms", ",order=2", 2, rectified}}) {
-    const double coarse = error_of(name, "spacing=trailing" + options, 200, type);
-    const double fine = error_of(name, "spacing=trailing" + options, 400, type);
+       std::vector<FlowOrder>{{"euler", "", 1, flow},
+                              {"heun", "", 2, flow},
+                              {"ddim", "", 1, flow},
+                              {"lms", ",order=2", 2, flow},
+                              {"heun", "", 2, rectified},
+                              {"ddim", "", 1, rectified},
+                              {"lms", ",order=2", 2, rectified}}) {
+    const double coarse = flow_error(name, "spacing=trailing" + options, 200, type);
+    const double fine = flow_error(name, "spacing=trailing" + options, 400, type);
     EXPECT_NEAR(std::log2(coarse / fine), order, 0.25) << name << " " << coarse << " " << fine;
   }
 }
 
 /// DDIM's step between a flow's levels is Euler's: the scale of x cancels.
 TEST(Flow, DdimIsEuler) {
-  const Tensor euler = run("euler", "spacing=trailing", 10, PredictionType::flow);
-  EXPECT_LT(relative_error(run("ddim", "", 10, PredictionType::flow), euler.flatten()), 1e-12);
+  const Tensor euler = run_flow("euler", "spacing=trailing", 10, PredictionType::flow);
+  EXPECT_LT(relative_error(run_flow("ddim", "", 10, PredictionType::flow), euler.flatten()), 1e-12);
 }
 
 TEST(Flow, OtherSamplersTakeFlows) {
   for (const std::string name : {"dpm++2m", "unipc", "lms", "ddpm", "euler-a"}) {
-    const Tensor end = run(name, "", 40, PredictionType::flow);
+    const Tensor end = run_flow(name, "", 40, PredictionType::flow);
     const double error = relative_error(end, GaussianFlow{}.end(toy_base(at::kDouble)).flatten());
     if (name != "ddpm" && name != "euler-a") {
       EXPECT_LT(error, 0.02) << name;
@@ -209,9 +209,9 @@ TEST(Straightness, IsTheMeanSquareOverTime) {
 
 TEST(Flow, RefusesWhatHasNoMeaning) {
   const auto flow = PredictionType::flow;
-  EXPECT_THROW(run("euler", "s_churn=5", 4, flow), UsageError);
-  EXPECT_THROW(run("euler", "spacing=leading", 4, flow), UsageError);
-  EXPECT_THROW(run("euler", "sigmas=ays-sdxl", 4, flow), UsageError);
+  EXPECT_THROW(run_flow("euler", "s_churn=5", 4, flow), UsageError);
+  EXPECT_THROW(run_flow("euler", "spacing=leading", 4, flow), UsageError);
+  EXPECT_THROW(run_flow("euler", "sigmas=ays-sdxl", 4, flow), UsageError);
   const Configured shifted("euler", "shift=3");
   EXPECT_THROW(
       shifted.sampler.trajectory(diffusers_schedule({}), with_options({}, shifted.options)),

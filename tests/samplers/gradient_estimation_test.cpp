@@ -5,16 +5,16 @@
 namespace tiller::test {
 namespace {
 
-const BetaTable kStableDiffusion{"scaled_linear", 0.00085, 0.012};
+const BetaTable kSd15Betas{"scaled_linear", 0.00085, 0.012};
 
 Trajectory trajectory_of(const Configured& chosen, int steps) {
   TrajectoryConfig config;
   config.steps = steps;
-  return chosen.sampler.trajectory(diffusers_schedule(kStableDiffusion),
+  return chosen.sampler.trajectory(diffusers_schedule(kSd15Betas),
                                    with_options(config, chosen.options));
 }
 
-Tensor run(const std::string& name, const std::string& options, int steps) {
+Tensor run_estimated(const std::string& name, const std::string& options, int steps) {
   const Configured chosen(name, options);
   SineNoise noise;
   return chosen.run(toy_denoiser(PredictionType::epsilon), toy_base(at::kDouble),
@@ -67,13 +67,14 @@ TEST(GradientEstimation, SmalldiffusionsSigmasAreTrailing) {
 
 TEST(GradientEstimation, WithoutExtrapolationItIsDdim) {
   for (const std::string spacing : {"spacing=leading", "spacing=trailing", "spacing=linspace"})
-    EXPECT_LT(relative_error(run("ge", "gamma=1," + spacing, 8), run("ddim", spacing, 8).flatten()),
+    EXPECT_LT(relative_error(run_estimated("ge", "gamma=1," + spacing, 8),
+                             run_estimated("ddim", spacing, 8).flatten()),
               1e-12);
 }
 
 TEST(GradientEstimation, WithHalfTheNoiseItIsDdpm) {
-  EXPECT_LT(relative_error(run("ge", "gamma=1,mu=0.5", 8),
-                           run("ddpm", "variance=fixed_small", 8).flatten()),
+  EXPECT_LT(relative_error(run_estimated("ge", "gamma=1,mu=0.5", 8),
+                           run_estimated("ddpm", "variance=fixed_small", 8).flatten()),
             1e-9);
 }
 
@@ -88,7 +89,7 @@ TEST(GradientEstimation, EveryRuleOfSigmasDescends) {
 }
 
 TEST(GradientEstimation, RefusesMoreStepsThanTimesteps) {
-  EXPECT_THROW(run("ge", "sigmas=exponential", 1000), UsageError);
+  EXPECT_THROW(run_estimated("ge", "sigmas=exponential", 1000), UsageError);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ std::vector<double> told_timesteps(const Trajectory& trajectory) {
   return told;
 }
 
-void expect_trajectory(const Json& test) {
+void expect_guided_trajectory(const Json& test) {
   const Configured chosen(test.at("sampler"), test.at("options"));
   const auto schedule = guided_diffusion_schedule(test.at("noise_schedule"), test.at("timesteps"),
                                                   test.at("rescale_timesteps"));
@@ -38,7 +38,7 @@ TEST(GuidedDiffusion, TrajectoriesAreTheSame) {
     SCOPED_TRACE(test.at("sampler").get<std::string>() + " " +
                  test.at("respacing").get<std::string>() + " " +
                  test.at("noise_schedule").get<std::string>());
-    expect_trajectory(test);
+    expect_guided_trajectory(test);
   }
 }
 

@@ -12,17 +12,17 @@
 namespace tiller {
 namespace {
 
-const BetaTable kStableDiffusion{"scaled_linear", 0.00085, 0.012};
+const BetaTable kStableDiffusionBetas{"scaled_linear", 0.00085, 0.012};
 
 TEST(NoiseSchedule, StableDiffusionsSigmas) {
-  const auto table = sigma_table(diffusers_schedule(kStableDiffusion));
+  const auto table = sigma_table(diffusers_schedule(kStableDiffusionBetas));
   EXPECT_NEAR(table.front(), 0.0291675348, 1e-7);
   EXPECT_NEAR(table.back(), 14.614646911621094, 2e-5);
   EXPECT_NEAR(sigma_at(table, 999 - 999.0 / 7), 6.678018093109131, 1e-5);
 }
 
 TEST(NoiseSchedule, SigmaAndTimestepAreInverse) {
-  const auto table = sigma_table(diffusers_schedule(kStableDiffusion));
+  const auto table = sigma_table(diffusers_schedule(kStableDiffusionBetas));
   for (const double t : {0.0, 0.25, 17.0, 500.5, 998.9, 999.0})
     EXPECT_NEAR(timestep_at(table, sigma_at(table, t)), t, t < 1 ? 0.2 : 2e-2);
   for (const int t : {0, 1, 500, 999}) EXPECT_NEAR(timestep_at(table, table[t]), t, 2e-4);
@@ -31,7 +31,7 @@ TEST(NoiseSchedule, SigmaAndTimestepAreInverse) {
 }
 
 TEST(NoiseSchedule, ZeroTerminalSnr) {
-  BetaTable table = kStableDiffusion;
+  BetaTable table = kStableDiffusionBetas;
   const auto plain = diffusers_schedule(table);
   table.zero_terminal_snr = true;
   const auto zero = diffusers_schedule(table);

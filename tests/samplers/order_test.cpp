@@ -26,8 +26,8 @@ Trajectory log_uniform(int steps, bool variance_preserving) {
 }
 
 /// Distance from the probability flow's closed form: (x / alpha - mean) grows as hypot(std, sigma).
-double error_of(const std::string& name, const std::string& options, int steps,
-                bool variance_preserving) {
+double order_error(const std::string& name, const std::string& options, int steps,
+                   bool variance_preserving) {
   const auto trajectory = log_uniform(steps, variance_preserving);
   const auto &first = trajectory.levels.front(), &last = trajectory.levels.back();
   const Tensor start = (toy_base(at::kDouble) * 20 + kMean) * first.alpha;
@@ -40,8 +40,8 @@ double error_of(const std::string& name, const std::string& options, int steps,
 
 void expect_order(double order, const std::string& name, const std::string& options = "",
                   bool variance_preserving = false) {
-  const double coarse = error_of(name, options, 80, variance_preserving);
-  const double fine = error_of(name, options, 160, variance_preserving);
+  const double coarse = order_error(name, options, 80, variance_preserving);
+  const double fine = order_error(name, options, 160, variance_preserving);
   EXPECT_NEAR(std::log2(coarse / fine), order, 0.2) << name << " " << coarse << " " << fine;
   EXPECT_LT(fine, order == 1 ? 0.05 : 2e-3) << name;
 }
@@ -72,9 +72,9 @@ TEST(Order, HigherOrders) {
 
 /// In long runs the error of its first step is left, of which second order has as much.
 TEST(Order, ThreeStepsAreCloserThanTwo) {
-  const double second = error_of("dpm++2m", "", 80, true);
-  EXPECT_LT(error_of("dpm++3m", "", 80, true), second / 2);
-  EXPECT_LT(error_of("dpm++3m-sde", "eta=0", 80, true), second / 2);
+  const double second = order_error("dpm++2m", "", 80, true);
+  EXPECT_LT(order_error("dpm++3m", "", 80, true), second / 2);
+  EXPECT_LT(order_error("dpm++3m-sde", "eta=0", 80, true), second / 2);
 }
 
 /// Ancestral samplers must end with the data's own mean and spread.

@@ -144,7 +144,7 @@ TEST(Parallel, RefusesSamplersByName) {
   EXPECT_EQ(refusal("euler", ""), "");
 }
 
-std::string complaint(const std::string& text) {
+std::string parallel_complaint(const std::string& text) {
   try {
     parallel_options(text, 10);
   } catch (const UsageError& error) {
@@ -156,10 +156,10 @@ std::string complaint(const std::string& text) {
 TEST(Parallel, ReadsOptions) {
   EXPECT_EQ(parallel_options("picard:window=0", 40).window, 40);
   EXPECT_EQ(parallel_options("taa:window=64", 40).window, 40);
-  EXPECT_NE(complaint("picrad").find("picard"), std::string::npos);
-  EXPECT_NE(complaint("jacobi:order=3").find("order"), std::string::npos);
-  EXPECT_NE(complaint("taa:window=-1").find("window"), std::string::npos);
-  EXPECT_NE(complaint("picard:tolerance=nan").find("tolerance"), std::string::npos);
+  EXPECT_NE(parallel_complaint("picrad").find("picard"), std::string::npos);
+  EXPECT_NE(parallel_complaint("jacobi:order=3").find("order"), std::string::npos);
+  EXPECT_NE(parallel_complaint("taa:window=-1").find("window"), std::string::npos);
+  EXPECT_NE(parallel_complaint("picard:tolerance=nan").find("tolerance"), std::string::npos);
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ Normal end_of(const Configured& chosen, const Trajectory& trajectory) {
 }
 
 /// Wasserstein's distance of second order from the data's distribution with the last level's noise.
-double error_of(const Configured& chosen, int steps, bool variance_preserving) {
+double weak_error(const Configured& chosen, int steps, bool variance_preserving) {
   const Normal got = end_of(chosen, logarithmic(steps, variance_preserving)), exact = at_sigma(kTo);
   return std::hypot(got.mean - exact.mean, got.std - exact.std);
 }
@@ -94,8 +94,8 @@ void print(const WeakOrder& entry, double measured, double error) {
 TEST(Convergence, WeakOrdersAreThoseOfTheory) {
   for (const WeakOrder& entry : weak_orders()) {
     const Configured chosen(entry.sampler, entry.options);
-    const double coarse = error_of(chosen, 160, entry.preserving);
-    const double fine = error_of(chosen, 320, entry.preserving);
+    const double coarse = weak_error(chosen, 160, entry.preserving);
+    const double fine = weak_error(chosen, 320, entry.preserving);
     const double measured = std::log2(coarse / fine);
     print(entry, measured, fine);
     EXPECT_NEAR(measured, entry.order, 0.2) << entry.sampler << ":" << entry.options;

@@ -13,7 +13,7 @@ class LatentAdmProgram : public ProgramTest {
     for (int i = 0; i < 4; ++i)
       write_png(folder / "data" / (i % 2 ? "odd" : "even") / (std::to_string(i) + ".png"),
                 at::full({3, 16, 16}, 60 * i, at::kByte));
-    write_file(folder / "vae.json", testing::tiny_vae(16).dump());
+    write_file(folder / "vae.json", tiny_vae(16).dump());
     Json config = tiny_config();
     config.update({{"vae", "vae"}, {"image_size", 8}, {"in_channels", 4}, {"learn_sigma", false}});
     config.erase("num_classes"), config.erase("class_names");

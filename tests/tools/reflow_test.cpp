@@ -36,7 +36,7 @@ class Reflow : public ProgramTest {
   /// A flow of pixels, trained for a moment.
   void make_pipeline(Json config) const {
     write_squares();
-    config.update({{"unet", testing::tiny_unet(16, 3)},
+    config.update({{"unet", tiny_unet(16, 3)},
                    {"scheduler", {{"_class_name", "FlowMatchEulerDiscreteScheduler"}}}});
     write_file(folder / "flow.json", config.dump());
     must("train --quiet --data data --model-config flow.json --output flow" + steps_of("20"));
@@ -96,7 +96,7 @@ TEST_F(Reflow, TrainingOnPairsStraightensPaths) {
 /// Pairs are the latents themselves, and the model that learns them decodes.
 TEST_F(Reflow, StraightensPathsOfLatents) {
   write_squares();
-  write_file(folder / "vae.json", testing::tiny_vae(16).dump());
+  write_file(folder / "vae.json", tiny_vae(16).dump());
   must("train --quiet --data data --model-config vae.json --output vae --batch 2 --steps 1");
   Json config = this->config("flow");
   config.update({{"vae", "vae"}, {"image_size", 8}, {"in_channels", 4}});
@@ -136,7 +136,7 @@ TEST_F(Reflow, PipelinesOfClassesLearnPairs) {
 
 TEST_F(Reflow, PipelinesOfTextLearnPairs) {
   make_pipeline({{"tokenizer", TILLER_FIXTURES "/clip_tokenizer/vocab"},
-                 {"text_encoder", testing::tiny_text_encoder()}});
+                 {"text_encoder", tiny_text_encoder()}});
   must(
       "generate --quiet --model flow --prompt 'an ant' --prompt 'a bee' --count 4 --steps 4 "
       "--output made --save-pairs pairs.safetensors");

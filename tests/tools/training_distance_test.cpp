@@ -73,8 +73,8 @@ TEST_F(TrainingDistance, ComparesWithTheImagesAsTheyAreTrainedOn) {
   for (int i = 0; i < 3; ++i) write("images/" + std::to_string(i) + ".png", picture(i));
   fs::create_directories(folder / "shards");
   for (int i = 0; i < 2; ++i)
-    testing::write_archive(folder / "shards" / (std::to_string(i) + ".tar"),
-                           {{"a.png", picture(2 * i)}, {"b.png", picture(2 * i + 1)}}, "none");
+    write_archive(folder / "shards" / (std::to_string(i) + ".tar"),
+                  {{"a.png", picture(2 * i)}, {"b.png", picture(2 * i + 1)}}, "none");
   std::string lines;
   for (int i = 0; i < 4; ++i) {
     const std::string name = std::to_string(i) + ".png";
@@ -141,8 +141,8 @@ class TextTrainingDistance : public TrainingDistance {
     }
     config = {
         {"tokenizer", TILLER_FIXTURES "/clip_tokenizer/vocab"},
-        {"unet", testing::tiny_unet(8, 3)},
-        {"text_encoder", testing::tiny_text_encoder()},
+        {"unet", tiny_unet(8, 3)},
+        {"text_encoder", tiny_text_encoder()},
         {"scheduler", {{"_class_name", "DDIMScheduler"}, {"beta_schedule", "squaredcos_cap_v2"}}}};
     write_file(folder / "config.json", config.dump());
   }

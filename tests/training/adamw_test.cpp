@@ -7,7 +7,7 @@
 
 #include "io/file.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 using Json = nlohmann::json;
@@ -62,4 +62,4 @@ TEST(AdamW, NoLimitMeasuresOnly) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

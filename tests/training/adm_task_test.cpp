@@ -2,7 +2,7 @@
 #include "samplers/defaults.h"
 #include "tests/training/training_runs.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class AdmTraining : public TrainingRuns {
@@ -149,4 +149,4 @@ TEST_F(AdmTraining, SaysThatNoLabelIsDroppedWithoutANullLabel) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -4,10 +4,11 @@
 #include "tests/training/training_runs.h"
 #include "training/autoencoder_loss.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
-const std::vector<std::string> kFiles = {"diffusion_pytorch_model.safetensors", "config.json"};
+const std::vector<std::string> kAutoencoderFiles = {"diffusion_pytorch_model.safetensors",
+                                                    "config.json"};
 
 class AutoencoderTraining : public TrainingRuns {
  protected:
@@ -56,7 +57,9 @@ AutoencoderKL load(const fs::path& folder) {
 
 Tensor images_of(const fs::path& folder) { return from_bytes(load_dataset(folder, 8).images); }
 
-TEST_F(AutoencoderTraining, ResumesExactly) { expect_exact_resume(options("whole"), kFiles); }
+TEST_F(AutoencoderTraining, ResumesExactly) {
+  expect_exact_resume(options("whole"), kAutoencoderFiles);
+}
 
 TEST_F(AutoencoderTraining, LearnsToCodeAndSavesNormalisedLatents) {
   TrainOptions run = options("run");
@@ -165,4 +168,4 @@ TEST(AutoencoderLoss, ABlurCostsMoreThanAShade) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

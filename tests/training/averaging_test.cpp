@@ -5,7 +5,7 @@
 
 #include "io/error.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 TEST(Averaging, RampsUpToItsDecay) {
@@ -57,4 +57,4 @@ TEST(Averaging, RefusesOthers) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -5,7 +5,7 @@
 
 #include "training/random.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 /// Image i has red value i, and 255 in the left half of its green.
@@ -110,4 +110,4 @@ TEST(Batches, PartsAreTheWholeBatchs) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -3,7 +3,7 @@
 #include "tests/training/dataset_files.h"
 #include "training/batches.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class Captions : public DatasetFiles {
@@ -120,4 +120,4 @@ TEST(Balance, NeedsGroupsOrClasses) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

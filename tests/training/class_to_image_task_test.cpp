@@ -3,7 +3,7 @@
 #include "models/model.h"
 #include "tests/training/pipeline_runs.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class ClassToImageTraining : public PipelineRuns {
@@ -86,4 +86,4 @@ TEST_F(ClassToImageTraining, NamesWhatDoesntFit) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -2,7 +2,7 @@
 #include "models/model.h"
 #include "tests/training/training_runs.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 /// The networks of DDPM-IP's published commands: image size, widths and attention's heads.
@@ -51,4 +51,4 @@ TEST_F(PublishedConfigs, TakeAStep) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

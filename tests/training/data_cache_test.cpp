@@ -6,7 +6,7 @@
 #include "tests/training/dataset_files.h"
 #include "training/batches.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class DataCache : public DatasetFiles {
@@ -140,4 +140,4 @@ TEST_F(DataCache, BatchesAreTheSame) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -11,7 +11,7 @@
 #include "training/dataset.h"
 
 /// Small data sets of every kind, written to a folder that goes away.
-namespace tiller::testing {
+namespace tiller::test {
 
 class DatasetFiles : public ::testing::Test {
  protected:
@@ -93,4 +93,4 @@ inline void write_archive(const fs::path& path, const std::vector<Entry>& entrie
   EXPECT_EQ(archive_write_free(a), ARCHIVE_OK);
 }
 
-}  // namespace tiller::testing
+}  // namespace tiller::test

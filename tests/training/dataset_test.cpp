@@ -13,7 +13,7 @@
 #include "training/dataset_formats.h"
 #include "training/training_data.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class Cifar : public DatasetFiles {};
@@ -494,4 +494,4 @@ TEST(ForEachInParallel, VisitsEachOnceAndPassesFailuresOn) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

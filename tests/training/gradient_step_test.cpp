@@ -6,7 +6,7 @@
 #include "io/error.h"
 #include "models/products.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 /// Fits a weight to the rows 0, 1, 2, ... of a batch.
@@ -176,4 +176,4 @@ TEST(GradientStep, KeepsSeveralAverages) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -8,7 +8,7 @@
 #include "training/checkpoints.h"
 #include "training/stop_signals.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 /// Runs that are stopped or killed at a certain moment.
@@ -163,4 +163,4 @@ TEST_F(Interruption, WhatKilledProcessesWroteIsRemoved) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -5,7 +5,7 @@
 #include "io/safetensors.h"
 #include "tests/training/training_runs.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class LatentAdm : public TrainingRuns {
@@ -102,4 +102,4 @@ TEST_F(LatentAdm, AModelsVaeLiesInItsOwnFolder) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -2,7 +2,7 @@
 
 #include "tests/training/dataset_files.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class Log : public DatasetFiles {
@@ -38,4 +38,4 @@ TEST_F(Log, DropsADamagedLine) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

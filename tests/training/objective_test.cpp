@@ -10,7 +10,7 @@
 #include "training/random.h"
 #include "training/variational_bound.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 using Json = nlohmann::json;
@@ -343,4 +343,4 @@ TEST(Objective, LossesAreFloat32) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -6,7 +6,7 @@
 #include "tests/training/pipeline_runs.h"
 #include "training/batches.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class Pairs : public PipelineRuns {
@@ -168,4 +168,4 @@ TEST_F(Pairs, ArentCached) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -2,7 +2,7 @@
 #include "tests/training/tiny_pipeline.h"
 #include "tests/training/training_runs.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 
 /// Runs of pipelines on squares of three colours.
 class PipelineRuns : public TrainingRuns {
@@ -23,4 +23,4 @@ class PipelineRuns : public TrainingRuns {
   }
 };
 
-}  // namespace tiller::testing
+}  // namespace tiller::test

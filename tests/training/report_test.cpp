@@ -3,7 +3,7 @@
 #include "io/image.h"
 #include "tests/training/dataset_files.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class TrainingPage : public DatasetFiles {
@@ -63,4 +63,4 @@ TEST_F(TrainingPage, StandsWithoutALog) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

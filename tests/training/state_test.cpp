@@ -8,7 +8,7 @@
 #include "tests/training/dataset_files.h"
 #include "training/random.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 class State : public DatasetFiles {};
@@ -132,4 +132,4 @@ TEST_F(State, RefusesWhatIsNotItsState) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -5,7 +5,7 @@
 #include "io/error.h"
 #include "tests/training/dataset_files.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 uint64_t little_endian(std::string_view bytes) {
@@ -149,4 +149,4 @@ TEST_F(TensorBoard, NamesAFileThatCantBeWritten) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -4,18 +4,18 @@
 #include "tests/training/pipeline_runs.h"
 #include "training/pipeline_files.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
-const std::vector<std::string> kFiles = {"unet/diffusion_pytorch_model.safetensors",
-                                         "unet/config.json",
-                                         "text_encoder/model.safetensors",
-                                         "text_encoder/config.json",
-                                         "vae/diffusion_pytorch_model.safetensors",
-                                         "vae/config.json",
-                                         "tokenizer/vocab.json",
-                                         "scheduler/scheduler_config.json",
-                                         "model_index.json"};
+const std::vector<std::string> kPipelineFiles = {"unet/diffusion_pytorch_model.safetensors",
+                                                 "unet/config.json",
+                                                 "text_encoder/model.safetensors",
+                                                 "text_encoder/config.json",
+                                                 "vae/diffusion_pytorch_model.safetensors",
+                                                 "vae/config.json",
+                                                 "tokenizer/vocab.json",
+                                                 "scheduler/scheduler_config.json",
+                                                 "model_index.json"};
 
 class TextToImageTraining : public PipelineRuns {
  protected:
@@ -41,7 +41,9 @@ class TextToImageTraining : public PipelineRuns {
   }
 };
 
-TEST_F(TextToImageTraining, ResumesExactly) { expect_exact_resume(options("whole"), kFiles); }
+TEST_F(TextToImageTraining, ResumesExactly) {
+  expect_exact_resume(options("whole"), kPipelineFiles);
+}
 
 TEST_F(TextToImageTraining, LearnsWhatTheTextSays) {
   TrainOptions run = options("run");
@@ -73,7 +75,7 @@ TEST_F(TextToImageTraining, WorksOnPixelsWithoutAVae) {
   run.config["unet"]["sample_size"] = 8;
   run.config["unet"]["in_channels"] = run.config["unet"]["out_channels"] = 3;
   run.sample_every = 6;
-  expect_exact_resume(run, {kFiles[0], "model_index.json"});
+  expect_exact_resume(run, {kPipelineFiles[0], "model_index.json"});
   const Model model = load_model(run.output);
   EXPECT_FALSE(model.vae);
   EXPECT_EQ(model.image_size, 8);
@@ -119,10 +121,10 @@ TEST_F(TextToImageTraining, GoesOnFromASavedFolder) {
   second.initial = root / "first";
   second.learning_rate = 0;
   train_to(1, second);
-  EXPECT_EQ(read_file(root / "first" / kFiles[0]).size(),
-            read_file(root / "second" / kFiles[0]).size());
-  const auto first = load_tensors(root / "first" / kFiles[0]).tensors,
-             same = load_tensors(root / "second" / kFiles[0]).tensors;
+  EXPECT_EQ(read_file(root / "first" / kPipelineFiles[0]).size(),
+            read_file(root / "second" / kPipelineFiles[0]).size());
+  const auto first = load_tensors(root / "first" / kPipelineFiles[0]).tensors,
+             same = load_tensors(root / "second" / kPipelineFiles[0]).tensors;
   for (size_t i = 0; i < first.size(); ++i)
     EXPECT_TRUE(first[i].second.allclose(same[i].second)) << first[i].first;
 }
@@ -194,4 +196,4 @@ TEST_F(TextToImageTraining, SaysWhatAConfigLacks) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -8,7 +8,7 @@
 #include "io/error.h"
 #include "io/file.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 using Json = nlohmann::json;
@@ -44,4 +44,4 @@ TEST(TimestepSampler, NamesWhatThereIs) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 
 /// Parts of the config of a pipeline that is trained within seconds.
-namespace tiller::testing {
+namespace tiller::test {
 
 inline nlohmann::json tiny_unet(int64_t size, int64_t channels) {
   return {{"sample_size", size},
@@ -42,4 +42,4 @@ inline nlohmann::json velocity_scheduler() {
           {"clip_sample", false}};
 }
 
-}  // namespace tiller::testing
+}  // namespace tiller::test

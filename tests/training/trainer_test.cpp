@@ -11,7 +11,7 @@
 #include "models/model.h"
 #include "tests/training/training_runs.h"
 
-namespace tiller::testing {
+namespace tiller::test {
 namespace {
 
 const std::vector<std::string> kFiles = {"model.safetensors", "config.json"};
@@ -315,4 +315,4 @@ TEST_F(Training, AVelocityModelSaysSoInItsConfig) {
 }
 
 }  // namespace
-}  // namespace tiller::testing
+}  // namespace tiller::test

@@ -7,7 +7,7 @@
 #include "training/trainer.h"
 
 /// Runs of the trainer and what they leave behind.
-namespace tiller::testing {
+namespace tiller::test {
 
 class TrainingRuns : public DatasetFiles {
  protected:
@@ -114,4 +114,4 @@ class TrainingRuns : public DatasetFiles {
   }
 };
 
-}  // namespace tiller::testing
+}  // namespace tiller::test
