@@ -58,7 +58,7 @@ std::vector<std::string> known_words(const Generation& generation,
 }
 
 /// A word as a part of a file's name.
-std::string name_of(const WordMap& map) {
+std::string map_name(const WordMap& map) {
   std::string name;
   for (const char c : map.word) {
     const auto byte = static_cast<unsigned char>(c);
@@ -75,7 +75,7 @@ void check_names(const WordsRequest& words) {
   std::set<std::string> names;
   for (const bool effect : {false, true})
     for (const auto& word : effect ? words.effects : words.maps)
-      if (!names.insert(name_of({word, effect, {}})).second)
+      if (!names.insert(map_name({word, effect, {}})).second)
         throw UsageError("--attention-" + std::string(effect ? "effect" : "map") + ": got '" +
                          word +
                          "' beside a word whose file has the same name, expected one of "
@@ -196,7 +196,7 @@ std::vector<WordMap> word_maps(const Generation& generation, const ImageSpec& im
 }
 
 fs::path overlay_path(const fs::path& image, const WordMap& map) {
-  return image.parent_path() / (image.stem().string() + "-" + name_of(map) + ".png");
+  return image.parent_path() / (image.stem().string() + "-" + map_name(map) + ".png");
 }
 
 void write_overlays(const fs::path& image, const Tensor& pixels, std::span<const WordMap> maps,

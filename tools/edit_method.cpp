@@ -26,7 +26,7 @@ std::vector<std::string> parts_of(const std::string& text) {
   return parts;
 }
 
-std::string name_of(const std::string& part) { return part.substr(0, part.find(':')); }
+std::string method_name(const std::string& part) { return part.substr(0, part.find(':')); }
 
 void read_blend(const std::string& part, EditMethod& method) {
   const size_t colon = std::min(part.find(':'), part.size());
@@ -47,7 +47,7 @@ EditMethod edit_method(const std::string& text) {
   std::vector<std::string> names = {blend_name};
   for (const auto& control : edit_controls()) names.push_back(control.name);
   for (const auto& part : parts_of(text)) {
-    const std::string name = name_of(part);
+    const std::string name = method_name(part);
     const bool blends = name == blend_name;
     if (method.sampler.empty()) {
       method.sampler = part;

@@ -23,7 +23,7 @@ Tensor uneven_rows(int64_t columns) {
 
 Tensor plain(const Fp8Rows& rows) { return rows.values.to(at::kDouble) * rows.scales; }
 
-double relative_error(const Tensor& a, const Tensor& b) {
+double rms_error(const Tensor& a, const Tensor& b) {
   const Tensor wide = b.to(at::kDouble);
   return ((a.to(at::kDouble) - wide).norm() / wide.norm()).item<double>();
 }
@@ -98,10 +98,10 @@ TEST(Fp8Linear, MultipliesRoundedValues) {
   const Fp8Rows weight = to_fp8(w);
   const Tensor rounded = plain(to_fp8(x.flatten(0, 1))).view(x.sizes());
   const Tensor exact = at::linear(rounded, plain(weight), bias.to(at::kDouble));
-  EXPECT_LT(relative_error(fp8_linear(x, weight, bias), exact), 1e-6);
+  EXPECT_LT(rms_error(fp8_linear(x, weight, bias), exact), 1e-6);
   const Tensor half = fp8_linear(x.to(at::kBFloat16), weight, bias.to(at::kBFloat16));
-  EXPECT_LT(relative_error(half, exact), 1e-2);
-  const double distance = relative_error(exact, at::linear(x, w, bias));
+  EXPECT_LT(rms_error(half, exact), 1e-2);
+  const double distance = rms_error(exact, at::linear(x, w, bias));
   EXPECT_GT(distance, 1e-4);
   EXPECT_LT(distance, 0.05);
 }
@@ -110,9 +110,9 @@ TEST(Fp8Linear, GradientsPassTheRounding) {
   const Tensor x = formula_tensor("x", {3, 32}).requires_grad_(true);
   const Fp8Rows weight = to_fp8(formula_tensor("w", {16, 32}));
   const Tensor y = fp8_linear(x, weight, {});
-  EXPECT_LT(relative_error(y.detach(), fp8_linear(x.detach(), weight, {})), 1e-6);
+  EXPECT_LT(rms_error(y.detach(), fp8_linear(x.detach(), weight, {})), 1e-6);
   y.sum().backward();
-  EXPECT_LT(relative_error(x.grad(), plain(weight).sum(0).expand_as(x)), 1e-6);
+  EXPECT_LT(rms_error(x.grad(), plain(weight).sum(0).expand_as(x)), 1e-6);
 }
 
 TEST(Fp8Weight, TakesThePlaceOfThePlainOne) {
@@ -128,7 +128,7 @@ TEST(Fp8Weight, TakesThePlaceOfThePlainOne) {
   const Linear copy = layer;
   EXPECT_TRUE(copy(x).equal(y));
   EXPECT_TRUE(y.equal(fp8_linear(x, to_fp8(original.flatten(1)), layer.bias)));
-  EXPECT_LT(relative_error(y, at::linear(x, original.flatten(1), layer.bias)), 0.05);
+  EXPECT_LT(rms_error(y, at::linear(x, original.flatten(1), layer.bias)), 0.05);
 }
 
 TEST(Fp8Weight, IsKeptOnlyWhereAskedFor) {
@@ -167,7 +167,7 @@ TEST(Fp8Cuda, ProductsEqualTheCpus) {
       const Tensor expected = fp8_linear(x.to(at::kFloat), to_fp8(w), bias.to(at::kFloat));
       const Tensor got = fp8_linear(x.to(at::kCUDA), to_fp8(w.to(at::kCUDA)), bias.to(at::kCUDA));
       EXPECT_EQ(got.scalar_type(), dtype);
-      EXPECT_LT(relative_error(got.cpu(), expected), 4e-3) << in << ' ' << out;
+      EXPECT_LT(rms_error(got.cpu(), expected), 4e-3) << in << ' ' << out;
     }
 }
 

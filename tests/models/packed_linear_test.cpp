@@ -15,7 +15,7 @@ namespace {
 
 bool served() { return at::get_cpu_capability() == "AVX512"; }
 
-double relative_error(const Tensor& a, const Tensor& b) {
+double linear_error(const Tensor& a, const Tensor& b) {
   return ((a - b).norm() / b.norm()).item<double>();
 }
 
@@ -40,7 +40,7 @@ TEST(PackedLinear, EqualsThePlainProduct) {
       const Tensor expected = at::linear(c.x, c.weight, bias), y = packed(c.x, c.weight, bias);
       ASSERT_TRUE(y.defined());
       EXPECT_EQ(y.sizes(), expected.sizes());
-      EXPECT_LT(relative_error(y, expected), 1e-5) << in << ' ' << out;
+      EXPECT_LT(linear_error(y, expected), 1e-5) << in << ' ' << out;
       EXPECT_TRUE(y.equal(of_kernel(c.x, c.weight.view({out, in, 1, 1}), bias)));
     }
   }
