@@ -62,9 +62,7 @@ Tensor comparison(const Editing& editing, const EditOutcome& outcome) {
 }
 
 std::string guidances_text(std::span<const ChosenGuidance> guidances) {
-  std::string text;
-  for (const auto& guidance : guidances) text += (text.empty() ? "" : " + ") + guidance.text;
-  return text.empty() ? "none" : text;
+  return guidances.empty() ? "none" : joined_guidances(guidances);
 }
 
 Json changes_json(const Editing& editing) {

@@ -11,12 +11,6 @@ std::string quoted(const std::string& value) {
   return value.find_first_of(",:\n\"") == std::string::npos ? value : Json(value).dump();
 }
 
-std::string joined_guidances(std::span<const ChosenGuidance> guidances) {
-  std::string text;
-  for (const auto& guidance : guidances) text += (text.empty() ? "" : " + ") + guidance.text;
-  return text;
-}
-
 /// The scale of classifier-free guidance as written or by default; "" without it.
 std::string cfg_scale(std::span<const ChosenGuidance> guidances) {
   for (const auto& guidance : guidances) {
@@ -96,6 +90,12 @@ BatchOf batch_from(const Json& json, const GenerateRequest& request, const std::
 }
 
 }  // namespace
+
+std::string joined_guidances(std::span<const ChosenGuidance> guidances) {
+  std::string text;
+  for (const auto& guidance : guidances) text += (text.empty() ? "" : " + ") + guidance.text;
+  return text;
+}
 
 PngText image_text(const Generation& generation, std::span<const ChosenGuidance> guidances,
                    const BatchOf& batch) {

@@ -30,6 +30,9 @@ Recipe read_recipe(const fs::path& png);
 /// Throws Error unless the model is the one that `png` was made with.
 void require_model(const Recipe&, const Model&, const fs::path& png);
 
+/// As they are written after --guidance; "" without any.
+std::string joined_guidances(std::span<const ChosenGuidance>);
+
 /// Name, limits and sites of each guidance, for recipes and --json.
 Json describe(std::span<const ChosenGuidance>);
 

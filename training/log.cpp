@@ -9,11 +9,9 @@
 namespace tiller {
 namespace {
 
-using LogJson = nlohmann::ordered_json;
-
 std::string kept_lines(const fs::path& path, int64_t steps_done) {
   std::string kept;
-  for_each_line(path, [&](const std::string& line, const LogJson& json) {
+  for_each_line(path, [&](const std::string& line, const nlohmann::ordered_json& json) {
     if (json.value("step", int64_t{0}) <= steps_done) kept += line + "\n";
   });
   return kept;
@@ -21,11 +19,12 @@ std::string kept_lines(const fs::path& path, int64_t steps_done) {
 
 }  // namespace
 
-void for_each_line(const fs::path& log,
-                   const std::function<void(const std::string& line, const LogJson&)>& use) {
+void for_each_line(
+    const fs::path& log,
+    const std::function<void(const std::string& line, const nlohmann::ordered_json&)>& use) {
   std::istringstream lines(fs::exists(log) ? read_file(log) : "");
   for (std::string line; std::getline(lines, line);) {
-    const LogJson json = LogJson::parse(line, nullptr, false);
+    const nlohmann::ordered_json json = nlohmann::ordered_json::parse(line, nullptr, false);
     if (json.is_object()) use(line, json);
   }
 }
@@ -47,14 +46,14 @@ std::vector<std::pair<std::string, double>> scalars_of(const LogLine& line) {
 void TrainLog::write(const LogLine& line) { write(line.step, scalars_of(line)); }
 
 void TrainLog::write(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
-  LogJson json = {{"step", step}};
+  nlohmann::ordered_json json = {{"step", step}};
   for (const auto& [name, value] : scalars) json[name] = value;
   file_ << json.dump() << std::endl;
 }
 
 bool has_number(const fs::path& log, int64_t step, const std::string& name) {
   bool found = false;
-  for_each_line(log, [&](const std::string&, const LogJson& json) {
+  for_each_line(log, [&](const std::string&, const nlohmann::ordered_json& json) {
     found |= json.contains("step") && json.contains(name) && json["step"] == step &&
              json[name].is_number();
   });
@@ -63,7 +62,7 @@ bool has_number(const fs::path& log, int64_t step, const std::string& name) {
 
 double least_in(const fs::path& log, const std::string& name) {
   double least = std::numeric_limits<double>::infinity();
-  for_each_line(log, [&](const std::string&, const LogJson& json) {
+  for_each_line(log, [&](const std::string&, const nlohmann::ordered_json& json) {
     const auto found = json.find(name);
     if (found != json.end() && found->is_number()) least = std::min(least, found->get<double>());
   });

@@ -12,8 +12,6 @@
 namespace tiller {
 namespace {
 
-using ReportJson = nlohmann::ordered_json;
-
 /// Charts of more points than this show means of neighbours; pages hold no more grids than that.
 constexpr size_t most_points = 500, most_grids = 24;
 
@@ -24,7 +22,7 @@ struct Curve {
 /// Every number of the log by its name. Lines that are cut off count for nothing.
 std::map<std::string, Curve> curves_of(const fs::path& log) {
   std::map<std::string, Curve> curves;
-  for_each_line(log, [&](const std::string&, const ReportJson& json) {
+  for_each_line(log, [&](const std::string&, const nlohmann::ordered_json& json) {
     if (!json.contains("step") || !json["step"].is_number()) return;
     for (const auto& [name, value] : json.items()) {
       if (name == "step" || !value.is_number()) continue;
