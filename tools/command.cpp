@@ -151,6 +151,12 @@ std::string Flags::text(const std::string& flag, const std::string& fallback) co
   return found == values_.end() ? fallback : found->second.back();
 }
 
+std::string Flags::required(const std::string& flag, const std::string& expected) const {
+  const std::string value = text(flag);
+  if (value.empty()) throw UsageError("--" + flag + ": got none, expected " + expected + ".");
+  return value;
+}
+
 int64_t Flags::integer(const std::string& flag, int64_t low, int64_t high, int64_t fallback) const {
   if (!has(flag)) return fallback;
   return parse_number<int64_t>(

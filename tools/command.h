@@ -48,6 +48,9 @@ class Flags {
   std::vector<std::string> all(const std::string& flag) const;
   /// The value given; of a flag that repeats the last.
   std::string text(const std::string& flag, const std::string& fallback = "") const;
+  /// The value of a flag that the command can't do without; throws UsageError "--FLAG: got none,
+  /// expected EXPECTED."
+  std::string required(const std::string& flag, const std::string& expected) const;
   int64_t integer(const std::string& flag, int64_t low, int64_t high, int64_t fallback) const;
   double number(const std::string& flag, double low, double high, double fallback) const;
   uint64_t seed(const std::string& flag, uint64_t fallback) const;

@@ -240,8 +240,8 @@ void describe_run(EditEvaluation& evaluation, const fs::path& data) {
 }
 
 void begin(EditEvaluation& evaluation, const Flags& flags) {
-  const fs::path data = required(flags, "data", "PIE-Bench's folder, or images");
-  evaluation.report.folder = required(flags, "output", "a folder for the report");
+  const fs::path data = flags.required("data", "PIE-Bench's folder, or images");
+  evaluation.report.folder = flags.required("output", "a folder for the report");
   evaluation.pictures = flags.integer("pictures", 0, 10'000, 4);
   evaluation.from = flags.number("edit-from", 0, 1, 1);
   evaluation.edit_guidances = flags.all("edit-guidance");

@@ -220,9 +220,9 @@ MethodFigures run_method(InversionEvaluation& evaluation, const std::string& met
 
 InversionEvaluation begin(const Flags& flags) {
   InversionEvaluation evaluation;
-  const fs::path data = required(flags, "data", "images to invert");
+  const fs::path data = flags.required("data", "images to invert");
   EvaluationReport& report = evaluation.report;
-  report.folder = required(flags, "output", "a folder for the report");
+  report.folder = flags.required("output", "a folder for the report");
   evaluation.pictures = flags.integer("pictures", 0, 10'000, 4);
   evaluation.methods = chosen_methods(flags);
   GenerateRequest asked;

@@ -112,7 +112,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   SchemeRun run;
   run.processes = &processes;
   run.schemes = choose_schemes(flags);
-  run.report.folder = required(flags, "output", "a folder for the report");
+  run.report.folder = flags.required("output", "a folder for the report");
   run.metrics = choose_metrics(flags.all("metrics"));
   run.named = flags.has("metrics");
   if (flags.has("keep-images")) run.images = run.report.folder / "images";

@@ -43,12 +43,6 @@ std::vector<ImageFigures> measured_or_failed(const BatchRun& batch) {
 
 }  // namespace
 
-std::string required(const Flags& flags, const std::string& flag, const std::string& expected) {
-  if (flags.text(flag).empty())
-    throw UsageError("--" + flag + ": got none, expected " + expected + ".");
-  return flags.text(flag);
-}
-
 std::vector<std::string> named_methods(const Flags& flags) {
   const std::vector<std::string> methods = flags.all("method");
   for (auto method = methods.begin(); method != methods.end(); ++method)

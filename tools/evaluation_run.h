@@ -8,9 +8,6 @@
 
 namespace tiller {
 
-/// A flag that the task can't do without. Throws UsageError "--FLAG: got none, expected EXPECTED."
-std::string required(const Flags&, const std::string& flag, const std::string& expected);
-
 /// What --method names. Throws UsageError where one stands twice.
 std::vector<std::string> named_methods(const Flags&);
 

@@ -20,13 +20,6 @@ namespace {
 
 constexpr int64_t most_steps = 1'000'000'000;
 
-std::string required_flag(const Flags& flags, const std::string& flag,
-                          const std::string& expected) {
-  if (flags.text(flag).empty())
-    throw UsageError("train: got no --" + flag + ", expected " + expected + ".");
-  return flags.text(flag);
-}
-
 nlohmann::json read_config(const fs::path& path) {
   const auto json = nlohmann::json::parse(read_file(path, 1 << 20), nullptr, false);
   if (!json.is_object())
@@ -118,9 +111,9 @@ int run_train(const Flags& flags) {
   Progress::set_quiet(flags.has("quiet"));
   TrainOptions options;
   options.launch = launch_from_environment();
-  options.data = required_flag(flags, "data", "images to train on");
-  options.output = required_flag(flags, "output", "a folder for the model");
-  options.config_file = required_flag(flags, "model-config", "a config of what to train");
+  options.data = flags.required("data", "images to train on");
+  options.output = flags.required("output", "a folder for the model");
+  options.config_file = flags.required("model-config", "a config of what to train");
   options.config = read_config(options.config_file);
   options.data_cache = flags.text("data-cache");
   options.initial = flags.text("initial");
