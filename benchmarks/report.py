@@ -1,10 +1,11 @@
-"""All comparisons with peers, one after the other, in one report: REPORT.md and REPORT.json. `make bench-cpu` runs it.
+"""All comparisons with peers, one after the other, in one report: REPORT.md, .json and, where matplotlib is, .png. `make bench-cpu` runs it.
 
 Usage: python benchmarks/report.py --report out/bench-cpu [--full] [--compile] [--guided-diffusion CHECKOUT]
        [--programs sinkhorn demo_model ...]
 """
 
-import importlib
+import importlib.util
+import pathlib
 import time
 import traceback
 
@@ -33,7 +34,9 @@ def main():
     if options.device == "cuda" and not torch.cuda.is_available():
         print("report.py: no GPU was found: nothing is measured.")
         return
-    side_by_side.run(rows, options)
+    report = side_by_side.run(rows, options)
+    if options.report and report["rows"] and importlib.util.find_spec("matplotlib"):
+        importlib.import_module("chart").draw([report], pathlib.Path(options.report).with_suffix(".png"))
 
 
 if __name__ == "__main__":

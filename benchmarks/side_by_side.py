@@ -195,8 +195,14 @@ def parser(description):
     return parser
 
 
+def write(report, lines, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(report, indent=1))
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
 def run(rows, options):
-    """Prints a row as soon as it is there; returns the report."""
+    """Prints and writes a row as soon as it is there; returns the report."""
     torch.set_num_threads(options.threads)
     report = {"machine": machine(options), "rows": []}
     peak = report["machine"]["peak"]
@@ -208,11 +214,8 @@ def run(rows, options):
         report["rows"].append(row)
         lines.append(markdown(row, peak))
         print(lines[-1], flush=True)
-    if options.report:
-        path = pathlib.Path(options.report)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").write_text(json.dumps(report, indent=1))
-        path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+        if options.report:
+            write(report, lines, pathlib.Path(options.report))
     return report
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Prints a Python for the programs of benchmarks/: BENCH_PYTHON where that is set, else one of .venv-bench, which gets the peers
-# (PyTorch, diffusers, transformers) once.
+# (PyTorch, diffusers, transformers) and matplotlib once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages="torch==2.11.0 diffusers==0.42.1 transformers==5.24 accelerate safetensors numpy"
+packages="torch==2.11.0 diffusers==0.42.1 transformers==5.24 accelerate safetensors numpy matplotlib"
 
 if [ -n "${BENCH_PYTHON:-}" ]; then
   echo "$BENCH_PYTHON"
