@@ -71,6 +71,8 @@ std::vector<int64_t> key_of(const Network& network, const Tensor& x, const Tenso
   return key;
 }
 
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
 }  // namespace
 
 void EvaluationGraphs::Plan::read(const Tensor& new_x, const Tensor& new_t,
@@ -148,8 +150,9 @@ Answers EvaluationGraphs::evaluate(const Network& network, const Tensor& x, cons
     try {
       known->record(recorder_);
       if (prompts) prompts->clear();
-    } catch (const c10::Error&) {
+    } catch (const c10::Error& error) {
       known = std::make_unique<Plan>();
+      if (problem_.empty()) problem_ = first_line(error.what_without_backtrace());
     }
   }
   if (!known->whole.replay) return evaluate_now();

@@ -1,6 +1,7 @@
 #pragma once
 #include <deque>
 #include <map>
+#include <string>
 
 #include "models/network.h"
 #include "models/recording.h"
@@ -25,6 +26,8 @@ class EvaluationGraphs {
 
   int64_t recordings() const;
   int64_t replays() const { return replays_; }
+  /// Why the first recording that failed did, in a line; empty: none did.
+  const std::string& problem() const { return problem_; }
 
  private:
   using Key = std::vector<int64_t>;
@@ -58,6 +61,7 @@ class EvaluationGraphs {
   Recorder recorder_;
   std::map<Key, std::unique_ptr<Plan>> plans_;  ///< Null: seen once.
   int64_t replays_ = 0;
+  std::string problem_;
 };
 
 }  // namespace tiller

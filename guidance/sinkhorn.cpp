@@ -1,12 +1,12 @@
 #include "guidance/sinkhorn.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include <cmath>
 
 #include "models/gradients.h"
+#include "models/operation.h"
 
 namespace tiller {
 namespace {
@@ -84,10 +84,9 @@ TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
 }
 
 Tensor sinkhorn_potentials(const Tensor& q, const Tensor& k, int64_t iterations) {
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("tiller::sinkhorn_potentials", "")
-                                    .typed<Tensor(const Tensor&, const Tensor&, int64_t)>();
-  return operation.call(q, k, iterations);
+  static const auto kernel =
+      operation<Tensor(const Tensor&, const Tensor&, int64_t)>("tiller::sinkhorn_potentials");
+  return kernel.call(q, k, iterations);
 }
 
 }  // namespace tiller

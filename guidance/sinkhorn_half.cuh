@@ -8,6 +8,7 @@
 
 #include "guidance/log_sum.cuh"
 #include "models/kernels/device_code.cuh"
+#include "models/kernels/pack.cuh"
 
 namespace tiller::kernels {
 
@@ -17,7 +18,7 @@ constexpr int kBlockColumns = 64;               // columns of S that it holds at
 constexpr int kStripes = kBlockColumns / 8;     // of 8 columns, as the tensor cores take them
 constexpr int kStepChannels = 16;               // that one product of theirs sums over
 constexpr int kLanes = 32;
-constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+constexpr float kLn2 = 0.6931471805599453f;
 
 /// Two channels, channel being even; 0 outside of the (length, channels) matrix x.
 template <class T>
@@ -30,10 +31,6 @@ __device__ uint32_t load_pair(const T* x, int64_t row, int64_t length, int chann
   return word;
 }
 
-struct alignas(16) FourWords {
-  uint32_t words[4];
-};
-
 /// tile: (kBlockColumns, stride words) of columns first, first + 1, ..., zeros outside. packed:
 /// whether channels are a multiple of 8 and x may be read 16 bytes at a time.
 template <class T, int steps>
@@ -42,13 +39,13 @@ __device__ void load_columns(uint32_t* tile, int stride, const T* x, int64_t fir
   constexpr int kPacks = steps * kStepChannels / 8;
   for (int i = threadIdx.x; i < kBlockColumns * kPacks; i += kWarps * kLanes) {
     const int row = i / kPacks, channel = i % kPacks * 8;
-    FourWords pack{};
+    Pack<uint32_t, 4> pack{};
     if (packed && first + row < length && channel < channels)
-      pack = *reinterpret_cast<const FourWords*>(x + (first + row) * channels + channel);
+      pack = *reinterpret_cast<const Pack<uint32_t, 4>*>(x + (first + row) * channels + channel);
     else if (!packed)
       for (int w = 0; w < 4; ++w)
-        pack.words[w] = load_pair(x, first + row, length, channel + 2 * w, channels);
-    *reinterpret_cast<FourWords*>(tile + row * stride + channel / 2) = pack;
+        pack.values[w] = load_pair(x, first + row, length, channel + 2 * w, channels);
+    *reinterpret_cast<Pack<uint32_t, 4>*>(tile + row * stride + channel / 2) = pack;
   }
 }
 
@@ -137,7 +134,7 @@ __global__ void __launch_bounds__(kWarps* kLanes)
         const int64_t j = first + stripe * 8 + lane % 4 * 2 + c;
         const float shift = j < length ? bias[j] : -INFINITY;
         for (int r = 0; r < 2; ++r)
-          logits[r][2 * stripe + c] = (shift - scale * product[2 * r + c]) * kLog2e;
+          logits[r][2 * stripe + c] = (shift - scale * product[2 * r + c]) * kLog2E;
       }
     }
     add_powers(sums[0], logits[0]);

@@ -17,8 +17,7 @@ Tensor resampled(const Tensor& x, Resample resample) {
 Tensor ResBlock::operator()(Rows& rows, const Tensor& x, const Tensor& embedded) const {
   const Unbiased first = in_conv.unbiased(rows, resampled(in_norm.silu(x), resample));
   const Tensor projected = rows.expand(embedding(rows, embedded));
-  Tensor h = scale_shift ? out_norm.silu(first, projected)
-                         : out_norm.silu(first.whole() + projected.unsqueeze(-1).unsqueeze(-1));
+  Tensor h = scale_shift ? out_norm.silu(first, projected) : out_norm.silu_of_sum(first, projected);
   if (dropout > 0 && rows.training()) h = at::dropout(h, dropout, true);
   Unbiased second = out_conv.unbiased(rows, h);
   second.x = rows.features(up_index, second.x);

@@ -79,6 +79,13 @@ VaeMid Builder::mid(const std::string& name, int64_t channels) {
 }
 
 Tensor norm_silu(const GroupNorm& norm, const Tensor& x) { return cast_like(x, norm).silu(x); }
+Tensor norm_silu(const GroupNorm& norm, const Unbiased& x) { return cast_like(x.x, norm).silu(x); }
+
+/// conv(x) in the type of `x`, perhaps without its bias.
+Unbiased unbiased(const Conv2d& conv, const Tensor& x) {
+  return conv.weight.scalar_type() == x.scalar_type() ? conv.unbiased(x)
+                                                      : cast_like(x, conv).unbiased(x);
+}
 
 /// Halves the size; the edge is padded at the right and bottom only.
 Tensor downsample(const Conv2d& conv, const Tensor& x) {
@@ -92,9 +99,9 @@ Tensor upsample(const Conv2d& conv, const Tensor& x) {
 }  // namespace
 
 Tensor VaeResnet::operator()(const Tensor& x) const {
-  Tensor h = apply(conv1, norm_silu(norm1, x));
-  h = apply(conv2, norm_silu(norm2, h));
-  return h + (shortcut ? apply(*shortcut, x) : x);
+  const Unbiased h = unbiased(conv1, norm_silu(norm1, x));
+  return residual_sum(shortcut ? unbiased(*shortcut, x) : Unbiased{x},
+                      unbiased(conv2, norm_silu(norm2, h)));
 }
 
 Tensor VaeAttention::operator()(const Tensor& x) const {

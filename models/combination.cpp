@@ -1,7 +1,6 @@
 #include "models/combination.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "models/gradients.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/weighted_sum.h"
+#include "models/operation.h"
 #include "models/parallel.h"
 
 namespace tiller {
@@ -61,12 +61,11 @@ Tensor weighted_sum_cpu(at::TensorList x, at::ArrayRef<double> factors) {
 }
 
 Tensor weighted_sum(const std::vector<Tensor>& x, const std::vector<double>& factors) {
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("tiller::weighted_sum", "")
-                                    .typed<Tensor(at::TensorList, at::ArrayRef<double>)>();
+  static const auto fused =
+      operation<Tensor(at::TensorList, at::ArrayRef<double>)>("tiller::weighted_sum");
   const bool differentiable =
       std::any_of(x.begin(), x.end(), [](const Tensor& one) { return wants_gradients({one}); });
-  return differentiable ? weighted_sum_reference(x, factors) : operation.call(x, factors);
+  return differentiable ? weighted_sum_reference(x, factors) : fused.call(x, factors);
 }
 
 }  // namespace

@@ -80,8 +80,7 @@ Tensor Attention::operator()(Rows& rows, const Tensor& x) const {
 Tensor Block::operator()(Rows& rows, const Tensor& x, const Tensor& embedded) const {
   const Unbiased first = conv0.unbiased(rows, filter(norm0.silu(x), resample));
   const Tensor projected = rows.expand(affine(rows, embedded));
-  Tensor h = adaptive ? norm1.silu(first, projected)
-                      : norm1.silu(first.whole() + projected.unsqueeze(-1).unsqueeze(-1));
+  Tensor h = adaptive ? norm1.silu(first, projected) : norm1.silu_of_sum(first, projected);
   Unbiased second = conv1.unbiased(rows, h);
   second.x = rows.features(up_index, second.x);
   h = scaled(add_to_shortcut(rows, skip, filter(x, resample), second), scale);

@@ -1,7 +1,6 @@
 #include "models/fp8.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/library.h>
 
@@ -10,6 +9,7 @@
 #include "models/gradients.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/fp8.h"
+#include "models/operation.h"
 #include "models/parallel.h"
 #include "models/products.h"
 
@@ -57,10 +57,8 @@ Tensor linear_of_rounded(const Tensor& x, const Fp8Rows& weight, const Tensor& b
 /// On Hopper LibTorch multiplies in FP8 with a scale a row. On what came later it fails or hasn't
 /// been tried.
 bool multiplies_fp8(const Tensor& x) {
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("tiller::compute_capability", "")
-                                    .typed<int64_t(const Tensor&)>();
-  return operation.call(x) / 10 == 9;
+  static const auto capability = operation<int64_t(const Tensor&)>("tiller::compute_capability");
+  return capability.call(x) / 10 == 9;
 }
 
 Tensor scaled_product(const Tensor& x, const Fp8Rows& weight, const Tensor& bias) {
@@ -100,10 +98,9 @@ Fp8Rows to_fp8_reference(const Tensor& x) {
 
 Fp8Rows to_fp8(const Tensor& x) {
   if (!x.is_cuda() || x.scalar_type() == at::kDouble) return to_fp8_reference(x);
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("tiller::fp8_rows", "")
-                                    .typed<std::tuple<Tensor, Tensor>(const Tensor&)>();
-  auto [values, scales] = operation.call(x);
+  static const auto round =
+      operation<std::tuple<Tensor, Tensor>(const Tensor&)>("tiller::fp8_rows");
+  auto [values, scales] = round.call(x);
   return {std::move(values), std::move(scales)};
 }
 

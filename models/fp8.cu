@@ -7,7 +7,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
 #include "models/kernels/fp8.cuh"
 
 namespace tiller {

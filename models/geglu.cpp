@@ -1,10 +1,10 @@
 #include "models/geglu.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include "models/gradients.h"
+#include "models/operation.h"
 
 namespace tiller {
 
@@ -17,10 +17,8 @@ TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
 Tensor geglu(const Tensor& x) {
   if (!x.is_cuda() || x.scalar_type() == at::kDouble || wants_gradients({x}))
     return geglu_reference(x);
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("tiller::geglu", "")
-                                    .typed<Tensor(const Tensor&)>();
-  return operation.call(x);
+  static const auto kernel = operation<Tensor(const Tensor&)>("tiller::geglu");
+  return kernel.call(x);
 }
 
 Tensor geglu_reference(const Tensor& x) {

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
 #include "models/kernels/geglu.cuh"
 
 namespace tiller {

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -11,9 +10,10 @@
 
 #include "models/gradients.h"
 #include "models/kernels/choose.h"
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
 #include "models/kernels/group_norm.h"
 #include "models/kernels/group_norm_shape.h"
+#include "models/operation.h"
 #include "models/parallel.h"
 
 namespace tiller {
@@ -339,10 +339,6 @@ bool fusible(const Tensor& x) {
          x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-std::optional<Tensor> present(const Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
-}
-
 Tensor plus(const Tensor& x, const Tensor& added) {
   return added.defined() ? x + added.unsqueeze(-1).unsqueeze(-1) : x;
 }
@@ -394,10 +390,9 @@ Tensor group_norm_operator(const Tensor& x, const Tensor& weight, const Tensor& 
   using Signature =
       Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&,
              const std::optional<Tensor>&, const std::optional<Tensor>&, int64_t, double, bool);
-  static const auto operation =
-      c10::Dispatcher::singleton().findSchemaOrThrow("tiller::group_norm", "").typed<Signature>();
-  return operation.call(x, weight, bias, present(terms.modulation), present(terms.added),
-                        present(terms.offset), options.groups, options.eps, options.silu);
+  static const auto kernel = operation<Signature>("tiller::group_norm");
+  return kernel.call(x, weight, bias, present(terms.modulation), present(terms.added),
+                     present(terms.offset), options.groups, options.eps, options.silu);
 }
 
 }  // namespace

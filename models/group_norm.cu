@@ -8,7 +8,7 @@
 #include <torch/library.h>
 
 #include "models/kernels/aligned.cuh"
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
 #include "models/kernels/group_norm.cuh"
 
 namespace tiller {

@@ -1,12 +1,12 @@
 #include "models/layer_norm.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include "models/gradients.h"
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
 #include "models/kernels/layer_norm_shape.h"
+#include "models/operation.h"
 
 namespace tiller {
 namespace {
@@ -49,11 +49,9 @@ TORCH_LIBRARY_IMPL(tiller, CompositeExplicitAutograd, library) {
 
 NormedSum layer_norm_of_sum(const Tensor& x, const Tensor& term, const LayerNorm& norm) {
   if (!has_kernel(x, term, norm)) return layer_norm_of_sum_reference(x, term, norm);
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("tiller::layer_norm_of_sum", "")
-                                    .typed<LayerNormOfSum>();
-  const auto added = term.defined() ? std::optional(term) : std::nullopt;
-  const auto [sum, normed] = operation.call(x, added, norm.weight, norm.bias, norm.eps);
+  static const auto fused = operation<LayerNormOfSum>("tiller::layer_norm_of_sum");
+  const auto added = present(term);
+  const auto [sum, normed] = fused.call(x, added, norm.weight, norm.bias, norm.eps);
   return {added ? sum : x, normed};
 }
 

@@ -9,7 +9,7 @@
 #include <torch/library.h>
 
 #include "models/kernels/aligned.cuh"
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
 #include "models/kernels/layer_norm.cuh"
 #include "models/kernels/layer_norm_shape.h"
 

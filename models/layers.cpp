@@ -43,6 +43,12 @@ Tensor Conv2d::operator()(const Tensor& x) const {
   return conv2d_of(x, weight, bias, stride, padding);
 }
 
+Unbiased Conv2d::unbiased(const Tensor& x) const {
+  if (!x.is_cuda() || !bias.defined() || wants_gradients({x, weight, bias}))
+    return {(*this)(x), {}};
+  return {Conv2d{weight, {}, stride, padding, packed}(x), bias};
+}
+
 Tensor Conv2d::operator()(Rows& rows, const Tensor& x) const {
   const Tensor y = (*this)(x);
   rows.count(2.0 * y.numel() * weight.numel() / weight.size(0), y.size(0));
@@ -50,9 +56,9 @@ Tensor Conv2d::operator()(Rows& rows, const Tensor& x) const {
 }
 
 Unbiased Conv2d::unbiased(Rows& rows, const Tensor& x) const {
-  if (!x.is_cuda() || !bias.defined() || wants_gradients({x, weight, bias}))
-    return {(*this)(rows, x), {}};
-  return {Conv2d{weight, {}, stride, padding, packed}(rows, x), bias};
+  Unbiased y = unbiased(x);
+  rows.count(2.0 * y.x.numel() * weight.numel() / weight.size(0), y.x.size(0));
+  return y;
 }
 
 Conv2d take_conv(Weights& weights, const std::string& name, int64_t in, int64_t out, int64_t kernel,

@@ -36,6 +36,7 @@ struct Conv2d {
   Tensor operator()(const Tensor& x) const;
   Tensor operator()(Rows&, const Tensor& x) const;
   /// Without its bias, where adding that takes a kernel of its own.
+  Unbiased unbiased(const Tensor& x) const;
   Unbiased unbiased(Rows&, const Tensor& x) const;
 };
 Conv2d take_conv(Weights&, const std::string& name, int64_t in, int64_t out, int64_t kernel,
@@ -50,7 +51,7 @@ struct GroupNorm {
   /// SiLU(norm(x)), or SiLU(norm(x) * (1 + scale) + shift) with a modulation of scales and shifts
   /// (R, 2C).
   Tensor silu(const Tensor& x, const Tensor& modulation = {}) const;
-  Tensor silu(const Unbiased& x, const Tensor& modulation) const;
+  Tensor silu(const Unbiased& x, const Tensor& modulation = {}) const;
   /// SiLU(norm(x + added)). added: (R, C).
   Tensor silu_of_sum(const Unbiased& x, const Tensor& added) const;
 };

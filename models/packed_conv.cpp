@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "models/gradients.h"
+#include "models/operation.h"
 #include "models/products.h"
 #include "models/winograd_conv.h"
 
@@ -57,8 +58,8 @@ Tensor PackedConv::operator()(const Tensor& x, const Tensor& weight, const Tenso
     return at::mkldnn_reorder_conv2d_weight(plain, border, steps, one, 1, x.sizes());
   });
   if (winograd) return winograd_conv(x, packed, bias, weight.size(0));
-  return packed_convolution()->call(x, packed, bias.defined() ? std::optional(bias) : std::nullopt,
-                                    border, steps, one, 1, "none", Scalars(), "");
+  return packed_convolution()->call(x, packed, present(bias), border, steps, one, 1, "none",
+                                    Scalars(), "");
 }
 
 }  // namespace tiller

@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "models/gradients.h"
+#include "models/operation.h"
 
 namespace tiller {
 namespace {
@@ -60,8 +61,7 @@ Tensor PackedLinear::operator()(const Tensor& x, const Tensor& weight, const Ten
   const Tensor packed = packed_(weight, false, [&] {
     return operators()->pack.call(weight.detach().flatten(1), std::nullopt);
   });
-  return operators()->product.call(x, packed, bias.defined() ? std::optional(bias) : std::nullopt,
-                                   "none", Scalars(), "");
+  return operators()->product.call(x, packed, present(bias), "none", Scalars(), "");
 }
 
 }  // namespace tiller

@@ -1,10 +1,10 @@
 #include "models/recording.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include "models/device.h"
+#include "models/operation.h"
 
 namespace tiller {
 namespace {
@@ -18,11 +18,6 @@ TORCH_LIBRARY_FRAGMENT(tiller, library) {
   library.def("graph_free(Tensor device, int graph) -> ()");
 }
 
-template <class Signature>
-auto operation(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 using OnGraph = void(const at::Tensor&, int64_t);
 
 /// A recorded graph, freed with its last user.
@@ -33,7 +28,12 @@ class Graph {
         id_(operation<int64_t(const at::Tensor&, int64_t)>("tiller::graph_begin")
                 .call(device_, pool)) {}
   Graph(const Graph&) = delete;
-  ~Graph() { operation<OnGraph>("tiller::graph_free").call(device_, id_); }
+  ~Graph() {
+    try {
+      operation<OnGraph>("tiller::graph_free").call(device_, id_);
+    } catch (const c10::Error&) {  // the GPU has failed, which whoever uses it next is told
+    }
+  }
   void end() { operation<OnGraph>("tiller::graph_end").call(device_, id_); }
   void replay() const {
     static const auto replay = operation<OnGraph>("tiller::graph_replay");

@@ -1,11 +1,11 @@
 #include "models/residual.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include "models/gradients.h"
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
+#include "models/operation.h"
 
 namespace tiller {
 namespace {
@@ -43,10 +43,8 @@ Tensor Unbiased::whole() const {
 
 Tensor residual_sum(const Unbiased& x, const Unbiased& h) {
   if (!has_kernel(x, h)) return x.whole() + h.whole();
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("tiller::residual_sum", "")
-                                    .typed<ResidualSum>();
-  return operation.call(x.x, x.bias.defined() ? std::optional(x.bias) : std::nullopt, h.x, h.bias);
+  static const auto kernel = operation<ResidualSum>("tiller::residual_sum");
+  return kernel.call(x.x, present(x.bias), h.x, h.bias);
 }
 
 }  // namespace tiller

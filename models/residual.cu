@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "models/kernels/aligned.cuh"
-#include "models/kernels/floating_type.cuh"
+#include "models/kernels/floating_type.h"
 #include "models/kernels/residual.cuh"
 #include "models/residual.h"
 

@@ -1,10 +1,11 @@
 #include "samplers/lattice.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include <cmath>
+
+#include "models/operation.h"
 
 namespace tiller {
 namespace {
@@ -44,10 +45,9 @@ Tensor to_lattice(const Tensor& x) { return rounded(x.to(at::kDouble)); }
 Tensor from_lattice(const Tensor& z) { return z.to(at::kDouble) / scale; }
 
 Tensor lattice_sum(const Tensor& x, double a, const Tensor& y, double b) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("tiller::lattice_sum", "")
-                             .typed<Tensor(const Tensor&, double, const Tensor&, double)>();
-  return op.call(x, a, y, b);
+  static const auto kernel =
+      operation<Tensor(const Tensor&, double, const Tensor&, double)>("tiller::lattice_sum");
+  return kernel.call(x, a, y, b);
 }
 
 LatticeFactor nearest_factor(double gamma) {

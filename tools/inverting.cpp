@@ -51,6 +51,12 @@ InversionBatch batch_of(const Generation& generation, std::span<ChosenGuidance> 
   return ready;
 }
 
+InversionRun run_of(const Generation& generation, const InversionBatch& batch,
+                    const Observer& observer) {
+  return {batch.denoise, generation.trajectory, generation.sampler_options, batch.steering,
+          observer};
+}
+
 /// Samplers read their options and what steers them as they start: a run of no steps finds what is
 /// wrong with them.
 void check_inverse_options(const Generation& generation) {
@@ -126,9 +132,8 @@ InversionState invert_latents(const Generation& generation, std::span<ChosenGuid
                               const Observer& observer) {
   const c10::NoGradGuard no_grad;
   const auto batch = batch_of(generation, guidances, images, options, cost);
-  const InversionRun run{batch.denoise, generation.trajectory, generation.sampler_options,
-                         batch.steering, observer};
-  return generation.sampler->inverse.ascend(run, on_device(std::move(state), generation.device),
+  return generation.sampler->inverse.ascend(run_of(generation, batch, observer),
+                                            on_device(std::move(state), generation.device),
                                             options.until);
 }
 
@@ -138,9 +143,8 @@ InversionState regenerate_latents(const Generation& generation, std::span<Chosen
                                   const Observer& observer) {
   const c10::NoGradGuard no_grad;
   const auto batch = batch_of(generation, guidances, images, options, cost);
-  const InversionRun run{batch.denoise, generation.trajectory, generation.sampler_options,
-                         batch.steering, observer};
-  return generation.sampler->inverse.descend(run, on_device(std::move(state), generation.device));
+  return generation.sampler->inverse.descend(run_of(generation, batch, observer),
+                                             on_device(std::move(state), generation.device));
 }
 
 Tensor unit_noise(const Generation& generation, const Tensor& noise) {

@@ -7,8 +7,6 @@
 
 namespace tiller::kernels {
 
-constexpr float kLog2E = 1.4426950408889634f;
-
 /// 1 / (1 + e^-z).
 template <class T>
 __device__ float sigmoid(float z) {

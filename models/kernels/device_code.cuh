@@ -3,6 +3,12 @@
 /// kernels, which lie in .cuh files, can be tested without a GPU.
 #include <cstdint>
 
+namespace tiller::kernels {
+
+constexpr float kLog2E = 1.4426950408889634f;
+
+}  // namespace tiller::kernels
+
 #ifdef __CUDACC__
 
 namespace tiller::kernels {

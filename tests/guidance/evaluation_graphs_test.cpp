@@ -1,5 +1,9 @@
 #include "guidance/evaluation_graphs.h"
 
+#include <ATen/record_function.h>
+
+#include <sstream>
+
 #include "guidance/conversation.h"
 #include "models/device.h"
 #include "tests/guidance/toy.h"
@@ -7,11 +11,38 @@
 namespace tiller::test {
 namespace {
 
-/// "Records" by keeping the work: a replay does it again, with what the recording's tensors hold.
+/// LibTorch's operations that `work` calls, with what they are given but for what tensors hold:
+/// all that a CUDA graph would fix.
+std::vector<std::string> calls_of(const std::function<void()>& work) {
+  static thread_local std::vector<std::string> calls;
+  calls.clear();
+  const auto note = [](const at::RecordFunction& call) -> std::unique_ptr<at::ObserverContext> {
+    std::ostringstream text;
+    text << call.name();
+    for (const c10::IValue& input : call.inputs()) {
+      if (input.isTensor() && input.toTensor().defined())
+        text << ' ' << input.toTensor().sizes();
+      else if (input.isTensorList() || input.isOptionalTensorList())
+        text << ' ' << input.toListRef().size();
+      else
+        text << ' ' << input;
+    }
+    calls.push_back(text.str());
+    return nullptr;
+  };
+  const auto handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback(note).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
+  work();
+  at::removeCallback(handle);
+  return calls;
+}
+
+/// "Records" by keeping the work: a replay does it again, with what the recording's tensors hold,
+/// and must call what was recorded.
 Recorder keeping_recorder() {
-  return [](const std::function<void()>& work) {
-    work();
-    return Replay(work);
+  return [](const std::function<void()>& work) -> Replay {
+    const auto recorded = calls_of(work);
+    return [work, recorded] { EXPECT_EQ(calls_of(work), recorded); };
   };
 }
 
@@ -61,11 +92,22 @@ struct Runs {
   std::vector<ChosenGuidance> chosen;
 };
 
+/// What the tests below compare at each replay.
+TEST(EvaluationGraphs, AValueOfTheHostsShowsInTheCalls) {
+  const Tensor x = at::ones({3});
+  int step = 0;
+  const auto of_tensors = [&] { return calls_of([&] { x.add(x, 2); }); };
+  const auto of_the_host = [&] { return calls_of([&] { x.add(x, ++step); }); };
+  EXPECT_FALSE(of_tensors().empty());
+  EXPECT_EQ(of_tensors(), of_tensors());
+  EXPECT_NE(of_the_host(), of_the_host());
+}
+
 TEST(EvaluationGraphs, EqualEvaluationsWithoutThem) {
   const Model toy = toy_model(), text = text_model();
   for (const std::string each :
        {"none", "cfg:scale=3 + tpg:layers=all", "cfg + pag + seg", "seg:sigma=1", "asag",
-        "apg:momentum=-0.5", "cfg:scale=2 + tpg + tpg:layers=m0"}) {
+        "apg:momentum=-0.5", "cfg:scale=2 + tpg + tpg:layers=m0", "slg", "swg"}) {
     Runs runs(toy, each);
     runs.expect_equal(toy_batch({0, 2}, {7, 8}));
     EXPECT_EQ(runs.graphs->recordings(), 1) << each;
@@ -137,6 +179,7 @@ TEST(EvaluationGraphs, WhereRecordingFailsAllGoesOn) {
   runs.expect_equal(toy_batch({0, 2}, {7, 8}));
   EXPECT_EQ(tried, 1);
   EXPECT_EQ(runs.graphs->recordings(), 0);
+  EXPECT_EQ(runs.graphs->problem(), "not permitted while a stream is captured");
 }
 
 /// A recording reads the permutations at the place where it found them.
@@ -185,7 +228,7 @@ TEST(EvaluationGraphsCuda, EqualEvaluationsWithoutThem) {
   Model model = text_model();
   for (auto& [name, tensor] : model.parameters) tensor.set_data(tensor.to(at::kCUDA));
   const auto there = [](Tensor& t) { t = t.to(at::kCUDA); };
-  for (const std::string each : {"none", "cfg + tpg", "cfg + pag", "asag"}) {
+  for (const std::string each : {"none", "cfg + tpg", "cfg + pag", "asag", "seg:sigma=1", "slg"}) {
     Runs runs(model, each, graph_recorder(at::Device(at::kCUDA, 0)));
     for (const uint64_t seed : {7, 5}) {
       GuidedBatch batch = text_batch({seed, seed + 1});

@@ -4,7 +4,7 @@
 
 #include "io/error.h"
 
-namespace tiller {
+namespace tiller::test {
 namespace {
 
 template <typename Failure>
@@ -48,4 +48,4 @@ TEST(Device, TellsWhereAGpuDoesLessThanItCould) {
 }
 
 }  // namespace
-}  // namespace tiller
+}  // namespace tiller::test
