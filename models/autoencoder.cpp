@@ -28,6 +28,8 @@ int64_t Autoencoder::channels() const {
   return std::visit([](const auto& vae) { return vae.config().latent_channels; }, network);
 }
 
+bool Autoencoder::draws() const { return std::holds_alternative<AutoencoderKL>(network); }
+
 const Autoencoder& Autoencoder::arrived() const {
   return arriving.valid() ? *arriving.get() : *this;
 }

@@ -21,6 +21,7 @@ struct Autoencoder {
   const Autoencoder& arrived() const;
   int64_t downscale() const;  ///< Pixels a latent's side.
   int64_t channels() const;   ///< Of a latent.
+  bool draws() const;         ///< Whether encoding draws from a distribution.
 };
 
 /// From a diffusers VAE's config and weights, told by their `_class_name`. Call weights.finish()

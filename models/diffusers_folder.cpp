@@ -109,6 +109,14 @@ bool is_diffusers_folder(const fs::path& path) {
   return fs::is_regular_file(path / "model_index.json");
 }
 
+std::string lone_part(const fs::path& folder) {
+  if (!fs::is_regular_file(folder / "config.json")) return "";
+  const Json config = read_json_object(folder / "config.json");
+  const auto found = config.find("_class_name");
+  const std::string name = found != config.end() && found->is_string() ? *found : Json("");
+  return name.starts_with("Autoencoder") || name.starts_with("ControlNet") ? printable(name) : "";
+}
+
 std::vector<fs::path> weight_files(const fs::path& weights) {
   std::vector<fs::path> files = {weights};
   if (weights.extension() == ".json")

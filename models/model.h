@@ -28,6 +28,7 @@ struct Model {
   std::shared_future<std::string> hash;
 
   int64_t image_size = 0;   ///< The default height and width in pixels.
+  int64_t image_width = 0;  ///< The default width where it is another one; else 0.
   int64_t pixel_scale = 1;  ///< Pixels a latent's side; 1: the network works on pixels.
   int64_t width = 128;      ///< Channels of the network's first layer.
   int64_t classes = 0;  ///< 0: unconditional. Label `classes` means "no label" where null_label.

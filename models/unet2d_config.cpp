@@ -224,11 +224,15 @@ UNet2DConfig unet2d_config(const Json& json) {
   return config;
 }
 
-int64_t unet2d_sample_size(const nlohmann::json& config) {
+std::pair<int64_t, int64_t> unet2d_sample_size(const nlohmann::json& config) {
   const auto found = config.find("sample_size");
-  if (found == config.end() || found->is_null()) return 64;
+  if (found == config.end() || found->is_null()) return {64, 64};
   const bool pair = found->is_array() && !found->empty();
-  return config_integer("sample_size", pair ? found->front() : *found, 1, 1 << 16);
+  const auto side = [&](const nlohmann::json& json) {
+    return config_integer("sample_size", json, 1, 1 << 16);
+  };
+  if (!pair) return {side(*found), side(*found)};
+  return {side(found->front()), side(found->back())};
 }
 
 }  // namespace tiller

@@ -47,7 +47,7 @@ struct UNet2DConfig {
 UNet2DConfig unet2d_config(const nlohmann::json&);
 
 /// The key sample_size: height and width of the latents that the UNet was trained on; 64 where it
-/// is null or absent, the height where it holds two. Throws Error.
-int64_t unet2d_sample_size(const nlohmann::json&);
+/// is null or absent. Throws Error.
+std::pair<int64_t, int64_t> unet2d_sample_size(const nlohmann::json&);
 
 }  // namespace tiller

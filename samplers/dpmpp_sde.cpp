@@ -51,7 +51,8 @@ Tensor sample_dpmpp_sde(const Denoiser& denoise, Tensor x, const Trajectory& tra
       const NoiseLevel level{1, middle, trajectory.timestep_of(middle), i};
       const auto points = path_points(from, to);
       const Tensor half = path(points.from, points.middle);
-      const Tensor inner = stepped(x, p.sample, half, from, middle, options);
+      Tensor inner = stepped(x, p.sample, half, from, middle, options);
+      report_within(observer, trajectory, i, trajectory.landing(i), inner, p);
       const Tensor whole = path(points.from, points.to);
       x = stepped(x, denoise(inner, level).sample, whole, from, to, options);
     } else {

@@ -12,8 +12,9 @@ Tensor sample_heun(const Denoiser& denoise, Tensor x, const Trajectory& trajecto
     x = raise_noise(x, trajectory.levels[i], hat, churn, noise);
     const Prediction p = denoise(x, hat);
     const Combination d = slope(x, p, hat.sigma);
-    const Tensor euler = p.sample + to.sigma * d;
+    Tensor euler = p.sample + to.sigma * d;
     if (to.sigma > 0) {
+      report_within(observer, trajectory, i, to, euler, p);
       const Combination d_next = slope(euler, denoise(euler, to), to.sigma);
       x = x + (to.sigma - hat.sigma) / 2 * (d + d_next);
     } else {

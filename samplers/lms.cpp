@@ -30,6 +30,13 @@ struct Slope {
   double sigma;
 };
 
+/// LMSDiscreteScheduler counts the steps that a run from an image leaves out: it takes weights of
+/// an order for which there aren't slopes yet.
+void add_left_out(std::vector<double>& nodes, const Trajectory& trajectory, int order) {
+  for (auto level = trajectory.left_out.rbegin(); level != trajectory.left_out.rend(); ++level)
+    if (std::ssize(nodes) < order) nodes.push_back(level->sigma);
+}
+
 }  // namespace
 
 Tensor sample_lms(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
@@ -43,6 +50,7 @@ Tensor sample_lms(const Denoiser& denoise, Tensor x, const Trajectory& trajector
     if (static_cast<int>(past.size()) > options.order) past.pop_back();
     std::vector<double> nodes;
     for (const auto& entry : past) nodes.push_back(entry.sigma);
+    if (options.strict) add_left_out(nodes, trajectory, options.order);
     Combination next = x;
     for (size_t k = 0; k < past.size(); ++k)
       next.add(past[k].d, lagrange_integral(nodes, k, from, to));
@@ -61,7 +69,7 @@ Sampler lms_sampler() {
           .trajectory = ode_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
-            const LmsOptions lms{bounded_integer(options, "order", 1, 4)};
+            const LmsOptions lms{bounded_integer(options, "order", 1, 4), options.flag("strict")};
             return sample_lms(denoise, std::move(x), trajectory, lms, noise, observer);
           }};
 }

@@ -23,6 +23,11 @@ struct Sampler {
   Tensor (*step)(const Tensor& x, const Prediction&, const Trajectory&, int i, const Options&,
                  NoiseSource&) = nullptr;
   Inverse inverse = {};  ///< Without functions: it can't be run backwards.
+  /// The levels of a run from an image on.
+  Trajectory (*from_strength)(Trajectory, double strength, const Options&) =
+      [](Trajectory trajectory, double strength, const Options&) {
+        return tiller::from_strength(std::move(trajectory), strength);
+      };
 };
 
 /// All samplers, in the order in which they are listed.

@@ -112,7 +112,8 @@ Tensor sample_pndm(const Denoiser&, Tensor x, const Trajectory&, const PndmOptio
 /// Adams-Bashforth with the exact weights for uneven sigmas, k-diffusion's sample_lms. alpha = 1.
 /// Draws nothing.
 struct LmsOptions {
-  int order = 4;  ///< 1 to 4.
+  int order = 4;        ///< 1 to 4.
+  bool strict = false;  ///< After levels left out, weights of an order that lacks slopes.
 };
 Tensor sample_lms(const Denoiser&, Tensor x, const Trajectory&, const LmsOptions&, NoiseSource&,
                   const Observer& = {});

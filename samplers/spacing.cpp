@@ -23,12 +23,14 @@ std::vector<double> leading(SpacingStyle style, int64_t timesteps, int steps, in
   return list;
 }
 
-/// Sums as numpy.arange does, on which ties depend.
-std::vector<double> trailing(int64_t timesteps, int steps) {
-  const double total = static_cast<double>(timesteps);
-  const double delta = (total - total / steps) - total;
-  std::vector<double> list(steps);
-  for (int k = 0; k < steps; ++k) list[k] = std::nearbyint(total + k * delta) - 1;
+/// Sums as numpy.arange does, on which ties depend. Of a stride through all timesteps those from
+/// `usable` on, which may be fewer.
+std::vector<double> trailing(int64_t timesteps, int64_t usable, int steps) {
+  const double stride = double(timesteps) / steps, total = double(usable);
+  const double delta = (total - stride) - total;
+  std::vector<double> list;
+  for (int k = 0; k < std::min<double>(steps, std::ceil(total / stride)); ++k)
+    list.push_back(std::max(0.0, std::nearbyint(total + k * delta) - 1));
   return list;
 }
 
@@ -108,14 +110,16 @@ Spacing spacing_from(const std::string& name) {
 }
 
 std::vector<double> spaced_timesteps(Spacing spacing, SpacingStyle style, int64_t timesteps,
-                                     int steps, int offset) {
-  if (steps < 1 || steps > timesteps)
+                                     int steps, int offset, std::optional<int64_t> first) {
+  const int64_t usable = first.value_or(timesteps);
+  const int64_t most = spacing == Spacing::trailing ? timesteps : usable;
+  if (steps < 1 || steps > most)
     throw UsageError("steps: got " + std::to_string(steps) + ", expected 1 to " +
-                     std::to_string(timesteps) + ", as many as the model was trained with.");
-  if (spacing == Spacing::leading) return leading(style, timesteps, steps, offset);
-  if (spacing == Spacing::trailing) return trailing(timesteps, steps);
+                     std::to_string(most) + ", as many as the model was trained with.");
+  if (spacing == Spacing::leading) return leading(style, usable, steps, offset);
+  if (spacing == Spacing::trailing) return trailing(timesteps, usable, steps);
   const bool open = style == SpacingStyle::open || spacing == Spacing::sgm_uniform;
-  return linspace(style, timesteps, steps, open);
+  return linspace(style, usable, steps, open);
 }
 
 std::vector<double> respaced_timesteps(const std::string& respacing, int64_t timesteps) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,11 @@ enum class SpacingStyle {
   open         ///< DPM++ and UniPC: N + 1 whole timesteps of which the cleanest is dropped.
 };
 
-/// N timesteps in [0, T), descending. `offset` (steps_offset) is added to leading ones.
-/// Throws UsageError unless 1 <= N <= T and the offset leaves the first below T.
+/// N timesteps in [0, T), descending. `offset` (steps_offset) is added to leading ones. usable: how
+/// many of the T may be visited, where not all; trailing ones keep their stride, and are fewer.
+/// Throws UsageError unless 1 <= N <= T and the offset leaves the first below those.
 std::vector<double> spaced_timesteps(Spacing, SpacingStyle, int64_t timesteps, int steps,
-                                     int offset = 0);
+                                     int offset = 0, std::optional<int64_t> usable = {});
 
 /// guided-diffusion's `timestep_respacing`: "ddim10" (a whole stride), "25", or "10,15,20" (steps
 /// in equal sections, the cleanest first); "" keeps every timestep. Descending. Throws UsageError

@@ -28,4 +28,10 @@ inline void report(const Observer& observer, const Trajectory& trajectory, int i
   if (observer) observer({i, trajectory.steps(), trajectory.landing(i), x, prediction});
 }
 
+/// Between two evaluations of step i: x is at `level`.
+inline void report_within(const Observer& observer, const Trajectory& trajectory, int i,
+                          const NoiseLevel& level, Tensor& x, const Prediction& prediction) {
+  if (observer) observer({i, trajectory.steps(), level, x, prediction, true});
+}
+
 }  // namespace tiller

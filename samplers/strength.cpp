@@ -19,7 +19,7 @@ std::string short_text(double number) {
 
 }  // namespace
 
-Trajectory from_strength(Trajectory trajectory, double strength) {
+int skipped_by(const Trajectory& trajectory, double strength) {
   const int steps = trajectory.steps();
   if (!(strength > 0 && strength <= 1))
     throw UsageError("--strength: got " + short_text(strength) +
@@ -29,17 +29,27 @@ Trajectory from_strength(Trajectory trajectory, double strength) {
     throw UsageError("--strength: got " + short_text(strength) + ", which leaves none of " +
                      std::to_string(steps) + " steps, expected at least " +
                      short_text(1.0 / steps) + ". Raise it, or ask for more steps.");
-  const int skipped = steps - kept;
+  return steps - kept;
+}
+
+Trajectory without_first(Trajectory trajectory, int skipped) {
   if (skipped == 0) return trajectory;
   const NoiseLevel& first = trajectory.levels.front();
   trajectory.highest_sigma = std::max(trajectory.highest_sigma, first.sigma / first.alpha);
-  trajectory.levels.erase(trajectory.levels.begin(), trajectory.levels.begin() + skipped);
+  const auto begin = trajectory.levels.begin();
+  trajectory.left_out.assign(begin, begin + skipped);
+  trajectory.levels.erase(begin, begin + skipped);
   for (auto& level : trajectory.levels) level.step -= skipped;
   if (!trajectory.landings.empty())
     trajectory.landings.erase(trajectory.landings.begin(), trajectory.landings.begin() + skipped);
   trajectory.skipped_steps += skipped;
   trajectory.initial_scale = std::hypot(trajectory.levels[0].alpha, trajectory.levels[0].sigma);
   return trajectory;
+}
+
+Trajectory from_strength(Trajectory trajectory, double strength) {
+  const int skipped = skipped_by(trajectory, strength);
+  return without_first(std::move(trajectory), skipped);
 }
 
 Tensor noised(const Tensor& sample, const Tensor& noise, const NoiseLevel& level) {

@@ -19,10 +19,11 @@ NoiseLevel level_of_sigma(double sigma, double timestep, int step) {
 }
 
 std::vector<double> chosen_timesteps(int64_t timesteps, const TrajectoryConfig& config,
-                                     Spacing usual, SpacingStyle style) {
+                                     Spacing usual, SpacingStyle style,
+                                     std::optional<int64_t> usable = {}) {
   if (!config.respacing.empty()) return respaced_timesteps(config.respacing, timesteps);
   return spaced_timesteps(config.spacing.value_or(usual), style, timesteps, config.steps,
-                          config.steps_offset);
+                          config.steps_offset, usable);
 }
 
 std::function<double(double)> network_timestep_of(const NoiseSchedule& schedule) {
@@ -175,8 +176,8 @@ Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig
   TrajectoryConfig config = given;
   config.sigmas = rule_for(schedule, given);
   const auto table = sigma_table(schedule);
-  auto timesteps = chosen_timesteps(usable_timesteps(table, config), config, Spacing::linspace,
-                                    SpacingStyle::open);
+  auto timesteps = chosen_timesteps(schedule.size(), config, Spacing::linspace, SpacingStyle::open,
+                                    usable_timesteps(table, config));
   std::vector<double> sigmas;
   for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
   if (config.sigmas != SigmaRule::none) {

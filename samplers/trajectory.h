@@ -26,6 +26,7 @@ struct Trajectory {
   /// Steps left out at the start (from_strength): solvers that lower their order in short runs
   /// count them, as diffusers does.
   int skipped_steps = 0;
+  std::vector<NoiseLevel> left_out = {};  ///< Levels of these steps.
   NoiseLevel cleanest;       ///< Of those with noise that the network knows (custom: that occur).
   double highest_sigma = 0;  ///< sigma / alpha where the first of these began, 0: none left out.
 
@@ -89,6 +90,9 @@ std::vector<double> ruled_sigmas(const TrajectoryConfig&, size_t steps, double s
 /// diffusers' get_timesteps does; the image, at level 0, is to be noised with noised() first.
 /// Throws UsageError unless strength is in (0, 1] and leaves a step.
 Trajectory from_strength(Trajectory, double strength);
+/// The same in two: how many steps are left out, and the run without them.
+int skipped_by(const Trajectory&, double strength);
+Trajectory without_first(Trajectory, int steps);
 /// x_0 with noise, as it is where the trajectory begins. Shapes (B, C, H, W).
 Tensor noised(const Tensor& sample, const Tensor& noise, const NoiseLevel&);
 
@@ -103,6 +107,7 @@ struct StepReport {
   const NoiseLevel& level;  ///< Of `sample`.
   Tensor& sample;  ///< (B, C, H, W) after the step; the run goes on from what it is set to.
   const Prediction& prediction;
+  bool within = false;  ///< Not yet done: between two evaluations of the step.
 };
 /// May be empty. Must not wait for the device unless it means to.
 using Observer = std::function<void(const StepReport&)>;

@@ -77,7 +77,8 @@ void choose_size(Generation& generation) {
   const int64_t multiple = model.network->size_multiple() * model.pixel_scale;
   generation.init = read_init_image(request.image, request.size, multiple);
   choose_control_size(request.control, request.size, multiple);
-  if (request.size == ImageSize{}) request.size = {model.image_size, model.image_size};
+  if (request.size == ImageSize{})
+    request.size = {model.image_size, model.image_width ? model.image_width : model.image_size};
   require_multiples(generation, multiple);
 }
 
@@ -113,6 +114,7 @@ void choose_sampler(Generation& generation) {
   generation.schedule = setup ? configured_schedule(*setup, sampler) : schedule_of(model);
   const NoiseSchedule& schedule = generation.schedule;
   TrajectoryConfig config = default_trajectory_config(schedule);
+  if (setup && request.strict_diffusers) config.sigma_max = 0;
   config.steps = static_cast<int>(request.steps);
   config.respacing = request.respacing;
   generation.idle = idle_options(sampler, given, options, schedule, config);
@@ -122,7 +124,8 @@ void choose_sampler(Generation& generation) {
     require_signal(generation.trajectory, setup->prediction);
   }
   if (generation.init.image.defined() && request.image.strength < 1)
-    generation.trajectory = from_strength(generation.trajectory, request.image.strength);
+    generation.trajectory =
+        sampler.from_strength(generation.trajectory, request.image.strength, options);
 }
 
 /// Samplers read their options as they start: a run of no steps finds what is wrong with them.

@@ -9,9 +9,9 @@ Tensor encoded(const Generation& generation, const Tensor& image, int64_t images
                NoiseSource& noise, at::IntArrayRef shape) {
   const Tensor pixels = image.expand({images, -1, -1, -1});
   if (!generation.model.vae) return pixels.to(generation.device);
-  return encode_images(*generation.model.vae, pixels, initial_noise(noise, shape),
-                       generation.vae_options())
-      .to(generation.device);
+  const Autoencoder& vae = *generation.model.vae;
+  const Tensor drawn = vae.draws() ? initial_noise(noise, shape) : at::zeros(shape);
+  return encode_images(vae, pixels, drawn, generation.vae_options()).to(generation.device);
 }
 
 }  // namespace
@@ -35,7 +35,8 @@ Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
   if (!init.mask.defined()) return start;
   const Tensor mask = latent_mask(init.mask, size.height, size.width).to(generation.device);
   if (!reads_mask) {
-    if (generation.model.vae) initial_noise(noise, shape);  // diffusers encodes a masked image here
+    if (generation.model.vae && generation.model.vae->draws())
+      initial_noise(noise, shape);  // diffusers encodes a masked image here
     start.mask = mask;
     return start;
   }
@@ -45,12 +46,13 @@ Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
 }
 
 Observer keeping(Start start, Observer observer) {
-  if (!start.mask.defined()) return observer;
   return [start = std::move(start), observer = std::move(observer)](const StepReport& report) {
-    const bool last = report.step + 1 == report.steps;
-    const Tensor kept = last ? start.clean : noised(start.clean, start.noise, report.level);
-    report.sample = at::where(start.mask > 0.5, report.sample, kept);
-    if (observer) observer(report);
+    const bool last = report.step + 1 == report.steps && !report.within;
+    if (start.mask.defined()) {
+      const Tensor kept = last ? start.clean : noised(start.clean, start.noise, report.level);
+      report.sample = at::where(start.mask > 0.5, report.sample, kept);
+    }
+    if (observer && !report.within) observer(report);
   };
 }
 

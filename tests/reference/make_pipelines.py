@@ -147,7 +147,10 @@ def half_mask():
 IMAGE_RUNS = [  # sampler, strength, mask
     ("ddim", 0.6, False), ("euler", 0.6, False), ("dpm++2m", 0.6, False), ("ddim", 1.0, False),
     ("ddim", 0.8, True), ("euler", 0.8, True), ("euler", 1.0, True),
+    ("pndm", 0.9, False), ("pndm", 0.6, False), ("pndm", 0.2, False), ("pndm", 1.0, True), ("pndm", 0.9, True), ("pndm", 0.6, True),
+    ("heun", 1.0, True), ("heun", 0.6, True), ("lms", 0.6, False),
 ]
+STRICT = {"lms"}  # where diffusers counts the steps left out as taken
 
 
 def image_latents(pipe, sampler, strength, masked):
@@ -167,7 +170,7 @@ def summary(values):
 
 
 def image_runs(pipe):
-    return [{"sampler": sampler, "strength": strength, "mask": mask, **summary(image_latents(pipe, sampler, strength, mask))}
+    return [{"sampler": sampler, "strength": strength, "mask": mask, "strict": sampler in STRICT, **summary(image_latents(pipe, sampler, strength, mask))}
             for sampler, strength, mask in IMAGE_RUNS if mask or pipe.unet.config.in_channels == 4]
 
 

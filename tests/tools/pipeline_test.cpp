@@ -29,6 +29,7 @@ class PipelineRuns : public Pipelines {
                          run.at("sampler").get<std::string>() + " --strength " +
                          run.at("strength").dump();
       if (run.at("mask").get<bool>()) more += " --mask mask.png";
+      if (run.at("strict").get<bool>()) more += " --strict-diffusers";
       const Result result = tiller(command(family, more));
       ASSERT_EQ(result.code, 0) << result.err;
       expect_latents(latents("x.safetensors"), run);
