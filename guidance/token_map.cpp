@@ -65,9 +65,9 @@ int64_t word_count(const PromptTokens& tokens) {
 TokenMap replace_map(const PromptPair& pair) {
   const auto source = words_of(pair.source), edit = words_of(pair.edit);
   if (source.size() != edit.size())
-    throw Error("p2p: got prompts of " + std::to_string(source.size()) + " and " +
-                std::to_string(edit.size()) +
-                " words, expected as many in both to replace words. Use mode=refine.");
+    throw UsageError("p2p: got prompts of " + std::to_string(source.size()) + " and " +
+                     std::to_string(edit.size()) +
+                     " words, expected as many in both to replace words. Use mode=refine.");
   TokenMap map = empty_map(pair);
   for (size_t word = 0; word < edit.size(); ++word) {
     if (source[word].size() == edit[word].size()) {

@@ -22,9 +22,11 @@ class UsageError : public Error {
 /// near.
 std::string suggestion(const std::string& word, const std::vector<std::string>& candidates);
 
-/// Text from a file as a message may quote it: control characters as '?', shortened to `limit`
-/// bytes.
+/// Text from a file as a message may quote it: what controls a terminal, and what isn't UTF-8, as
+/// '?', shortened to `limit` bytes.
 std::string printable(const std::string& text, size_t limit = 100);
+/// The same, whole, with its lines and tabs.
+std::string printable_lines(const std::string& text);
 
 /// "a, b and c"; at most `limit` items, then "and 12 more".
 std::string enumerate(const std::vector<std::string>& items, size_t limit = 8);

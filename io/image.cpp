@@ -16,9 +16,6 @@ constexpr size_t max_file_bytes = size_t{1} << 30;
 
 constexpr int64_t usual_max_pixels = int64_t{1} << 28;
 
-/// So many times the shorter side are scaled at most: what lies beyond is cropped anyway.
-constexpr int64_t longest_aspect = 8;
-
 struct FreePixels {
   void operator()(unsigned char* pixels) const { stbi_image_free(pixels); }
 };
@@ -40,13 +37,6 @@ Tensor decode_channels(std::string_view bytes, const std::string& name, int64_t 
   return at::from_blob(pixels.get(), {height, width, wanted}, at::kByte)
       .permute({2, 0, 1})
       .clone(at::MemoryFormat::Contiguous);
-}
-
-/// The middle of a side that is longer than `longest`; as even or odd as it was, so that the centre
-/// stays.
-Tensor narrowed(const Tensor& image, int64_t side, int64_t longest) {
-  const int64_t length = image.size(side), kept = longest + (length - longest) % 2;
-  return length > longest ? image.narrow(side, (length - kept) / 2, kept) : image;
 }
 
 }  // namespace
@@ -71,8 +61,13 @@ Tensor read_opaque_image(const fs::path& path) {
   return image.narrow(0, 0, 3).contiguous();
 }
 
+Tensor narrowed(const Tensor& image, int64_t side, int64_t longest) {
+  const int64_t length = image.size(side), kept = longest + (length - longest) % 2;
+  return length > longest ? image.narrow(side, (length - kept) / 2, kept) : image;
+}
+
 Tensor resize_and_crop(const Tensor& whole, int64_t size) {
-  const int64_t longest = longest_aspect * std::min(whole.size(1), whole.size(2));
+  const int64_t longest = kLongestAspect * std::min(whole.size(1), whole.size(2));
   const Tensor image = narrowed(narrowed(whole, 1, longest), 2, longest);
   const int64_t height = image.size(1), width = image.size(2), shorter = std::min(height, width);
   const auto scaled = [&](int64_t side) { return (2 * side * size + shorter) / (2 * shorter); };

@@ -24,6 +24,13 @@ Tensor read_opaque_image(const fs::path&);
 /// (3, size, size). Of a side more than eight times the shorter one only the middle is scaled.
 Tensor resize_and_crop(const Tensor& image, int64_t size);
 
+/// The middle of a side that is longer than `longest`, as even or odd as it was, so that the centre
+/// stays. image: (C, H, W).
+Tensor narrowed(const Tensor& image, int64_t side, int64_t longest);
+
+/// Sides longer than what is kept of them by this factor are cut before they are scaled.
+constexpr int64_t kLongestAspect = 8;
+
 /// image: (3, H, W) uint8. The same image and text give the same bytes.
 std::string encode_png(const Tensor& image, const PngText& text = {});
 void write_png(const fs::path&, const Tensor& image, const PngText& text = {});

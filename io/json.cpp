@@ -10,7 +10,12 @@ std::string without_infinities(const std::string& text) {
   std::string cleaned;
   bool quoted = false;
   for (size_t i = 0; i < text.size();) {
-    if (text[i] == '"' && (i == 0 || text[i - 1] != '\\')) quoted = !quoted;
+    if (quoted && text[i] == '\\' && i + 1 < text.size()) {
+      cleaned += text.substr(i, 2);
+      i += 2;
+      continue;
+    }
+    if (text[i] == '"') quoted = !quoted;
     size_t length = 0;
     for (const std::string_view word : {"-Infinity", "Infinity", "NaN"})
       if (!quoted && length == 0 && text.compare(i, word.size(), word) == 0) length = word.size();
@@ -23,7 +28,7 @@ std::string without_infinities(const std::string& text) {
 }  // namespace
 
 nlohmann::json parse_json_object(const std::string& text, const std::string& where) {
-  nlohmann::json json = nlohmann::json::parse(without_infinities(text), nullptr, false);
+  nlohmann::json json = parse_json(without_infinities(text));
   if (json.is_object()) return json;
   throw Error(where + ": got " +
               (json.is_discarded() ? "'" + printable(text, 40) + "'"

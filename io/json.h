@@ -5,6 +5,21 @@
 
 namespace tiller {
 
+/// Deeper JSON isn't read: what copies, writes or destroys it may recurse.
+constexpr int kMostJsonDepth = 64;
+
+/// Parses JSON that may be anybody's; discarded unless it is valid and at most kMostJsonDepth deep.
+template <class Json = nlohmann::json>
+Json parse_json(std::string_view text) {
+  bool deep = false;
+  const auto check = [&](int depth, auto, auto&) {
+    deep |= depth > kMostJsonDepth;
+    return !deep;
+  };
+  Json json = Json::parse(text, check, /*allow_exceptions=*/false);
+  return deep ? Json(Json::value_t::discarded) : json;
+}
+
 /// Parses text that Python may have written: its -Infinity, Infinity and NaN read as null. Throws
 /// Error starting with `where` unless it is an object.
 nlohmann::json parse_json_object(const std::string& text, const std::string& where);

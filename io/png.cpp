@@ -18,8 +18,9 @@ namespace tiller {
 namespace {
 
 constexpr std::string_view signature("\x89PNG\r\n\x1a\n", 8);
-constexpr size_t header_end = 8 + 12 + 13;          // the signature and the chunk IHDR
-constexpr size_t max_text_bytes = size_t{1} << 24;  // of one chunk, inflated
+constexpr size_t header_end = 8 + 12 + 13;           // the signature and the chunk IHDR
+constexpr size_t max_text_bytes = size_t{1} << 24;   // of one chunk, inflated
+constexpr size_t max_texts_bytes = size_t{1} << 26;  // of all
 
 std::string big_endian(uint32_t number) {
   return {static_cast<char>(number >> 24), static_cast<char>(number >> 16),
@@ -113,8 +114,8 @@ bool inflate_text(std::string_view compressed, std::string& text) {
   return status == Z_STREAM_END && text.size() <= max_text_bytes;
 }
 
-/// The key and value of a text chunk; false where it is damaged.
-bool parse_text(std::string_view type, std::string_view data, PngText& text) {
+/// The key and value of a text chunk; false where it is damaged. total: grows by what was inflated.
+bool parse_text(std::string_view type, std::string_view data, PngText& text, size_t& total) {
   std::string_view key, language, translated;
   if (!take_field(data, key)) return false;
   std::string value;
@@ -127,7 +128,8 @@ bool parse_text(std::string_view type, std::string_view data, PngText& text) {
     return false;
   if (!compressed) value = data;
   if (compressed && !inflate_text(data, value)) return false;
-  if (value.size() > max_text_bytes) return false;
+  total += value.size();
+  if (value.size() > max_text_bytes || total > max_texts_bytes) return false;
   if (type == "iTXt" && !is_utf8(value)) return false;
   text[latin1_to_utf8(key)] = type == "iTXt" ? value : latin1_to_utf8(value);
   return true;
@@ -141,6 +143,7 @@ PngText parse_png_text(std::string_view bytes, const std::string& name) {
     return Error(name + ": the PNG is " + what);
   };
   PngText text;
+  size_t total = 0;
   std::string_view rest = bytes.substr(signature.size());
   for (std::string_view type; type != "IEND";) {
     if (rest.size() < 12) throw damaged("cut off.");
@@ -151,7 +154,9 @@ PngText parse_png_text(std::string_view bytes, const std::string& name) {
       throw damaged("damaged: the checksum of its '" + printable(std::string(type)) +
                     "' is wrong.");
     if (type == "tEXt" || type == "zTXt" || type == "iTXt")
-      if (!parse_text(type, rest.substr(8, size), text)) throw damaged("damaged in a text chunk.");
+      if (!parse_text(type, rest.substr(8, size), text, total))
+        throw damaged(total > max_texts_bytes ? "refused: its text takes more than 64 MiB."
+                                              : "damaged in a text chunk.");
     rest.remove_prefix(size + 12);
   }
   return text;

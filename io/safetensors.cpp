@@ -65,7 +65,7 @@ at::ScalarType dtype_of(const nlohmann::json& name, const std::string& where) {
 
 /// The JSON object, refusing repeated keys (of which the parser would keep the last) and deep
 /// nesting as they come by.
-nlohmann::json parse_json(std::string_view text, const std::string& file) {
+nlohmann::json header_json(std::string_view text, const std::string& file) {
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
     using Event = nlohmann::json::parse_event_t;
@@ -247,7 +247,7 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> bytes, const std:
   const std::string_view text = header_text(bytes, file);
   SafetensorsHeader header;
   header.data_offset = sizeof(uint64_t) + text.size();
-  const auto json = parse_json(text, file);
+  const auto json = header_json(text, file);
   for (const auto& [name, info] : json.items()) {
     if (name == metadata_key)
       header.metadata = read_metadata(info, file);

@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "io/error.h"
+#include "io/json.h"
 
 namespace tiller {
 namespace {
@@ -99,7 +100,8 @@ class Reader {
                       : found->is_array() ? *found
                                           : Json{*found};
     for (const Json& item : list) {
-      if (!item.is_number() || item <= 0 || item > 4096)
+      const bool whole = item.is_number_integer() || !std::is_integral_v<Number>;
+      if (!item.is_number() || !whole || item <= 0 || item > 4096)
         refuse(key, *found, "numbers from 1 to 4096");
       values.push_back(item.get<Number>());
     }
@@ -136,13 +138,13 @@ class Reader {
     const auto found = json_.find(key);
     if (found == json_.end()) return nullptr;
     if (!found->is_string()) return &*found;
-    Json number = Json::parse(found->get<std::string>(), nullptr, false);
+    Json number = parse_json(found->get<std::string>());
     if (!number.is_number()) return &*found;
     return &numbers_.emplace_back(std::move(number));
   }
 
   Json parsed(const char* key, const Json& text) {
-    const Json list = Json::parse("[" + text.get<std::string>() + "]", nullptr, false);
+    const Json list = parse_json("[" + text.get<std::string>() + "]");
     if (list.is_discarded()) refuse(key, text, "numbers between commas");
     return list;
   }

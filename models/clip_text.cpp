@@ -101,8 +101,8 @@ Tensor ClipText::pool(const Tensor& last, const Tensor& ids) const {
 
 TextStates ClipText::encode(const Tensor& ids, int64_t clip_skip, const Tensor& extra) const {
   if (clip_skip < 0 || clip_skip >= config_.layers)
-    throw Error("text encoder: got a clip skip of " + std::to_string(clip_skip) +
-                ", expected 0 to " + std::to_string(config_.layers - 1) + ".");
+    throw UsageError("--clip-skip: got " + std::to_string(clip_skip) + ", expected 0 to " +
+                     std::to_string(config_.layers - 1) + ".");
   check_input(ids, extra);
   std::vector<Tensor> hidden = {embed(ids, extra)};
   for (const auto& layer : layers_) hidden.push_back(layer(hidden.back(), true));

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "io/shared_file.h"
 #include "models/clip_tokenizer.h"
 
@@ -27,7 +27,7 @@ std::string quoted(const Json& value) {
 }
 
 Json parse_object(const std::string& text, const std::string& file) {
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = parse_json(text);
   if (!json.is_object()) refuse(file, "text that is no JSON object", "a tokenizer's file");
   return json;
 }
@@ -135,7 +135,7 @@ std::vector<AddedToken> configured_tokens(const Json& config, const std::string&
   if (!listed.is_object()) refuse(file, "added_tokens_decoder " + quoted(listed), "an object");
   for (const auto& [id, entry] : listed.items()) {
     tokens.push_back(token_from(entry, file + ": added_tokens_decoder"));
-    tokens.back().id = added_id(Json::parse(id, nullptr, false), file + ": added_tokens_decoder");
+    tokens.back().id = added_id(parse_json(id), file + ": added_tokens_decoder");
   }
   std::sort(tokens.begin(), tokens.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });

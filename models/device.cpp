@@ -132,8 +132,9 @@ at::Device choose_device(const std::string& name) {
     const auto [stop, error] = std::from_chars(name.data() + 5, end, index);
     if (error == std::errc() && stop == end && index >= 0) return cuda_device(name, index);
   }
-  throw UsageError("--device: got '" + name + "', expected auto, cpu, cuda or cuda:INDEX." +
-                   suggestion(name, {"auto", "cpu", "cuda"}));
+  throw UsageError(
+      "--device: got '" + name + "', expected auto, cpu, cuda or cuda:INDEX." +
+      (name == "gpu" ? " Did you mean 'cuda'?" : suggestion(name, {"auto", "cpu", "cuda"})));
 }
 
 std::string device_note(const std::string& name, at::Device device) {

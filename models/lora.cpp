@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "models/family.h"
 #include "models/lora_names.h"
 
@@ -40,12 +40,12 @@ std::map<std::string, SharedScale> shared_scales(const fs::path& path, const Ten
   const fs::path beside = path.parent_path() / "adapter_config.json";
   std::map<std::string, SharedScale> scales;
   if (path.stem() == "adapter_model" && fs::is_regular_file(beside)) {
-    const Json config = Json::parse(read_file(beside, size_t{1} << 24), nullptr, false);
+    const Json config = parse_json(read_file(beside, size_t{1} << 24));
     if (config.is_object()) scales[""] = shared_scale(config, "");
   }
   const auto metadata = file.metadata.find("lora_adapter_metadata");
   if (metadata == file.metadata.end()) return scales;
-  const Json config = Json::parse(metadata->second, nullptr, false);
+  const Json config = parse_json(metadata->second);
   if (config.is_object())
     for (const std::string part : {"unet", "text_encoder", "text_encoder_2"})
       scales[part] = shared_scale(config, part + ".");

@@ -74,6 +74,9 @@ Tensor Weights::loaded(const std::string& name, at::IntArrayRef shape) {
     return at::empty(shape, at::TensorOptions(at::kMeta));
   }
   const at::ScalarType stored = found->second.scalar_type();
+  if (!at::isFloatingType(stored))
+    throw Error(name_ + ": " + printable(name) + ": got numbers of the type " +
+                at::toString(stored) + ", expected floats.");
   return found->second.to(device_, dtype_ == at::ScalarType::Undefined ? stored : dtype_);
 }
 

@@ -53,7 +53,8 @@ void find_unowned(const Choice& choice) {
       if (choice.options.values.contains(owner)) known += (known.empty() ? "" : " or ") + owner;
     const auto on = [&](const std::string& owner) { return is_on(choice.options, owner); };
     if (std::none_of(owners.begin(), owners.end(), on))
-      choice.say(option, " without " + known + ", expected both.");
+      choice.say(option, " without " + known + ", expected " +
+                             (known.find(" or ") == std::string::npos ? "both." : "one of them."));
   }
 }
 

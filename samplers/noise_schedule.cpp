@@ -155,6 +155,10 @@ NoiseSchedule guided_diffusion_schedule(const std::string& name, int64_t timeste
     betas = at::linspace(1e-4, 0.02, timesteps, at::kDouble) * (1000.0 / double(timesteps));
   else
     throw Error("noise_schedule: got '" + name + "', expected linear, cosine or sigmoid.");
+  if (betas.max().item<double>() > 1)
+    throw Error(
+        "diffusion_steps: got " + std::to_string(timesteps) +
+        ", expected at least 20 with noise_schedule linear, whose betas exceed 1 otherwise.");
   Tensor alphas_cumprod = (1 - betas).cumprod(0);
   if (zero_terminal_snr) alphas_cumprod = to_zero_terminal_snr(alphas_cumprod).cumprod(0);
   return {to_vector(alphas_cumprod), cosine, rescale_timesteps};

@@ -33,6 +33,8 @@ void check_subjects(const GenerateRequest& request, const EditRequest& edit) {
       throw UsageError("--" + flag + ": got " + (count ? std::to_string(count) : "none") +
                        ", expected one: what the image shows.");
   };
+  if (!edit.label.empty() && !request.text.prompts.empty())
+    throw UsageError("--edit-class: got --prompt too, expected --edit-prompt, or --class of both.");
   if (edit.prompt || !request.text.prompts.empty())
     require_one("prompt", request.text.prompts.size());
   if (!edit.label.empty() || !request.classes.empty()) require_one("class", request.classes.size());

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "io/error.h"
+#include "io/json.h"
 
 namespace tiller {
 
@@ -11,7 +12,7 @@ EvaluationLog::EvaluationLog(fs::path path) : path_(std::move(path)) {
   if (!fs::exists(path_)) return;
   std::istringstream lines(read_file(path_));
   for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, false);
+    const Json json = parse_json<Json>(line);
     if (json.is_object() && json.contains("key") && json["key"].is_string() &&
         json.contains("results"))
       results_[json["key"].get<std::string>()] = json["results"];

@@ -60,7 +60,8 @@ GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& re
   apply_flags(flags, request);
   apply_word_flags(flags, request.words);
   const std::string parallel = flags.text("parallel", request.parallel);
-  if (shares_from(parallel) == Together::Shares::nothing) request.parallel = parallel;
+  if (shares_from(parallel) == Together::Shares::nothing)
+    request.parallel = parallel == "none" ? "" : parallel;
   if (recipe && !request.model.empty() && !flags.has("model") && !fs::exists(request.model))
     throw Error(flags.text("from") + ": got a recipe whose model " + request.model +
                 " isn't there, expected one that is. Name it with --model.");
@@ -272,6 +273,17 @@ void tell(const Flags& flags, const Run& run) {
   warn_of_others(run);
 }
 
+/// Of the images that are there already the first.
+void note_skipped(const Flags& flags, const Run& run) {
+  const auto& images = run.generation.images;
+  if (run.made.size() == images.size()) return;
+  size_t index = 0;
+  while (index < run.made.size() && run.made[index] == index) ++index;
+  const BatchOf batch{{images[index]}, 0};
+  note_other_settings(flags, image_path(run.outputs, index),
+                      image_text(run.generation, run.rows.front(), batch));
+}
+
 int generate(const Flags& flags) {
   const auto recipe = recipe_of(flags);
   GenerateRequest request = read_request(flags, recipe);
@@ -292,6 +304,7 @@ int generate(const Flags& flags) {
   if (together.first()) {
     hint_at_guidance(flags, run.generation);
     note_idle_options(flags, run.generation);
+    note_skipped(flags, run);
     note_unread_negative(flags, {run.rows.begin(), run.rows.end()});
   }
 

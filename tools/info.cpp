@@ -7,7 +7,9 @@
 #include <map>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "models/components.h"
+#include "models/diffusers_folder.h"
 #include "tools/recipe.h"
 #include "tools/table.h"
 
@@ -58,7 +60,7 @@ void show_tensors(const fs::path& path, const TensorFile& file, bool as_json) {
   Json list = Json::array();
   for (const auto& [name, tensor] : file.tensors) {
     const std::string dtype = contents_of({{name, tensor}}).dtypes.begin()->first;
-    rows.push_back({name, dtype, shape_of(tensor)});
+    rows.push_back({printable(name, 200), dtype, shape_of(tensor)});
     list.push_back({{"name", name}, {"dtype", dtype}, {"shape", tensor.sizes().vec()}});
   }
   if (as_json) {
@@ -69,23 +71,41 @@ void show_tensors(const fs::path& path, const TensorFile& file, bool as_json) {
     return;
   }
   std::cout << path.filename().string() << ": " << text_of(contents) << "\n" << table(rows, 2);
-  for (const auto& [key, value] : file.metadata) std::cout << "  " << key << ": " << value << "\n";
+  for (const auto& [key, value] : file.metadata)
+    std::cout << "  " << printable(key) << ": " << printable_lines(value) << "\n";
 }
 
 void show_image(const fs::path& path, bool as_json) {
   const PngText text = read_png_text(path);
   const auto own = text.find("tiller");
-  const bool readable = own != text.end() && Json::accept(own->second);
+  const Json recipe = own == text.end() ? Json() : parse_json<Json>(own->second);
+  const bool readable = recipe.is_object();
   if (as_json) {
     Json json = {{"kind", "png"}, {"text", text}};
-    if (readable) json["recipe"] = Json::parse(own->second);
+    if (readable) json["recipe"] = recipe;
     std::cout << json.dump(2) << "\n";
     return;
   }
   if (text.empty()) std::cout << path.filename().string() << ": a PNG without text\n";
   for (const auto& [key, value] : text)
-    std::cout << key << ":\n"
-              << (key == "tiller" && readable ? Json::parse(value).dump(2) : value) << "\n";
+    std::cout << printable(key) << ":\n"
+              << printable_lines(key == "tiller" && readable ? recipe.dump(2) : value) << "\n";
+}
+
+/// A part of a pipeline by itself.
+void show_part(const fs::path& folder, const std::string& part, bool as_json) {
+  const Component component = component_in(folder);
+  const Contents contents = contents_of(component.tensors);
+  if (!as_json) {
+    std::cout << table({{"kind", part},
+                        {"weights", printable(component.file, 200)},
+                        {"parameters", text_of(contents)}});
+    return;
+  }
+  Json json = {{"kind", part}, {"weights", component.file}};
+  json.update(contents_json(contents));
+  json["config"] = Json::parse(component.config.dump());
+  std::cout << json.dump(2) << "\n";
 }
 
 void show_file(const fs::path& path, bool as_json) {
@@ -119,6 +139,8 @@ int info(const Flags& flags) {
     throw Error(path.string() + ": got nothing there, expected a file or folder.");
   if (fs::is_regular_file(path) && is_png(path))
     show_image(path, as_json);
+  else if (const std::string part = lone_part(path); !part.empty())
+    show_part(path, part, as_json);
   else if (fs::is_directory(path) || is_model(path))
     show_model(path, flags.text("config"), as_json);
   else

@@ -20,14 +20,17 @@ Tensor read_mask(const std::string& file, const ImageSize& image, const ImageSiz
 
 }  // namespace
 
-Tensor covering(const Tensor& image, const ImageSize& size) {
-  const Tensor pixels = image.unsqueeze(0).to(at::kFloat);
-  if (size_of(image) == size) return pixels;
-  const double scale = std::max(double(size.height) / double(image.size(1)),
-                                double(size.width) / double(image.size(2)));
+Tensor covering(const Tensor& whole, const ImageSize& size) {
+  if (size_of(whole) == size) return whole.unsqueeze(0).to(at::kFloat);
+  const double scale = std::max(double(size.height) / double(whole.size(1)),
+                                double(size.width) / double(whole.size(2)));
+  const auto longest = [&](int64_t kept) {
+    return std::max<int64_t>(1, int64_t(kLongestAspect * std::ceil(double(kept) / scale)));
+  };
+  const Tensor image = narrowed(narrowed(whole, 1, longest(size.height)), 2, longest(size.width));
   const int64_t height = std::max(size.height, int64_t(std::lround(scale * image.size(1))));
   const int64_t width = std::max(size.width, int64_t(std::lround(scale * image.size(2))));
-  return at::_upsample_bicubic2d_aa(pixels, {height, width}, false)
+  return at::_upsample_bicubic2d_aa(image.unsqueeze(0).to(at::kFloat), {height, width}, false)
       .narrow(2, (height - size.height) / 2, size.height)
       .narrow(3, (width - size.width) / 2, size.width)
       .clamp(0, 255);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "tools/inversion_file.h"
 
@@ -60,7 +61,7 @@ void check_states(const InversionFile& file, const fs::path& path) {
 }
 
 InversionFile parsed(const TensorFile& file, const fs::path& path) {
-  const Json json = Json::parse(file.metadata.at("tiller"));
+  const Json json = parse_json<Json>(file.metadata.at("tiller"));
   InversionFile inversion;
   inversion.request = request_from(json.at("request"), path.string());
   inversion.model_file = json.at("model").at("file").get<std::string>();
@@ -74,7 +75,9 @@ InversionFile parsed(const TensorFile& file, const fs::path& path) {
   for (const auto& image : json.at("images"))
     inversion.images.push_back({image.at("seed").get<uint64_t>(), image.at("label").get<int64_t>(),
                                 image.at("prompt").get<std::string>()});
-  inversion.state.level = json.at("level").get<int>();
+  const int64_t level = json.at("level").get<int64_t>();
+  if (level < 0 || level > RequestLimits::steps) refuse(path, "level " + std::to_string(level));
+  inversion.state.level = int(level);
   inversion.state.latents = take(file.tensors, "latents");
   inversion.state.partner = take(file.tensors, "partner");
   inversion.state.side = take(file.tensors, "side");

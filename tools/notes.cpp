@@ -3,7 +3,44 @@
 #include <algorithm>
 #include <iostream>
 
+#include "io/error.h"
+#include "io/json.h"
+
 namespace tiller {
+namespace {
+
+/// A recipe without what decides no more than rounding.
+Json settings_of(const PngText& text) {
+  const auto own = text.find("tiller");
+  const Json recipe = own == text.end() ? Json() : parse_json<Json>(own->second);
+  if (!recipe.is_object() || !recipe.contains("request") || !recipe["request"].is_object())
+    return {};
+  Json settings = recipe["request"];
+  for (const char* key : {"model", "device", "threads", "batch", "graphs", "share", "low_memory"})
+    settings.erase(key);
+  if (recipe.contains("model") && recipe["model"].is_object() && recipe["model"].contains("hash"))
+    settings["model"] = recipe["model"]["hash"];
+  return settings;
+}
+
+}  // namespace
+
+void note_other_settings(const Flags& flags, const fs::path& path, const PngText& text) {
+  if (flags.has("quiet") || flags.has("json")) return;
+  Json found;
+  try {
+    found = settings_of(read_png_text(path));
+  } catch (const Error&) {
+    return;
+  }
+  std::vector<std::string> others;
+  const Json asked = settings_of(text);
+  for (const auto& [key, value] : asked.items())
+    if (found.is_object() && found.contains(key) && found[key] != value) others.push_back(key);
+  if (!others.empty())
+    std::cerr << "--skip-existing: " << path.string() << " was made with other settings ("
+              << enumerate(others) << ") and is left as it is.\n";
+}
 
 void note_idle_options(const Flags& flags, const Generation& generation) {
   if (flags.has("quiet") || flags.has("json")) return;

@@ -1,10 +1,15 @@
 #pragma once
+#include "io/image.h"
 #include "tools/generation.h"
 
 namespace tiller {
 
 /// The generation's idle options on standard error, unless --quiet or --json.
 void note_idle_options(const Flags&, const Generation&);
+
+/// A line on standard error, unless --quiet or --json, where `path`, which --skip-existing leaves
+/// alone, was made with other settings than `text` has. Nothing where it can't be told.
+void note_other_settings(const Flags&, const fs::path&, const PngText& text);
 
 /// A line on standard error, unless --quiet or --json, where --negative-prompt was given and none
 /// of the guidances reads it.

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "io/error.h"
 #include "io/grid.h"
 
@@ -30,6 +32,15 @@ bool names_folder(const fs::path& path) {
   return true;
 }
 
+/// Tried, since systems of files may refuse what permissions allow.
+bool takes_files(const fs::path& folder) {
+  std::string probe = (folder / ".tiller-XXXXXX").string();
+  const int file = mkstemp(probe.data());
+  if (file < 0) return false;
+  close(file);
+  return unlink(probe.c_str()) == 0;
+}
+
 /// Throws Error unless a file can be made at `path`, of which only the last part may be a folder
 /// yet to be made.
 void require_writable(const std::string& flag, const fs::path& path, bool folder) {
@@ -44,7 +55,7 @@ void require_writable(const std::string& flag, const fs::path& path, bool folder
     throw Error(flag + ": got the file " + path.string() + ", expected a .png file or a folder.");
   if (!folder) at = at.parent_path();
   while (!fs::exists(at, error) && at.has_relative_path()) at = at.parent_path();
-  if (!fs::is_directory(at, error) || access(at.c_str(), W_OK | X_OK) != 0)
+  if (!fs::is_directory(at, error) || !takes_files(at))
     throw Error(flag + ": got " + path.string() + ", expected a place that can be written; " +
                 at.string() + " can't be.");
 }

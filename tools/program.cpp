@@ -68,8 +68,10 @@ int run_command(const std::vector<std::string>& arguments) {
                    suggestion(word, names));
 }
 
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
 int fail(const std::string& message, int code) {
-  std::cerr << "tiller: " << message.substr(0, message.find('\n')) << std::endl;
+  std::cerr << "tiller: " << printable(message, std::string::npos) << std::endl;
   return code;
 }
 
@@ -107,7 +109,7 @@ int run_program(const std::vector<std::string>& arguments) {
   } catch (const Error& error) {
     return fail(error.what(), 1);
   } catch (const c10::Error& error) {
-    const std::string message = error.what_without_backtrace();
+    const std::string message = first_line(error.what_without_backtrace());
     return is_out_of_memory(message) ? fail_memory(trains) : fail("LibTorch: " + message, 1);
   } catch (const std::filesystem::filesystem_error& error) {
     return fail(error.path1().string() + ": " + error.code().message() +
@@ -116,7 +118,7 @@ int run_program(const std::vector<std::string>& arguments) {
   } catch (const std::bad_alloc&) {
     return fail_memory(trains);
   } catch (const std::exception& error) {
-    return fail(error.what(), 1);
+    return fail(first_line(error.what()), 1);
   }
 }
 

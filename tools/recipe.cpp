@@ -1,6 +1,7 @@
 #include "tools/recipe.h"
 
 #include "io/error.h"
+#include "io/json.h"
 #include "tools/program.h"
 
 namespace tiller {
@@ -129,7 +130,7 @@ Recipe read_recipe(const fs::path& png) {
                 ": got a PNG without Tiller's recipe, expected one made by `tiller "
                 "generate`.");
   try {
-    const Json json = Json::parse(found->second);
+    const Json json = parse_json<Json>(found->second);
     if (json.contains("edit"))
       throw Error(where +
                   ": got the recipe of an edit, expected one made by `tiller generate`: an edit "

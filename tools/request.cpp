@@ -103,18 +103,27 @@ GenerateRequest request_from(const Json& recipe, const std::string& where) {
                   "' is missing or of another type, expected one that Tiller wrote.");
     }
   });
-  const auto within = [&](const char* key, int64_t number, int64_t low, int64_t high) {
-    if (number < low || number > high)
-      throw Error(where + ": got a recipe with " + key + " " + std::to_string(number) +
-                  ", expected " + std::to_string(low) + " to " + std::to_string(high) + ".");
+  const auto within = [&]<class Number>(const char* key, Number number, auto low, auto high) {
+    if (!(number >= Number(low) && number <= Number(high)))
+      throw Error(where + ": got a recipe with " + key + " " + Json(number).dump() + ", expected " +
+                  std::to_string(low) + " to " + std::to_string(high) + ".");
   };
   within("count", request.count, 0, RequestLimits::images);
   within("batch", request.batch, 0, RequestLimits::images);
   within("columns", request.columns, 0, RequestLimits::images);
+  const bool sized = request.size.height || request.size.width;
   for (const int64_t pixels : {request.size.height, request.size.width})
-    within("size", pixels, 0, RequestLimits::pixels);
+    within("size", pixels, sized, RequestLimits::pixels);
+  const TextRequest& text = request.text;
+  for (const int64_t pixels : {text.original.height, text.original.width, text.target.height,
+                               text.target.width, text.crop_top, text.crop_left})
+    within("a size or crop", pixels, 0, RequestLimits::pixels);
   within("steps", request.steps, 1, RequestLimits::steps);
   within("threads", request.threads, 0, RequestLimits::threads);
+  within("strength", request.image.strength, 0, 1);
+  within("aesthetic_score", text.aesthetic_score, 0, 10);
+  within("negative_aesthetic_score", text.negative_aesthetic_score, 0, 10);
+  within("embedded_guidance", request.embedded_guidance, 0, 1000);
   within("attention_effect_every", request.words.effect_every, 1, RequestLimits::steps);
   random_numbers(request);
   return request;

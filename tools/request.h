@@ -57,7 +57,7 @@ struct AdapterRequest {
 
 /// The largest numbers that a request takes.
 struct RequestLimits {
-  static constexpr int64_t images = 1'000'000, steps = 1'000'000, pixels = 1 << 16, threads = 4096;
+  static constexpr int64_t images = 1'000'000, steps = 1'000'000, pixels = 1 << 16, threads = 1024;
 };
 
 /// What to make: everything that decides an image's bytes, and nothing of where files go.

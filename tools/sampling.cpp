@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
+#include <cstdio>
+
 #include "guidance/evaluation_graphs.h"
 #include "io/error.h"
 #include "io/process_group.h"
@@ -95,6 +97,14 @@ std::shared_ptr<EvaluationGraphs> graphs_for(const Generation& generation) {
   return recorder ? std::make_shared<EvaluationGraphs>(recorder) : nullptr;
 }
 
+void tell_problem(const EvaluationGraphs& graphs) {
+  if (!graphs.problem().empty())
+    std::fprintf(
+        stderr,
+        "--graphs: recording an evaluation failed, so kernels are launched one by one: %s\n",
+        graphs.problem().c_str());
+}
+
 void require_finite(const Tensor& samples, const GenerateRequest& request) {
   if (samples.isfinite().all().item<bool>()) return;
   throw Error(
@@ -151,6 +161,7 @@ GuidanceCost run_images(const Generation& generation, std::span<ChosenGuidance> 
       hand_over(first, done);
   }
   decoding.finish();
+  if (graphs) tell_problem(*graphs);
   return cost;
 }
 

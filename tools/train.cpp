@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "io/progress.h"
 #include "models/adm_config.h"
 #include "models/device.h"
@@ -21,7 +22,7 @@ namespace {
 constexpr int64_t most_steps = 1'000'000'000;
 
 nlohmann::json read_config(const fs::path& path) {
-  const auto json = nlohmann::json::parse(read_file(path, 1 << 20), nullptr, false);
+  const auto json = parse_json(read_file(path, 1 << 20));
   if (!json.is_object())
     throw Error(path.string() + ": got text that isn't a JSON object, expected a model's config.");
   return json;
@@ -125,7 +126,10 @@ int run_train(const Flags& flags) {
   note_float32(flags, options);
   const int64_t steps = train(options, processes);
   if (flags.has("json") && !options.launch.rank) std::cout << result_of(options, steps) << "\n";
-  return 0;
+  if (steps < options.steps && !options.launch.rank)
+    throw Error("train: stopped at step " + std::to_string(steps) + " of " +
+                std::to_string(options.steps) + ", which is saved; the same command goes on.");
+  return steps < options.steps;
 }
 
 std::vector<Flag> train_flags() {

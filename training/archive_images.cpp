@@ -145,6 +145,7 @@ std::vector<fs::path> shards_in(const fs::path& folder) {
 }  // namespace
 
 bool is_zip(const fs::path& path) {
+  if (!fs::is_regular_file(path)) return false;  // a pipe would be waited for
   std::array<char, 2> first{};
   std::ifstream(path, std::ios::binary).read(first.data(), first.size());
   return first == std::array{'P', 'K'};

@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "io/error.h"
+#include "io/json.h"
 
 namespace tiller {
 namespace {
@@ -67,8 +67,7 @@ void ArchiveText::read(const std::string& name, ArchiveReader& reader) {
 
 void ArchiveText::read_json(const std::string& name, const std::string& key,
                             const std::string& text) {
-  const auto shallow = [](int depth, auto, auto&) { return depth < 16; };
-  const Json json = Json::parse(text, shallow, false);
+  const Json json = parse_json(text);
   if (!json.is_object()) return;
   for (const char* field : {"caption", "text"})
     if (json.contains(field) && json[field].is_string()) captions_[key] = json[field];

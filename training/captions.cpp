@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
 #include <ATen/ATen.h>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "training/dataset_formats.h"
 #include "training/image_set.h"
 
@@ -45,8 +45,7 @@ std::string file_name_at(const Json& json, const std::string& where) {
 using Metadata = std::map<std::string, Row>;
 
 void read_row(const std::string& line, const std::string& where, Metadata& rows) {
-  const auto shallow = [](int depth, auto, auto&) { return depth < 16; };
-  const Json json = Json::parse(line, shallow, false);
+  const Json json = parse_json(line);
   if (!json.is_object())
     throw Error(where + ": got '" + printable(line.substr(0, 60)) +
                 R"(', expected {"file_name": "...", "text": "..."}.)");

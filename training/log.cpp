@@ -1,10 +1,10 @@
 #include "training/log.h"
 
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "io/error.h"
+#include "io/json.h"
 
 namespace tiller {
 namespace {
@@ -12,7 +12,9 @@ namespace {
 std::string kept_lines(const fs::path& path, int64_t steps_done) {
   std::string kept;
   for_each_line(path, [&](const std::string& line, const nlohmann::ordered_json& json) {
-    if (json.value("step", int64_t{0}) <= steps_done) kept += line + "\n";
+    const auto step = json.find("step");
+    const bool counted = step != json.end() && step->is_number_integer();
+    if (!counted || step->get<int64_t>() <= steps_done) kept += line + "\n";
   });
   return kept;
 }
@@ -24,7 +26,7 @@ void for_each_line(
     const std::function<void(const std::string& line, const nlohmann::ordered_json&)>& use) {
   std::istringstream lines(fs::exists(log) ? read_file(log) : "");
   for (std::string line; std::getline(lines, line);) {
-    const nlohmann::ordered_json json = nlohmann::ordered_json::parse(line, nullptr, false);
+    const nlohmann::ordered_json json = parse_json<nlohmann::ordered_json>(line);
     if (json.is_object()) use(line, json);
   }
 }

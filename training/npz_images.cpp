@@ -14,9 +14,10 @@ Tensor read_images(NumpyReader& reader, const fs::path& path, int64_t size, cons
   const NumpyHeader& header = reader.header();
   const auto& shape = header.shape;
   if (header.dtype != at::kByte || shape.size() != 4 || (shape[3] != 1 && shape[3] != 3) ||
-      shape[0] < 1)
+      std::min({shape[0], shape[1], shape[2]}) < 1)
     throw Error(path.string() + ": arr_0: got " + std::to_string(shape.size()) +
-                " dimensions or another type, expected uint8 of (images, height, width, 3).");
+                " dimensions, none of anything or another type, expected uint8 of (images, height, "
+                "width, 3).");
   Tensor images = allocate_bytes(path, {shape[0], 3, size, size}, file);
   for (int64_t at = 0; at < shape[0];) {
     const Tensor rows = fit_images(path, reader.rows(kRowsTogether).permute({0, 3, 1, 2}), size);

@@ -1,9 +1,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "training/dataset_formats.h"
 
@@ -47,7 +47,7 @@ std::vector<std::string> texts_of(const TensorFile& file, const fs::path& path,
                                   const std::string& name) {
   const auto found = file.metadata.find(name);
   if (found == file.metadata.end()) return {};
-  const auto list = nlohmann::json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+  const auto list = parse_json(found->second);
   const auto is_text = [](const auto& item) { return item.is_string(); };
   if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_text))
     throw Error(path.string() + ": " + name + ": got '" + printable(found->second.substr(0, 80)) +

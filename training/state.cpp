@@ -3,9 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <nlohmann/json.hpp>
-
 #include "io/error.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 
 namespace tiller {
@@ -30,6 +29,18 @@ std::string exact(double number) {
   char text[64];
   std::snprintf(text, sizeof text, "%.17g", number);
   return text;
+}
+
+/// A number that save_state wrote.
+double saved_number(const fs::path& path, const std::string& key, const std::string& text,
+                    double least) {
+  constexpr double most = 1e15;
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end || !(number >= least && number <= most))
+    throw Error(path.string() + ": " + key + ": got '" + printable(text) +
+                "', expected a number that `train` saved.");
+  return number;
 }
 
 /// "lr: got 0.1, expected 0.2": the first option that differs, in objects within objects too; "" if
@@ -68,9 +79,7 @@ std::vector<std::string> take_changes(nlohmann::json& found, nlohmann::json& run
 std::vector<std::string> require_same_run(const fs::path& path, const std::string& found,
                                           const std::string& run,
                                           const std::vector<std::string>& may_change) {
-  constexpr int kDepth = 16;
-  const auto shallow = [](int depth, auto, auto&) { return depth < kDepth; };
-  auto written = nlohmann::json::parse(found, shallow, false), asked = nlohmann::json::parse(run);
+  auto written = parse_json(found), asked = nlohmann::json::parse(run);
   if (!written.is_object())
     throw Error(path.string() + ": got no options of a run, expected what `train` saved.");
   const std::vector<std::string> changes = take_changes(written, asked, may_change);
@@ -141,13 +150,15 @@ std::vector<std::string> load_state(const fs::path& path, TrainState& state, con
   for (auto& [prefix, values] : sections(state))
     for (size_t i = 0; i < values.size(); ++i) copy(prefix + state.names[i], values[i]);
   for (auto& [name, value] : state.memory) copy("memory." + name, value);
-  const auto whole = [&](const char* key) {
-    return static_cast<int64_t>(std::strtoll(found(key).c_str(), nullptr, 10));
+  const auto number = [&](const char* key, double least) {
+    return saved_number(path, key, found(key), least);
   };
-  const auto real = [&](const char* key) { return std::strtod(found(key).c_str(), nullptr); };
+  const auto whole = [&](const char* key) { return static_cast<int64_t>(number(key, 0)); };
   state.step = whole("step"), state.updates = whole("updates");
-  state.loss_scale = {real("loss_scale"), whole("good_steps")};
-  state.loss_sum = real("loss_sum"), state.loss_steps = whole("loss_steps");
+  state.loss_scale = {number("loss_scale", std::numeric_limits<double>::min()),
+                      whole("good_steps")};
+  state.loss_sum = number("loss_sum", std::numeric_limits<double>::lowest());
+  state.loss_steps = whole("loss_steps");
   state.data = found("data");
   return changes;
 }

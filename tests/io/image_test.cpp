@@ -103,16 +103,23 @@ std::string chunk(const std::string& type, const std::string& data) {
          number(static_cast<uint32_t>(crc32_z(0, bytes, body.size())));
 }
 
-TEST(Image, RefusesCompressedTextThatIsTooLong) {
-  const std::string zeros(size_t{1} << 26, 'a');
-  std::string small(compressBound(zeros.size()), '\0');
+std::string compressed_text(size_t length) {
+  const std::string text(length, 'a');
+  std::string small(compressBound(length), '\0');
   uLongf size = small.size();
   compress(reinterpret_cast<Bytef*>(small.data()), &size,
-           reinterpret_cast<const Bytef*>(zeros.data()), zeros.size());
-  const std::string bomb = "\x89PNG\r\n\x1a\n" +
-                           chunk("zTXt", std::string("k\0\0", 3) + small.substr(0, size)) +
-                           chunk("IEND", "");
-  EXPECT_THROW(parse_png_text(bomb, "x"), Error);
+           reinterpret_cast<const Bytef*>(text.data()), length);
+  return chunk("zTXt", std::string("k\0\0", 3) + small.substr(0, size));
+}
+
+TEST(Image, RefusesCompressedTextThatIsTooLong) {
+  const std::string start = "\x89PNG\r\n\x1a\n", end = chunk("IEND", "");
+  EXPECT_THROW(parse_png_text(start + compressed_text(size_t{1} << 26) + end, "x"), Error);
+  std::string many = start;  // each of which is short enough
+  const std::string one = compressed_text(size_t{1} << 24);
+  for (int i = 0; i < 4; ++i) many += one;
+  EXPECT_NO_THROW(parse_png_text(many + end, "x"));
+  EXPECT_THROW(parse_png_text(many + one + end, "x"), Error);
 }
 
 TEST(Image, ResizesAsPillowDoes) {

@@ -21,5 +21,24 @@ TEST(Json, OnlyObjectsAreConfigs) {
     EXPECT_THROW(parse_json_object(text, "c.json"), Error) << text;
 }
 
+TEST(Json, ABackslashBeforeAQuoteMayBeEscapedItself) {
+  const auto json = parse_json_object(R"({"path": "C:\", "sigma_max": NaN, "b": "\"NaN"})", "c");
+  EXPECT_EQ(json.at("path"), "C:\\");
+  EXPECT_TRUE(json.at("sigma_max").is_null());
+  EXPECT_EQ(json.at("b"), "\\\"NaN");
+}
+
+/// What copies, writes or destroys it may recurse.
+TEST(Json, DeepOnesAreRefused) {
+  const auto nested = [](int depth) {
+    return "{\"a\": " + std::string(depth, '[') + std::string(depth, ']') + "}";
+  };
+  EXPECT_NO_THROW(parse_json_object(nested(60), "c.json"));
+  EXPECT_THROW(parse_json_object(nested(100), "c.json"), Error);
+  EXPECT_THROW(parse_json_object(nested(1'000'000), "c.json"), Error);
+  EXPECT_TRUE(parse_json("{\"a\": ").is_discarded());
+  EXPECT_EQ(parse_json<nlohmann::ordered_json>("{\"b\": 1, \"a\": 2}").dump(), "{\"b\":1,\"a\":2}");
+}
+
 }  // namespace
 }  // namespace tiller::test

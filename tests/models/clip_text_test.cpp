@@ -146,7 +146,7 @@ TEST(ClipText, InputsThatDontFitAreErrors) {
     return text_message([&] { encoder.encode(ids, skip, extra); });
   };
   const Tensor ids = at::arange(4).unsqueeze(0);
-  EXPECT_EQ(message(ids, 3), "text encoder: got a clip skip of 3, expected 0 to 2.");
+  EXPECT_EQ(message(ids, 3), "--clip-skip: got 3, expected 0 to 2.");
   EXPECT_EQ(message(at::zeros({1, 13}, at::kLong)),
             "text encoder: got 13 tokens, expected at most 12.");
   EXPECT_EQ(message(ids + 60),

@@ -366,6 +366,8 @@ TEST_F(NpzImages, AreGuidedDiffusions) {
   EXPECT_EQ(labels(data), (std::vector<int64_t>{3, 1}));
   save_npz(root / "bad.npz", {{"arr_0", images.contiguous()}, {"arr_1", at::tensor({3})}});
   EXPECT_NE(message_of(root / "bad.npz").find("got 1 labels, expected 2"), std::string::npos);
+  save_npz(root / "none.npz", {{"arr_0", at::zeros({4, 0, 0, 3}, at::kByte)}});
+  EXPECT_NE(message_of(root / "none.npz").find("expected uint8 of"), std::string::npos);
   save_npz(root / "flat.npz", {{"arr_0", images.to(at::kFloat)}});
   EXPECT_NE(message_of(root / "flat.npz").find("expected uint8"), std::string::npos);
   save_npz(root / "none.npz", {{"mu", at::zeros({4})}});

@@ -37,5 +37,11 @@ TEST_F(Log, DropsADamagedLine) {
   EXPECT_EQ(steps(), (std::vector<int64_t>{10, 30}));
 }
 
+TEST_F(Log, KeepsLinesWhoseStepIsNoNumber) {
+  write("log.jsonl", "{\"step\":\"x\",\"loss\":1.0}\n{\"step\":30,\"loss\":1.0}\n");
+  TrainLog log(root / "log.jsonl", 20);
+  EXPECT_EQ(read_file(root / "log.jsonl"), "{\"step\":\"x\",\"loss\":1.0}\n");
+}
+
 }  // namespace
 }  // namespace tiller::test

@@ -127,6 +127,13 @@ TEST_F(State, RefusesWhatIsNotItsState) {
     save_state(file, random_state(1), run);
     EXPECT_NE(refusal(file, kRun), "") << run.substr(0, 20);
   }
+  for (const char* step : {"", "x", "-5", "nan", "1e300", "9223372036854775807"}) {
+    save_state(file, random_state(1), kRun);
+    TensorFile saved = load_safetensors(file);
+    saved.metadata["step"] = step;
+    save_safetensors(file, saved.tensors, saved.metadata);
+    EXPECT_NE(refusal(file, kRun).find("step: got"), std::string::npos) << step;
+  }
   save_safetensors(file, {{"weights.a", at::zeros({3, 2})}}, {{"run", kRun}});
   EXPECT_NE(refusal(file, kRun).find("missing or misshapen"), std::string::npos);
 }
