@@ -100,7 +100,8 @@ Tensor noised(const Tensor& sample, const Tensor& noise, const NoiseLevel&);
 /// nothing.
 void require_signal(const Trajectory&, PredictionType);
 
-/// What an observer is told after each step.
+/// What an observer is told after each step, and by samplers that evaluate twice a step between
+/// these (`within`).
 struct StepReport {
   int step;  ///< Just done; 0 is the noisiest.
   int steps;

@@ -221,7 +221,12 @@ void write_collected(const Run& run) {
 /// An inpainting network reads a mask and what it covers beside the latents.
 void require_mask(const Generation& generation) {
   const Network& network = *generation.model.network;
-  if (!generation.model.text || network.in_channels() == network.out_channels()) return;
+  const int64_t in = network.in_channels(), out = network.out_channels();
+  if (!generation.model.text || in == out) return;
+  if (in != 2 * out + 1)
+    throw Error("--model: got a UNet that reads " + std::to_string(in) + " channels, expected " +
+                std::to_string(out) + " or, of one that inpaints, " + std::to_string(2 * out + 1) +
+                ".");
   if (!generation.init.mask.defined())
     throw UsageError("--mask: got none, expected it and --init-image: the model inpaints.");
 }

@@ -22,10 +22,10 @@ TEST(Json, OnlyObjectsAreConfigs) {
 }
 
 TEST(Json, ABackslashBeforeAQuoteMayBeEscapedItself) {
-  const auto json = parse_json_object(R"({"path": "C:\", "sigma_max": NaN, "b": "\"NaN"})", "c");
-  EXPECT_EQ(json.at("path"), "C:\\");
+  const auto json = parse_json_object(R"({"path": "C:\\", "sigma_max": NaN, "b": "\\\"NaN"})", "c");
+  EXPECT_EQ(json.at("path"), R"(C:\)");
   EXPECT_TRUE(json.at("sigma_max").is_null());
-  EXPECT_EQ(json.at("b"), "\\\"NaN");
+  EXPECT_EQ(json.at("b"), R"(\"NaN)");
 }
 
 /// What copies, writes or destroys it may recurse.

@@ -86,5 +86,15 @@ TEST(UNet2DConfig, NumAttentionHeadsWinsOverTheOldKey) {
   EXPECT_EQ(config.down[0].heads, 5);
 }
 
+TEST(UNet2DConfig, TheSampleSizeMayHaveTwoSides) {
+  const auto size_of = [](const nlohmann::json& size) {
+    return unet2d_sample_size({{"sample_size", size}});
+  };
+  EXPECT_EQ(size_of(32), std::pair(int64_t(32), int64_t(32)));
+  EXPECT_EQ(size_of({6, 10}), std::pair(int64_t(6), int64_t(10)));
+  EXPECT_EQ(unet2d_sample_size(nlohmann::json::object()), std::pair(int64_t(64), int64_t(64)));
+  EXPECT_THROW(size_of(0), Error);
+}
+
 }  // namespace
 }  // namespace tiller::test

@@ -45,7 +45,7 @@ void expect_trajectory(const Json& test) {
 
   SineNoise noise;
   const double strength = test.at("strength");
-  trajectory = from_strength(std::move(trajectory), strength);
+  trajectory = sampler.from_strength(std::move(trajectory), strength, options);
   const Tensor start = strength < 1
                            ? noised(0.4 * toy_base(), noise.draw(toy_base()), trajectory.levels[0])
                            : toy_base() * trajectory.initial_scale;

@@ -34,6 +34,13 @@ TEST(Spacing, TrailingGivesWhatWasAskedFor) {
   }
 }
 
+/// As DPMSolverMultistepScheduler with lambda_min_clipped: numpy.arange(usable, 0, -1000 / 6).
+TEST(Spacing, TrailingKeepsItsStrideWhereTimestepsAreLeftOut) {
+  EXPECT_EQ(spaced_timesteps(trailing, SpacingStyle::open, 1000, 6, 0, 900),
+            (List{899, 732, 566, 399, 232, 66}));
+  EXPECT_EQ(spaced_timesteps(trailing, SpacingStyle::open, 1000, 6, 0, 100), (List{99}));
+}
+
 TEST(Spacing, Linspace) {
   EXPECT_EQ(spaced_timesteps(linspace, SpacingStyle::integer, 1000, 4), (List{999, 666, 333, 0}));
   EXPECT_EQ(spaced_timesteps(linspace, SpacingStyle::fractional, 1000, 3), (List{999, 499.5, 0}));

@@ -49,7 +49,9 @@ inline double relative_error(const Tensor& got, const Tensor& expected) {
 struct Recorder {
   std::vector<Tensor> samples;
   Observer observer() {
-    return [this](const StepReport& report) { samples.push_back(report.sample); };
+    return [this](const StepReport& report) {
+      if (!report.within) samples.push_back(report.sample);
+    };
   }
 };
 
