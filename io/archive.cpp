@@ -40,10 +40,17 @@ void allow_format(archive* a, ArchiveReader::Format format) {
   }
 }
 
+/// A pipe would be waited for.
+const fs::path& file_at(const fs::path& path) {
+  if (fs::exists(path) && !fs::is_regular_file(path))
+    throw Error(path.string() + ": got a folder, pipe or device, expected a regular file.");
+  return path;
+}
+
 }  // namespace
 
 ArchiveReader::ArchiveReader(const fs::path& path, Format format)
-    : path_(path), archive_(archive_read_new()) {
+    : path_(file_at(path)), archive_(archive_read_new()) {
   if (!archive_) throw std::bad_alloc();
   if (format != Format::zip) allow_filters(archive_);
   allow_format(archive_, format);

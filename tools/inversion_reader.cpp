@@ -75,6 +75,7 @@ InversionFile parsed(const TensorFile& file, const fs::path& path) {
   for (const auto& image : json.at("images"))
     inversion.images.push_back({image.at("seed").get<uint64_t>(), image.at("label").get<int64_t>(),
                                 image.at("prompt").get<std::string>()});
+  for (const auto& image : inversion.images) require_readable(image.prompt, path.string());
   const int64_t level = json.at("level").get<int64_t>();
   if (level < 0 || level > RequestLimits::steps) refuse(path, "level " + std::to_string(level));
   inversion.state.level = int(level);

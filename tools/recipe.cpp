@@ -83,6 +83,7 @@ BatchOf batch_from(const Json& json, const GenerateRequest& request, const std::
   for (size_t i = 0; i < std::min({seeds.size(), labels.size(), prompts.size()}); ++i)
     batch.images.push_back(
         {seeds[i].get<uint64_t>(), labels[i].get<int64_t>(), prompts[i].get<std::string>()});
+  for (const auto& image : batch.images) require_readable(image.prompt, where);
   if (batch.row >= batch.images.size() || batch.images[batch.row].seed != request.seed)
     throw Error(where +
                 ": got a recipe whose batch doesn't hold the image, expected one that "

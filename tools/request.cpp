@@ -125,8 +125,16 @@ GenerateRequest request_from(const Json& recipe, const std::string& where) {
   within("negative_aesthetic_score", text.negative_aesthetic_score, 0, 10);
   within("embedded_guidance", request.embedded_guidance, 0, 1000);
   within("attention_effect_every", request.words.effect_every, 1, RequestLimits::steps);
+  for (const auto& prompt : text.prompts) require_readable(prompt, where);
+  require_readable(text.negative, where);
   random_numbers(request);
   return request;
+}
+
+void require_readable(const std::string& prompt, const std::string& where) {
+  if (std::ssize(prompt) > RequestLimits::prompt_bytes)
+    throw Error(where + ": got a recipe with a prompt of " + std::to_string(prompt.size()) +
+                " bytes, expected at most " + std::to_string(RequestLimits::prompt_bytes) + ".");
 }
 
 RandomNumbers random_numbers(const GenerateRequest& request) {

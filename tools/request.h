@@ -57,8 +57,13 @@ struct AdapterRequest {
 
 /// The largest numbers that a request takes.
 struct RequestLimits {
-  static constexpr int64_t images = 1'000'000, steps = 1'000'000, pixels = 1 << 16, threads = 1024;
+  static constexpr int64_t images = 1'000'000, steps = 1'000'000, pixels = 1 << 16, threads = 1024,
+                           prompt_bytes = 1 << 16;
 };
+
+/// Throws Error where a prompt from a file is longer than anyone writes: each 75 tokens are encoded
+/// by themselves.
+void require_readable(const std::string& prompt, const std::string& where);
 
 /// What to make: everything that decides an image's bytes, and nothing of where files go.
 struct GenerateRequest {
