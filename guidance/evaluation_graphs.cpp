@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "guidance/conditioning_parts.h"
+#include "io/error.h"
 
 namespace tiller {
 namespace {
@@ -70,8 +71,6 @@ std::vector<int64_t> key_of(const Network& network, const Tensor& x, const Tenso
   }
   return key;
 }
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
 

@@ -75,6 +75,8 @@ std::string printable_lines(const std::string& text) {
   return result;
 }
 
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
 std::string enumerate(const std::vector<std::string>& items, size_t limit) {
   std::string text;
   const size_t shown = std::min(items.size(), limit);

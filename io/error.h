@@ -28,6 +28,9 @@ std::string printable(const std::string& text, size_t limit = 100);
 /// The same, whole, with its lines and tabs.
 std::string printable_lines(const std::string& text);
 
+/// The first line of a library's message: LibTorch's are pages long.
+std::string first_line(const std::string& text);
+
 /// "a, b and c"; at most `limit` items, then "and 12 more".
 std::string enumerate(const std::vector<std::string>& items, size_t limit = 8);
 

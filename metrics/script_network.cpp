@@ -10,16 +10,11 @@
 namespace tiller {
 namespace {
 
-/// LibTorch's messages are pages long; their first line says what it is.
-std::string first_line(const std::string& text) {
-  return printable(text.substr(0, text.find('\n')));
-}
-
 /// Of what a script throws, a line below the traceback names the error: "RuntimeError: ...".
 std::string script_error(const std::string& text) {
   const std::string kind = "Error: ";
   const size_t at = text.rfind(kind);
-  return first_line(at == text.npos ? text : text.substr(at + kind.size()));
+  return printable(first_line(at == text.npos ? text : text.substr(at + kind.size())));
 }
 
 bool takes_return_features(const torch::jit::Module& module) {
@@ -44,7 +39,7 @@ torch::jit::Module load(const fs::path& file, at::Device device) {
   } catch (const std::exception& error) {
     throw Error(file.string() +
                 ": got no TorchScript that can be loaded, expected a file of torch.jit.save: " +
-                first_line(error.what()));
+                printable(first_line(error.what())));
   }
 }
 

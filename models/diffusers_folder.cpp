@@ -111,7 +111,10 @@ bool is_diffusers_folder(const fs::path& path) {
 
 std::string lone_part(const fs::path& folder) {
   if (!fs::is_regular_file(folder / "config.json")) return "";
-  const Json config = read_json_object(folder / "config.json");
+  return lone_part(read_json_object(folder / "config.json"));
+}
+
+std::string lone_part(const Json& config) {
   const auto found = config.find("_class_name");
   const std::string name = found != config.end() && found->is_string() ? *found : Json("");
   return name.starts_with("Autoencoder") || name.starts_with("ControlNet") ? printable(name) : "";

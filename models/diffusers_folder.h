@@ -9,6 +9,7 @@ bool is_diffusers_folder(const fs::path&);
 /// What a folder holds that is a part of a pipeline by itself and no network that denoises, by its
 /// config: "AutoencoderKL", "ControlNetModel" ...; "": none.
 std::string lone_part(const fs::path& folder);
+std::string lone_part(const nlohmann::json& config);
 
 /// Whether a model_index.json has this part.
 bool names_part(const nlohmann::json& index, const std::string& part);

@@ -95,13 +95,20 @@ ModelFiles find_model(const fs::path& path) {
                 (fs::is_directory(path) ? "in" : "beside") +
                 " it, expected guided-diffusion's flags, a diffusers UNet's config or one that "
                 "scripts/convert_edm.py wrote.");
-  if (const std::string part = lone_part(folder); !part.empty())
+  const Json config = read_json_object(files.config);
+  if (const std::string part = lone_part(config); !part.empty())
     throw Error(path.string() + ": got " + part +
                 ", a part of a model, expected a network that denoises or a pipeline." +
                 (part.starts_with("Autoencoder") ? " --vae reads it." : " --control reads it."));
   files.weights = fs::is_directory(path) ? weights_in(path) : path;
-  files.kind = kind_of(read_json_object(files.config));
+  files.kind = kind_of(config);
   return files;
+}
+
+void take_sample_size(Model& model, const Json& unet_config) {
+  const auto [height, width] = unet2d_sample_size(unet_config);
+  model.image_size = height * model.pixel_scale;
+  if (width != height) model.image_width = width * model.pixel_scale;
 }
 
 Model adm_model(const AdmConfig& config, Weights& weights) {
@@ -172,9 +179,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
     model.kind = files.kind;
     model.network = unet2d_condition(config, weights);
     model.parameters = weights.finish();
-    const auto [height, width] = unet2d_sample_size(config);
-    model.image_size = height;
-    if (width != height) model.image_width = width;
+    take_sample_size(model, config);
   }
   model.config = config;
   model.file = files.weights.filename().string();

@@ -58,6 +58,9 @@ struct Model {
   bool reads_text() const { return kind == "unet2d_condition" || kind == "text_to_image"; }
 };
 
+/// Takes the default size from a diffusers UNet's config, at the model's pixel_scale.
+void take_sample_size(Model&, const nlohmann::json& unet_config);
+
 /// What a path holds, without loading tensors. Throws Error when it isn't a model.
 struct ModelFiles {
   fs::path config, weights;

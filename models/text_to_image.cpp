@@ -164,9 +164,7 @@ Model pipeline_model(Components components, at::ScalarType dtype, at::Device dev
   check_channels(model);
   if (model.vae) check_vae(model);
   model.pixel_scale = model.vae ? model.vae->downscale() : 1;
-  const auto [height, width] = unet2d_sample_size(unet.config);
-  model.image_size = height * model.pixel_scale;
-  if (width != height) model.image_width = width * model.pixel_scale;
+  take_sample_size(model, unet.config);
   model.width = model.parameters.front().second.size(0);
   model.guidance_channels = integer_or_zero(unet.config, "time_cond_proj_dim");
   if (components.parts.contains("scheduler"))

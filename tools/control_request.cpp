@@ -111,6 +111,9 @@ void apply_control_flags(const Flags& flags, ControlRequest& request) {
   replace("ip-image", request.adapter_images);
   request.adapter_scale = flags.number("ip-scale", -100, 100, request.adapter_scale);
   request.image_encoder = flags.text("image-encoder", request.image_encoder);
+  for (const std::string flag : {"ip-scale", "image-encoder"})
+    if (flags.has(flag) && request.adapters.empty())
+      throw UsageError("--" + flag + ": got no --ip-adapter with it, expected one.");
   adapter_choices(request);
   for (const auto& text : request.nets) control_choice(text);
 }

@@ -37,7 +37,11 @@ void check_subjects(const GenerateRequest& request, const EditRequest& edit) {
     throw UsageError("--edit-class: got --prompt too, expected --edit-prompt, or --class of both.");
   if (edit.prompt || !request.text.prompts.empty())
     require_one("prompt", request.text.prompts.size());
-  if (!edit.label.empty() || !request.classes.empty()) require_one("class", request.classes.size());
+  if (!edit.label.empty() && request.classes.empty())
+    throw UsageError(
+        "--class: got none, expected one: what the image shows. A model that reads text takes "
+        "--prompt and --edit-prompt.");
+  if (!request.classes.empty()) require_one("class", request.classes.size());
 }
 
 }  // namespace

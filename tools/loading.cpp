@@ -98,6 +98,14 @@ void load_taesd(Generation& generation) {
                 " channels, expected " + std::to_string(expected) + " as the UNet has.");
 }
 
+/// Pictures are grey or have three colours.
+void require_pictures(const Model& model, const fs::path& path) {
+  const int64_t channels = model.network->out_channels();
+  if (!model.vae && channels != 1 && channels != 3)
+    throw Error(path.string() + ": got a network of " + std::to_string(channels) +
+                " channels without a VAE, expected 1 or 3, or the VAE of its latents in vae/.");
+}
+
 /// The parts of a low-memory run lie on the CPU until their turn comes.
 void wait_on_cpu(Generation& generation) {
   Model& model = generation.model;
@@ -156,6 +164,7 @@ void load_requested(Generation& generation) {
   if (staged) wait_on_cpu(generation);
   set_prediction(generation.model, request.adapters.prediction_type);
   load_taesd(generation);
+  require_pictures(generation.model, path);
   add_adapters(generation.model, request.adapters);
   request.device = generation.device.is_cuda() ? "cuda" : "cpu";
   request.dtype = dtype_name(generation.dtype);

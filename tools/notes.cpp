@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <map>
 
 #include "io/error.h"
 #include "io/json.h"
@@ -21,6 +22,24 @@ Json settings_of(const PngText& text) {
   if (recipe.contains("model") && recipe["model"].is_object() && recipe["model"].contains("hash"))
     settings["model"] = recipe["model"]["hash"];
   return settings;
+}
+
+/// Those given that a model of this kind doesn't read, as "--crop".
+std::vector<std::string> unread_flags(const Flags& flags, const Model& model) {
+  const bool refines = model.time_ids == 5;
+  const std::map<std::string, bool> reads = {{"plain-prompt", model.text != nullptr},
+                                             {"clip-skip", model.text != nullptr},
+                                             {"original-size", model.time_ids > 0},
+                                             {"crop", model.time_ids > 0},
+                                             {"target-size", model.time_ids > 0 && !refines},
+                                             {"aesthetic-score", refines},
+                                             {"negative-aesthetic-score", refines},
+                                             {"embedded-guidance", model.guidance_channels > 0},
+                                             {"vae-tiling", model.vae != nullptr}};
+  std::vector<std::string> unread;
+  for (const auto& [flag, known] : reads)
+    if (!known && flags.has(flag)) unread.push_back("--" + flag);
+  return unread;
 }
 
 }  // namespace
@@ -45,6 +64,10 @@ void note_other_settings(const Flags& flags, const fs::path& path, const PngText
 void note_idle_options(const Flags& flags, const Generation& generation) {
   if (flags.has("quiet") || flags.has("json")) return;
   for (const auto& line : generation.idle) std::cerr << line << "\n";
+  const auto unread = unread_flags(flags, generation.model);
+  if (!unread.empty())
+    std::cerr << "The model doesn't read " << enumerate(unread) << ": nothing changes by "
+              << (unread.size() == 1 ? "it" : "them") << ".\n";
 }
 
 void note_unread_negative(const Flags& flags,

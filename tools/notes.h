@@ -4,7 +4,8 @@
 
 namespace tiller {
 
-/// The generation's idle options on standard error, unless --quiet or --json.
+/// On standard error, unless --quiet or --json: the generation's idle options, and the flags given
+/// that its model doesn't read.
 void note_idle_options(const Flags&, const Generation&);
 
 /// A line on standard error, unless --quiet or --json, where `path`, which --skip-existing leaves

@@ -68,8 +68,6 @@ int run_command(const std::vector<std::string>& arguments) {
                    suggestion(word, names));
 }
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
 int fail(const std::string& message, int code) {
   std::cerr << "tiller: " << printable(message, std::string::npos) << std::endl;
   return code;

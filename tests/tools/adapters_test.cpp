@@ -27,6 +27,11 @@ class Adapters : public Pipelines {
     fs::copy(folder / family, folder / (family + "-merged"), fs::copy_options::recursive);
   }
 
+  void make_taesd() const {
+    make_part("taesd", {{"_class_name", "AutoencoderTiny"}},
+              [](const Json& c, Weights& w) { AutoencoderTiny(c, w); });
+  }
+
   /// Row `token` of a text encoder's embedding.
   Tensor embedding(const std::string& part, const std::string& token) const {
     const int64_t id = fixture().at("letters").at(token);
@@ -143,10 +148,20 @@ TEST_F(Adapters, AnotherVaeDecodes) {
   expect_refused("generate --model model --vae sd1/vae", "--vae");
 }
 
+TEST_F(Adapters, TaesdDrawsNoNoiseToEncode) {
+  make_pipeline("sd1");
+  make_taesd();
+  write_png(folder / "begin.png", at::full({3, 64, 64}, 90, at::kByte));
+  write_png(folder / "mask.png", at::full({3, 64, 64}, 255, at::kByte));
+  const std::string all = " --init-image begin.png --mask mask.png --strength 1";
+  const Tensor plain = latents_of(command("sd1", ""));
+  EXPECT_TRUE(latents_of(command("sd1", "--vae taesd" + all)).equal(plain));
+  EXPECT_FALSE(latents_of(command("sd1", all)).equal(plain));
+}
+
 TEST_F(Adapters, TaesdDecodes) {
   make_pipeline("sd1");
-  make_part("taesd", {{"_class_name", "AutoencoderTiny"}},
-            [](const Json& c, Weights& w) { AutoencoderTiny(c, w); });
+  make_taesd();
   const Tensor found = latents_of(command("sd1", "--taesd taesd"));
   const Tensor image = read_image(folder / "y.png");
   Component component = autoencoder_component(folder / "taesd");

@@ -291,6 +291,8 @@ TEST_F(IpAdapters, MistakesAreNamedInOneLine) {
   const std::string use = base + "--ip-image ip1.png --ip-adapter ";
   expect_refusal(base + "--ip-image ip1.png", 2, "--ip-adapter");
   expect_refusal(base + "--ip-adapter ip.safetensors", 2, "--ip-image");
+  expect_refusal(base + "--ip-scale 0.4", 2, "--ip-scale: got no --ip-adapter");
+  expect_refusal(base + "--image-encoder image_encoder", 2, "--image-encoder: got no --ip-adapter");
   expect_refusal(base + "--ip-adapter ip.safetensors --ip-image no.png", 1, "no.png");
   expect_refusal(use + "no.safetensors", 1, "no.safetensors");
   expect_refusal(use + "ip.safetensors --ip-adapter ip.safetensors", 2, "got 1, expected 2");

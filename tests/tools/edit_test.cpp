@@ -194,7 +194,9 @@ TEST_F(Edit, RecordsLeadToTheImageAndNotToTheEdit) {
 
 TEST_F(Edit, MistakesAreOneLine) {
   expect_error("--model model --class ant", "--edit-prompt: got none");
-  expect_error("--model model --edit-class ant", "--class: got none, expected one");
+  expect_error(
+      "--model model --edit-class ant",
+      "--class: got none, expected one: what the image shows. A model that reads text takes");
   expect_error(kAdm + std::string("--edit-class wasp"), "--edit-class: got 'wasp'");
   expect_error(kAdm + std::string("--edit-prompt bee"), "--prompt: got none");
   expect_error(kAdm + std::string("--edit-class bee --edit-control p2p"), "reads no text");

@@ -127,6 +127,13 @@ TEST_F(Failure, ModelsThatArent) {
   expect_generate("", 1, {"num_chanels"});
 }
 
+TEST_F(Failure, LatentsWithoutTheirVae) {
+  Json config = tiny_config();
+  config.update({{"in_channels", 4}, {"learn_sigma", false}});
+  make_model("model", config);
+  expect_generate("", 1, {"4 channels without a VAE"});
+}
+
 TEST_F(Failure, RecipesThatArent) {
   write_png(folder / "plain.png", at::zeros({3, 4, 4}, at::kByte));
   expect("generate --from plain.png --output b.png", 1, {"plain.png"});

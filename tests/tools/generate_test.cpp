@@ -123,6 +123,26 @@ TEST_F(Generate, SkipsWhatIsThere) {
   EXPECT_EQ(read_image(folder / "out/00001.png").sizes(), at::IntArrayRef({3, 16, 16}));
 }
 
+TEST_F(Generate, TellsWhereWhatItSkipsHasOtherSettings) {
+  const std::string run = "generate --model model --steps 2 --class ant --output out/ ";
+  const auto says = [&](const std::string& more) {
+    return tiller(run + "--skip-existing " + more).err.find("was made with other settings");
+  };
+  ASSERT_EQ(tiller(run).code, 0);
+  EXPECT_EQ(says(""), std::string::npos);
+  EXPECT_NE(says("--seed 4"), std::string::npos);
+  EXPECT_EQ(says("--seed 4 --quiet"), std::string::npos);
+}
+
+TEST_F(Generate, TellsOfFlagsThatTheModelDoesntRead) {
+  const std::string run = "generate --model model --steps 1 --class ant --output a.png ";
+  const Result result = tiller(run + "--crop 0,1 --embedded-guidance 3");
+  EXPECT_EQ(result.code, 0) << result.err;
+  const std::string note = "The model doesn't read --crop and --embedded-guidance";
+  EXPECT_NE(result.err.find(note), std::string::npos) << result.err;
+  EXPECT_EQ(tiller(run).err.find("doesn't read"), std::string::npos);
+}
+
 TEST_F(Generate, ComparesGuidances) {
   generate(
       "--class ant,bee --compare none --compare cfg:scale=2 --compare 'cfg + seg' "
