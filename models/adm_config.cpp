@@ -33,7 +33,6 @@ const std::vector<std::string> kIgnored = {"batch_size",
                                            "use_ddim",
                                            "use_fp16",
                                            "use_kl",
-                                           "rescale_learned_sigmas",
                                            "weight_decay",
                                            "vae"};
 
@@ -165,6 +164,8 @@ std::vector<double> default_multipliers(int64_t image_size) {
       return {1, 1, 2, 3, 4};
     case 64:
       return {1, 2, 3, 4};
+    case 32:  // DDPM-IP's; guided-diffusion has none
+      return {1, 2, 2, 2};
     default:
       return {};
   }
@@ -185,6 +186,8 @@ void read_network(Reader& reader, AdmConfig& config) {
   reader.flag("resblock_updown", config.resblock_updown);
   reader.flag("use_new_attention_order", config.use_new_attention_order);
   reader.flag("learn_sigma", config.learn_sigma);
+  reader.flag("sigma_small", config.sigma_small);
+  reader.flag("rescale_learned_sigmas", config.rescale_learned_sigmas);
 }
 
 void read_diffusion(Reader& reader, AdmConfig& config) {
@@ -214,9 +217,6 @@ void check(Reader& reader, const AdmConfig& config) {
     if (channels != static_cast<int64_t>(channels) || static_cast<int64_t>(channels) % 32)
       reader.refuse("channel_mult", mult, "multiples of 32 channels at each level");
   }
-  for (const int64_t resolution : config.attention_resolutions)
-    if (resolution > config.image_size)
-      reader.refuse("attention_resolutions", resolution, "at most image_size");
   if (config.zero_terminal_snr && config.prediction != PredictionType::v &&
       config.prediction != PredictionType::sample)
     reader.refuse("zero_terminal_snr", true,

@@ -26,6 +26,10 @@ struct AdmConfig {
   bool resblock_updown = false;
   bool use_new_attention_order = false;
   bool learn_sigma = false;
+  bool sigma_small = false;  ///< Without learn_sigma, DDPM's variance: the smallest sensible one.
+  /// The variational bound's part of the loss is times T / 1000. guided-diffusion's default is
+  /// false, what its published models and DDPM-IP's were trained with true.
+  bool rescale_learned_sigmas = true;
 
   int64_t diffusion_steps = 1000;
   std::string noise_schedule = "linear";

@@ -87,6 +87,10 @@ void AdmUNet::add_attention(Weights& weights, Sequence& blocks, const std::strin
   const int64_t by_part = part == Part::up && config_.num_heads_upsample > 0
                               ? config_.num_heads_upsample
                               : config_.num_heads;
+  if (config_.num_head_channels > 0 && channels_ % config_.num_head_channels)
+    throw Error("config.json: num_head_channels: got " + std::to_string(config_.num_head_channels) +
+                ", expected a divisor of " + std::to_string(channels_) + " channels at " +
+                site.path + ".");
   const int64_t heads =
       config_.num_head_channels > 0 ? channels_ / config_.num_head_channels : by_part;
   if (heads < 1 || channels_ % heads)

@@ -123,6 +123,7 @@ Model adm_model(const AdmConfig& config, Weights& weights) {
   model.prediction = config.prediction;
   model.augmented = config.augmented;
   model.learned_variance = config.learn_sigma;
+  model.large_variance = !config.learn_sigma && !config.sigma_small;
   model.noise_schedule = config.noise_schedule;
   model.zero_terminal_snr = config.zero_terminal_snr;
   model.flow_shift = config.flow_shift;

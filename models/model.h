@@ -37,6 +37,7 @@ struct Model {
 
   PredictionType prediction = PredictionType::epsilon;
   bool learned_variance = false;
+  bool large_variance = false;  ///< DDPM's, where it isn't learned: the largest sensible one.
   std::string noise_schedule = "linear";  ///< guided-diffusion's name.
   bool zero_terminal_snr = false;         ///< The schedule ends in pure noise.
   int64_t diffusion_steps = 1000;

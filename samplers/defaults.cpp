@@ -18,9 +18,11 @@ std::string usual_sampler(const Model& model) {
 
 std::vector<Option> usual_options(const Model& model, const Sampler& sampler) {
   std::vector<Option> options = sampler.options;
-  if (model.augmented > 0)
-    for (Option& option : options)
-      if (option.name == "pfgmpp") option.value = std::to_string(model.augmented);
+  for (Option& option : options) {
+    if (option.name == "pfgmpp" && model.augmented > 0)
+      option.value = std::to_string(model.augmented);
+    if (option.name == "variance" && model.large_variance) option.value = "fixed_large";
+  }
   return options;
 }
 

@@ -12,7 +12,7 @@ TrajectoryConfig default_trajectory_config(const NoiseSchedule&);
 /// ddim; of an EDM model heun.
 std::string usual_sampler(const Model&);
 
-/// The sampler's options with the defaults that the model asks for: PFGM++'s D.
+/// The sampler's options with the defaults that the model asks for: PFGM++'s D, DDPM's variance.
 std::vector<Option> usual_options(const Model&, const Sampler&);
 
 /// What an ADM or EDM model was trained on, by its config.

@@ -153,6 +153,8 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
   const auto table = sigma_table(schedule);
   auto timesteps =
       chosen_timesteps(schedule.size(), config, Spacing::linspace, SpacingStyle::fractional);
+  if (schedule.edm && timesteps.size() == 1 && config.respacing.empty())
+    timesteps[0] = double(schedule.size() - 1);  // one step begins in pure noise
   std::vector<double> sigmas;
   for (double t : timesteps) sigmas.push_back(sigma_at(table, t));
   if (config.sigmas != SigmaRule::none) {

@@ -97,6 +97,8 @@ void check(const TrainOptions& options, const AdmConfig& config) {
       (config.prediction == PredictionType::edm || is_flow(config.prediction)))
     throw UsageError("learn_sigma: got true with prediction_type " +
                      prediction_type_name(config.prediction) + ", expected epsilon, sample or v.");
+  if (config.learn_sigma && config.diffusion_steps < 2)
+    throw UsageError("diffusion_steps: got 1 with learn_sigma, expected at least 2.");
   const bool drops = config.class_cond && config.null_label;
   if (!drops && options.label_dropout_given && options.label_dropout > 0 && !options.launch.rank)
     std::cerr << "train: --label-dropout drops nothing: " << options.config_file
@@ -109,7 +111,8 @@ Objective objective_of(const TrainOptions& options, const AdmConfig& config, con
           .input_perturbation = options.input_perturbation,
           .min_snr = options.min_snr,
           .augmented = config.augmented,
-          .learned_variance = config.learn_sigma};
+          .learned_variance = config.learn_sigma,
+          .rescaled_bound = config.rescale_learned_sigmas};
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 namespace tiller {
 namespace {
 
-/// EDM's ramp: the half-life is at most this share of the images seen.
+/// EDM's ramp: the half-life is at most this share of the images seen before.
 constexpr double half_life_ramp = 0.05;
 /// The relative width of a power function of exponent 0: the plain mean over all steps.
 const double widest = 1 / (2 * std::sqrt(3.0));
@@ -62,7 +62,9 @@ double kept_share(const Averaging& averaging, int64_t step, int64_t batch) {
     case Averaging::Rule::decay:
       return std::min(averaging.value, (1 + steps) / (10 + steps));
     case Averaging::Rule::half_life:
-      return std::exp2(-double(batch) / std::min(averaging.value, images * half_life_ramp));
+      return step == 1 ? 0
+                       : std::exp2(-double(batch) /
+                                   std::min(averaging.value, (images - batch) * half_life_ramp));
     case Averaging::Rule::power:
       return std::pow(1 - 1 / steps, exponent_of(averaging.value) + 1);
   }

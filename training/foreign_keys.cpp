@@ -10,9 +10,10 @@ namespace {
 constexpr const char* kKl = "use_kl";
 
 const std::vector<std::string> kForeign = {
-    "batch_size", "data_dir",          "ema_rate",      "fp16_scale_growth", "input_pertub",
-    "lr",         "lr_anneal_steps",   "log_interval",  "microbatch",        "schedule_sampler",
-    "use_fp16",   "resume_checkpoint", "save_interval", "use_checkpoint",    "weight_decay"};
+    "batch_size", "data_dir",          "ema_rate",          "fp16_scale_growth", "input_pertub",
+    "lr",         "lr_anneal_steps",   "log_interval",      "microbatch",        "schedule_sampler",
+    "use_fp16",   "resume_checkpoint", "save_interval",     "use_checkpoint",    "weight_decay",
+    "use_ddim",   "clip_denoised",     "timestep_respacing"};
 
 bool is_false(const nlohmann::json& value) {
   return value == false || value == 0 || value == "False" || value == "false";

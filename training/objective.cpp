@@ -171,7 +171,7 @@ Tensor image_losses(const Objective& objective, const Tensor& output, const Trai
   Tensor losses = (answer - example.target).square().flatten(1).mean(1);
   if (example.error_weight.defined()) losses = losses * example.error_weight;
   if (!variance.defined()) return losses;
-  const double scale = double(objective.schedule.size()) / 1000;
+  const double scale = objective.rescaled_bound ? double(objective.schedule.size()) / 1000 : 1;
   return losses + scale * variational_bound(objective.schedule, objective.prediction,
                                             answer.detach(), variance, example);
 }

@@ -18,6 +18,7 @@ struct Objective {
   /// The network answers the variance too, which is taught by the variational bound
   /// (arXiv 2102.09672): 2 C channels.
   bool learned_variance = false;
+  bool rescaled_bound = true;  ///< The bound times T / 1000: rescale_learned_sigmas.
 };
 
 /// Throws UsageError where the options ask for what has no meaning for the prediction.
@@ -58,8 +59,8 @@ struct TrainExample {
 TrainExample train_example(const Objective&, const Tensor& x0, const TrainNoise&);
 
 /// Each image's loss, (B) float32, without its weight: the weighted mean squared error and, where
-/// the variance is learned, the variational bound in bits, times T / 1000 (guided-diffusion's
-/// rescale_learned_sigmas). output: the network's.
+/// the variance is learned, the variational bound in bits, times T / 1000 where it is rescaled.
+/// output: the network's.
 Tensor image_losses(const Objective&, const Tensor& output, const TrainExample&);
 
 }  // namespace tiller

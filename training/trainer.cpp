@@ -46,7 +46,7 @@ class Trainer {
   double mean_loss() const {
     return state_.loss_sum / double(std::max<int64_t>(1, state_.loss_steps));
   }
-  void write_log(const StepOutcome&);
+  void write_log(const StepOutcome&, double learning_rate);
   fs::path grid() const {
     return options_.output / "samples" / ("step-" + std::to_string(state_.step) + ".png");
   }
@@ -115,11 +115,11 @@ bool Trainer::done() {
   return asked.item<int>() > 0;
 }
 
-void Trainer::write_log(const StepOutcome& outcome) {
+void Trainer::write_log(const StepOutcome& outcome, double learning_rate) {
   const LogLine line{state_.step,
                      mean_loss(),
                      outcome.gradient_norm,
-                     rate(),
+                     learning_rate,
                      double(images_) / seconds_since(last_),
                      seconds_since(start_)};
   if (log_) log_->write(line);
@@ -213,11 +213,12 @@ int64_t Trainer::run() {
   const int64_t batch = options_.whole_batch();
   Progress progress("training", options_.steps * batch, "images", state_.step * batch);
   while (!done()) {
-    const StepOutcome outcome = gradient_step(options_, task_, state_, group_, rate());
+    const double learning_rate = rate();
+    const StepOutcome outcome = gradient_step(options_, task_, state_, group_, learning_rate);
     if (!outcome.overflowed) state_.loss_sum += outcome.loss, ++state_.loss_steps;
     images_ += batch;
     progress.advance(batch, "loss " + std::to_string(mean_loss()).substr(0, 6));
-    if (due(options_.log_every)) write_log(outcome);
+    if (due_or_last(options_.log_every)) write_log(outcome, learning_rate);
     after_step();
   }
   progress.finish();

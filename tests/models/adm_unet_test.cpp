@@ -59,6 +59,35 @@ TEST(AdmUNet, SitesAreInExecutionOrder) {
   EXPECT_EQ(paths[3], "output_blocks.0.1");
 }
 
+/// guided-diffusion's rule: image_size // resolution, which no level has where it is 0.
+TEST(AdmUNet, ResolutionsAboveTheImagesHaveNoAttention) {
+  const auto sites = [](const std::string& resolutions) {
+    Weights weights(0);
+    const Json config = {{"image_size", 16},
+                         {"num_channels", 32},
+                         {"channel_mult", "1,2"},
+                         {"num_res_blocks", 1},
+                         {"attention_resolutions", resolutions}};
+    return adm_unet(adm_config(config, "test"), weights)->sites().size();
+  };
+  EXPECT_EQ(sites("32,8"), sites("8"));
+}
+
+TEST(AdmUNet, HeadChannelsDivideTheChannels) {
+  Weights weights(0);
+  const Json config = {{"image_size", 16},
+                       {"num_channels", 64},
+                       {"channel_mult", "1"},
+                       {"attention_resolutions", "16"},
+                       {"num_head_channels", 48}};
+  EXPECT_THROW(adm_unet(adm_config(config, "test"), weights), Error);
+}
+
+TEST(AdmConfig, CifarsMultipliersAreDdpmIps) {
+  EXPECT_EQ(adm_config({{"image_size", 32}}, "test").channel_mult,
+            (std::vector<double>{1, 2, 2, 2}));
+}
+
 TEST(AdmConfig, RefusesByName) {
   const auto message = [](const Json& json) {
     try {
@@ -78,6 +107,7 @@ TEST(AdmConfig, RefusesByName) {
   EXPECT_EQ(message({{"learn_sigma", "True"}, {"use_fp16", true}}), "");
   EXPECT_EQ(message({{"image_size", "64"}, {"dropout", "0.3"}, {"channel_mult", ""}}), "");
   EXPECT_NE(message({{"image_size", "64x"}}), "");
+  EXPECT_EQ(message({{"image_size", 16}, {"channel_mult", "1,2"}, {"sigma_small", true}}), "");
   EXPECT_EQ(message({{"prediction_type", "edm"}, {"pfgmpp", "128"}}), "");
   EXPECT_EQ(message({{"prediction_type", "edm"}, {"pfgmpp", 10'000'001}}),
             "config.json: pfgmpp: got 10000001, expected a whole number from 0 to 10000000.");

@@ -93,6 +93,15 @@ TEST(Sigmas, TheNearestKnownOne) {
   EXPECT_EQ(nearest_known({10, 2, 1, 0}, 7), 10);
 }
 
+TEST(Sigmas, OneStepOfEdmBeginsInPureNoise) {
+  TrajectoryConfig config;
+  config.steps = 1;
+  for (const auto trajectory : {sigma_trajectory, open_trajectory}) {
+    const NoiseLevel first = trajectory(edm_schedule(), config).levels.front();
+    EXPECT_NEAR(first.sigma / first.alpha, 80, 1e-9);
+  }
+}
+
 /// A network that knows a few sigmas is at no other at a level of its own rule.
 TEST(Sigmas, RulesPassThroughTheKnownOnes) {
   NoiseSchedule schedule = edm_schedule();

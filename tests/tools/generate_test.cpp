@@ -177,6 +177,23 @@ TEST_F(Generate, EveryGuidanceRuns) {
   }
 }
 
+/// guided-diffusion's FIXED_LARGE, or FIXED_SMALL where its sigma_small says so.
+TEST_F(Generate, DdpmsVarianceIsGuidedDiffusions) {
+  Json config = tiny_config();
+  config["learn_sigma"] = false;
+  const auto latents = [&](const std::string& sampler) {
+    generate("--class ant --sampler " + sampler + " --save-latents z.safetensors --output a.png");
+    return load_safetensors(folder / "z.safetensors").tensors[0].second;
+  };
+  for (const bool small : {false, true}) {
+    config["sigma_small"] = small;
+    make_model("model", config);
+    const Tensor usual = latents("ddpm"), fixed_small = latents("ddpm:variance=fixed_small");
+    EXPECT_EQ(usual.equal(fixed_small), small);
+    EXPECT_EQ(usual.equal(latents("ddpm:variance=fixed_large")), !small);
+  }
+}
+
 TEST_F(Generate, UnconditionalModelsNeedNoLabel) {
   Json config = tiny_config();
   for (const char* key : {"class_cond", "null_label", "num_classes", "class_names"})

@@ -96,14 +96,17 @@ TEST_F(AdmTraining, RefusesASizeThatTheNetworkCantHalve) {
 
 TEST_F(AdmTraining, SaysWhichKeysItIgnores) {
   TrainOptions run = options("run");
-  run.config.update({{"lr", 1e-3}, {"input_pertub", 0.2}, {"use_kl", "False"}});
+  run.config.update(
+      {{"lr", 1e-3}, {"input_pertub", 0.2}, {"use_kl", "False"}, {"timestep_respacing", "ddim50"}});
   ::testing::internal::CaptureStderr();
   EXPECT_EQ(refusal(run), "");
   EXPECT_EQ(::testing::internal::GetCapturedStderr(),
-            "train: config.json: input_pertub and lr are ignored: what isn't the network's is said "
+            "train: config.json: input_pertub, lr and timestep_respacing are ignored: what isn't "
+            "the network's is said "
             "by flags of train.\n");
   const Json saved = Json::parse(read_file(root / "run" / "config.json"));
-  for (const char* key : {"lr", "input_pertub", "use_kl"}) EXPECT_FALSE(saved.contains(key)) << key;
+  for (const char* key : {"lr", "input_pertub", "use_kl", "timestep_respacing"})
+    EXPECT_FALSE(saved.contains(key)) << key;
   EXPECT_EQ(saved.at("num_channels"), 32);
   run = options("kl");
   for (const Json& yes : {Json(true), Json("True"), Json(1)}) {

@@ -16,13 +16,14 @@ TEST(Averaging, RampsUpToItsDecay) {
   EXPECT_EQ(kept_share(averaging_from("0"), 1, 64), 0);
 }
 
-/// EDM's training loop: half-life min(value, 0.05 images seen).
+/// EDM's training loop: half-life min(value, 0.05 images seen before).
 TEST(Averaging, KeepsHalfOverItsHalfLife) {
   const Averaging average = averaging_from("half-life=1000");
   double kept = 1;
   for (int64_t step = 10000; step < 10100; ++step) kept *= kept_share(average, step, 10);
   EXPECT_NEAR(kept, 0.5, 1e-12);
-  EXPECT_NEAR(kept_share(average, 10, 10), std::exp2(-10 / (0.05 * 100)), 1e-12);
+  EXPECT_NEAR(kept_share(average, 10, 10), std::exp2(-10 / (0.05 * 90)), 1e-12);
+  EXPECT_EQ(kept_share(average, 1, 10), 0);
 }
 
 /// The standard deviation of the weights' ages at the end, as a share of the run: EDM2's definition

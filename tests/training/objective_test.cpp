@@ -314,6 +314,20 @@ TEST(Objective, TheBoundDoesntTeachTheMean) {
   EXPECT_GT(gradients[1].abs().max().item<double>(), 1e-4);
 }
 
+TEST(Objective, TheBoundIsRescaledOnlyWhereAsked) {
+  const Tensor images = wave(3, 0.9), output = wave(6, 1.7, 0.8);
+  const auto losses = [&](bool learned, bool rescaled) {
+    const Objective objective{
+        .schedule = schedule(), .learned_variance = learned, .rescaled_bound = rescaled};
+    const auto example =
+        train_example(objective, images, {at::arange(6, at::kLong) * 9, {}, {}, wave(3, 1.1), {}});
+    return image_losses(objective, learned ? output : output.chunk(2, 1)[0], example);
+  };
+  const Tensor error = losses(false, false), plain = losses(true, false) - error;
+  const double share = double(schedule().size()) / 1000;
+  EXPECT_TRUE(at::allclose(losses(true, true) - error, share * plain, 1e-4, 1e-6));
+}
+
 /// An epsilon, the v and the x_0 that say the same have the same bound.
 TEST(Objective, TheBoundIsTheSameWhateverIsPredicted) {
   const Tensor images = (wave(3, 0.9, 1.2).clamp(-1, 1) * 127.5).round() / 127.5;
