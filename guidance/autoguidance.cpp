@@ -28,13 +28,24 @@ class Autoguidance final : public Guidance {
   Model worse_;
 };
 
+/// Of a pipeline what its scheduler's config says, in that config's words.
+std::string prediction_of(const Model& model) {
+  if (!model.scheduler.is_object()) return prediction_type_name(model.prediction);
+  const auto word = [&](const char* key, const std::string& usual) {
+    const auto found = model.scheduler.find(key);
+    return found != model.scheduler.end() && found->is_string() ? found->get<std::string>() : usual;
+  };
+  return word("_class_name", "").starts_with("FlowMatch") ? "flow"
+                                                          : word("prediction_type", "epsilon");
+}
+
 /// What both models must agree on, in words.
 std::vector<std::pair<std::string, std::string>> traits(const Model& model) {
   return {{"kind", model.kind},
           {"input channels", std::to_string(model.network->in_channels())},
           {"output channels", std::to_string(model.network->out_channels())},
           {"classes", std::to_string(model.classes)},
-          {"prediction_type", prediction_type_name(model.prediction)},
+          {"prediction_type", prediction_of(model)},
           {"noise schedule", model.noise_schedule},
           {"diffusion steps", std::to_string(model.diffusion_steps)}};
 }

@@ -10,15 +10,16 @@ namespace {
 class ClassifierFree final : public Guidance {
  public:
   explicit ClassifierFree(double scale) : scale_(scale) {}
+  bool is_idle() const override { return scale_ == 1; }
 
   std::vector<Request> requests(const GuidanceStep& step,
                                 std::span<const Tensor> answers) override {
-    if (scale_ == 1 || !answers.empty()) return {};
+    if (is_idle() || !answers.empty()) return {};
     return {{.branch = {step.negative, nullptr}}};
   }
 
   Combination delta(const GuidanceStep&, std::span<const Tensor> answers) override {
-    if (scale_ == 1) return {};
+    if (is_idle()) return {};
     return (scale_ - 1) * difference(answers[0], answers[1]);
   }
 

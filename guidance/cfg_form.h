@@ -10,6 +10,7 @@ class CfgForm : public Guidance {
  public:
   /// idle: the rule gives D_c back, so nothing is evaluated.
   CfgForm(Space space, bool idle) : space_(space), idle_(idle) {}
+  bool is_idle() const final { return idle_; }
   std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) final;
   Combination delta(const GuidanceStep&, std::span<const Tensor> answers) final;
 

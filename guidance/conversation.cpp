@@ -143,7 +143,8 @@ GuidanceStep Conversation::step_at(const Tensor& x, const NoiseLevel& level) con
   step.negative = now_.negative ? &*now_.negative : nullptr;
   step.empty = now_.empty ? &*now_.empty : nullptr;
   for (size_t i = 0; i < guidances_.size(); ++i)
-    step.asks_negative |= active_[i] && guidances_[i].entry->needs_negative;
+    step.asks_negative |=
+        active_[i] && guidances_[i].entry->family == "cfg" && !guidances_[i].guidance->is_idle();
   return step;
 }
 

@@ -47,6 +47,8 @@ struct ThresholdOptions {
   Scale scale, mimic;
   double quantile = 1, phi = 1;
   bool separate = true, by_std = false, from_zero = false;
+  /// What is wanted then is what is found, but for a quantile of it.
+  bool changes_equal_scales() const { return quantile < 1 && from_zero && !by_std; }
 };
 
 /// Dynamic thresholding (mcmonkey4eva's CFG scale fix), after Imagen's, arXiv 2205.11487:
@@ -60,7 +62,7 @@ class DynamicThreshold final : public CfgForm {
   Tensor combine(const GuidanceStep& step, const Tensor& c, const Tensor& u) override {
     const double scale = options_.scale.at(step.context), mimic = options_.mimic.at(step.context);
     const Tensor guided = u + scale * (c - u);
-    if (scale == mimic) return guided;
+    if (scale == mimic && !options_.changes_equal_scales()) return guided;
     const Tensor mimicked = u + mimic * (c - u);
     return options_.phi * brought_back(guided, mimicked) + (1 - options_.phi) * guided;
   }

@@ -13,7 +13,7 @@ struct GuidanceStep {
   const Conditioning* positive = nullptr;
   const Conditioning* negative = nullptr;  ///< nullptr: the model knows none.
   const Conditioning* empty = nullptr;     ///< Of the empty prompt; nullptr: there is none.
-  bool asks_negative = false;  ///< Whether a guidance that acts at this step needs the negative.
+  bool asks_negative = false;              ///< Whether one of cfg's family acts at this step.
 };
 
 /// An evaluation that a guidance asks for.
@@ -36,6 +36,8 @@ class Guidance {
   /// Whether `requests` and `delta` are all there is to it and depend on their arguments alone, so
   /// that steps side by side can share it.
   virtual bool is_stateless() const { return false; }
+  /// Whether its options make it change nothing.
+  virtual bool is_idle() const { return false; }
   /// Whether it reads the attention of the network's blocks at every step.
   virtual bool reads_attention() const { return false; }
   /// Forgets the last run: state across steps starts afresh.

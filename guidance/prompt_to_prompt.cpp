@@ -37,7 +37,7 @@ class PromptToPrompt final : public EditControl {
   bool in_all_branches() const override { return false; }
 
   void begin_step(const StepContext& step) override {
-    cross_ = step.step < int(options_.cross * step.steps);
+    cross_ = step.step < int(options_.cross * (step.steps + 1));  // as the authors count
     self_ = step.step < int(options_.self * step.steps);
     height_ = step.height, width_ = step.width;
     for (Tensor* part : {&matrix_, &taken_, &weights_}) *part = part->to(step.device);

@@ -81,11 +81,13 @@ void require_negative(const Model& model) {
   if (model.reads_text() || model.null_label) return;
   std::vector<std::string> others;
   for (const auto& entry : guidances())
-    if (has_option(entry, "layers")) others.push_back(entry.name);
+    if (!entry.needs_negative && !entry.needs_text && entry.name != "rescale" &&
+        (model.classes || entry.name != "icg"))
+      others.push_back(entry.name);
   throw UsageError(std::string("got a model that ") +
                    (model.classes ? "was trained without label dropout" : "knows no labels") +
                    ", expected one with an unconditional branch. Without one there are " +
-                   enumerate(others) + ".");
+                   enumerate(others, others.size()) + ".");
 }
 
 void require_text(const Model& model) {

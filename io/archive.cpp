@@ -2,6 +2,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <locale.h>
 
 #include "io/error.h"
 
@@ -40,6 +41,24 @@ void allow_format(archive* a, ArchiveReader::Format format) {
   }
 }
 
+/// While one lives this thread's characters are UTF-8: elsewhere libarchive gives no name at all
+/// for one that a zip marks as UTF-8.
+class Utf8Locale {
+ public:
+  Utf8Locale() : before_(locale() ? uselocale(locale()) : nullptr) {}
+  Utf8Locale(const Utf8Locale&) = delete;
+  ~Utf8Locale() {
+    if (before_) uselocale(before_);
+  }
+
+ private:
+  static locale_t locale() {
+    static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    return utf8;
+  }
+  locale_t before_;
+};
+
 /// A pipe would be waited for.
 const fs::path& file_at(const fs::path& path) {
   if (fs::exists(path) && !fs::is_regular_file(path))
@@ -68,6 +87,7 @@ void ArchiveReader::fail() const {
 
 bool ArchiveReader::next() {
   if (ended_) return false;
+  const Utf8Locale utf8;
   const int status = archive_read_next_header(archive_, &entry_);
   if (status == ARCHIVE_EOF) ended_ = true;
   if (ended_) return false;
@@ -76,6 +96,7 @@ bool ArchiveReader::next() {
 }
 
 std::string ArchiveReader::name() const {
+  const Utf8Locale utf8;
   const char* name = archive_entry_pathname(entry_);
   if (!name) name = archive_entry_pathname_utf8(entry_);
   return name ? name : "";

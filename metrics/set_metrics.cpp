@@ -49,7 +49,7 @@ std::vector<Figure> frechet(const Comparison& by) {
   const FrechetReference& reference = by.reference->frechet();
   const FeatureSet& set = by.generated;
   Figure f = frechet_figure(by.network, reference.distance(*set.moments));
-  if (set.features.defined() && set.count >= images_a_feature * by.network.width) {
+  if (set.features.defined() && set.count >= frechet_interval_images(by.network.width)) {
     by.frechet = frechet_interval(set.features, reference);
     f.margin = by.frechet->margin;
   }

@@ -1,5 +1,7 @@
 #pragma once
 /// Figures that compare a set of images with a reference, through a network's features.
+#include <algorithm>
+
 #include "metrics/feature_set.h"
 
 namespace tiller {
@@ -27,8 +29,11 @@ struct Comparison {
   mutable std::optional<FrechetEstimate> frechet = {};
 };
 
-/// Images a feature from which on the interval of a Fréchet distance means something.
-constexpr int64_t images_a_feature = 2;
+/// Images from which on the interval of a Fréchet distance of `width` features means something: two
+/// a feature, and two for each of the jackknife's 20 blocks.
+constexpr int64_t frechet_interval_images(int64_t width) {
+  return std::max<int64_t>(2 * width, 40);
+}
 
 /// What a metric reads of the network beside the moments.
 struct MetricNeeds {

@@ -12,7 +12,8 @@ Tensor edict_increment(const Prediction& p, const Tensor& y, const NoiseLevel& f
   return ddim_towards(p, to) - (to.alpha / from.alpha) * Combination(y);
 }
 
-/// The latents take turns in which is stepped first.
+/// The latents take turns in which is stepped first, as the authors' "leapfrog" has it; where they
+/// mix, x always comes first.
 bool swaps(int level) { return level % 2 == 1; }
 
 double mixing(const Options& options) { return options.number("p", 0.5, 1); }
@@ -29,9 +30,9 @@ InversionState edict_descend(const InversionRun& run, InversionState state) {
     const Prediction first = asked(run, y, from);
     x = a * x + edict_increment(first, y, from, to);
     y = a * y + edict_increment(asked(run, x, from), x, from, to);
+    if (swaps(level)) std::swap(x, y);
     x = p * x + (1 - p) * y;
     y = p * y + (1 - p) * x;
-    if (swaps(level)) std::swap(x, y);
     return Coupled{x, y, first};
   });
 }
@@ -44,9 +45,9 @@ InversionState edict_ascend(const InversionRun& run, InversionState state, int u
     const NoiseLevel &from = levels[level - 1], &to = levels[level];
     const double a = to.alpha / from.alpha;
     Tensor x = pair.x, y = pair.y;
-    if (swaps(level - 1)) std::swap(x, y);
     y = (y - (1 - p) * x) / p;
     x = (x - (1 - p) * y) / p;
+    if (swaps(level - 1)) std::swap(x, y);
     y = (y - edict_increment(asked(run, x, from), x, from, to)) / a;
     const Prediction last = asked(run, y, from);
     x = (x - edict_increment(last, y, from, to)) / a;

@@ -28,7 +28,7 @@ Tensor autocorrelation(Tensor channel, const at::Generator& generator) {
             .item<int64_t>();
     for (const int64_t side : {1, 2})
       sum = sum + (channel * channel.roll(shift, side)).mean({1, 2}).square().sum();
-    if (channel.size(1) <= 8) return sum;
+    if (channel.size(1) <= 8 || channel.size(2) < 2) return sum;
     channel = at::avg_pool2d(channel, 2);
   }
 }

@@ -62,16 +62,19 @@ Loss loss_of(const InversionRun& run, const Tensor& x, const Tensor& target, int
 
 /// arXiv 2211.09794, algorithm 1, lines 5 to 8, for one step; the learning rate falls to half over
 /// the run, and what is good enough grows by twice the first threshold a step, as the authors' do.
+/// What is good enough before an update gets that one and no more.
 Tensor optimised(const InversionRun& run, const Tensor& x, const Tensor& target, int level,
                  Tensor negative, const NullText& how) {
   const double rate = how.rate * (1 - 0.5 * level / run.trajectory.steps());
   const double enough = how.threshold * (1 + 2 * level);
   Adam adam(negative);
+  Tensor active;
   for (int i = 0; i < how.iterations; ++i) {
     const Loss loss = loss_of(run, x, target, level, negative);
-    const Tensor active = loss.rows >= enough;
-    if (!active.any().item<bool>()) break;
+    if (!active.defined()) active = at::ones_like(loss.rows, at::kBool);
     adam.step(negative, loss.gradient, active.view({-1, 1, 1}), rate);
+    active = active.logical_and(loss.rows >= enough);
+    if (!active.any().item<bool>()) break;
   }
   return negative;
 }

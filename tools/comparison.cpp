@@ -13,8 +13,14 @@ namespace {
 std::string obstacle_for(const SetMetric& metric, const Comparison& by) {
   const std::string reason =
       obstacle(metric, by.network, by.reference ? &by.reference->set() : nullptr);
-  if (!reason.empty() || by.generated.count >= metric.needs.images) return reason;
-  return "it needs " + std::to_string(metric.needs.images) + " images";
+  if (!reason.empty()) return reason;
+  const int64_t most_of_reference = metric.needs.reference_images && by.reference
+                                        ? by.reference->set().count
+                                        : by.generated.count;
+  const int64_t least = std::min(by.generated.count, most_of_reference);
+  if (least >= metric.needs.images) return "";
+  return (least < by.generated.count ? "of the reference it needs " : "it needs ") +
+         std::to_string(metric.needs.images) + " images";
 }
 
 /// In the order of the classifiers' logits.

@@ -81,7 +81,10 @@ Json changes_json(const Editing& editing) {
     json["control"] = {{"text", editing.control->text}, {"sites", editing.control->sites}};
   if (!request.words.empty()) json["words"] = request.words;
   if (!request.mask.empty()) json["blend_mask"] = request.mask;
-  if (!request.blend_words.empty()) json["blend_words"] = request.blend_words;
+  if (!request.blend_words.empty()) {
+    json["blend_words"] = request.blend_words;
+    json["blend_threshold"] = request.blend_threshold;
+  }
   return json;
 }
 

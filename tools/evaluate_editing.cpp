@@ -254,6 +254,7 @@ void begin(EditEvaluation& evaluation, const Flags& flags) {
   source = prepare_source(
       evaluation_request(asked, methods.empty() ? "bdia" : edit_method(methods.front()).sampler),
       {.guidances = evaluation.edit_guidances});
+  note_unread_flags(flags, source.model);
   evaluation.edits = load_evaluation_edits(
       data, flags.integer("count", 1, RequestLimits::images, 0), flags, source, asked);
   describe_run(evaluation, data);

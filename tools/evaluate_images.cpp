@@ -54,7 +54,8 @@ void require_enough(const ComparisonRequest& request, const ExtractedSet& set) {
                                   : "; " + std::to_string(set.skipped.size()) +
                                         " left out, the first: " + set.skipped.front();
   throw Error(request.images.string() + ": got " + std::to_string(count) +
-              " images that can be used, expected at least 2" + skipped + ".");
+              " images that can be used, expected at least 2" + skipped +
+              (skipped.ends_with('.') ? "" : "."));
 }
 
 void show(const std::vector<Figure>& figures) {

@@ -13,6 +13,7 @@
 #include "tools/evaluation_run.h"
 #include "tools/inversion_file.h"
 #include "tools/inverting.h"
+#include "tools/notes.h"
 
 namespace tiller {
 namespace {
@@ -229,6 +230,7 @@ InversionEvaluation begin(const Flags& flags) {
   asked.steps = 50;
   apply_flags(flags, asked);
   evaluation.generation = prepare(evaluation_request(asked, evaluation.methods.front()));
+  note_unread_flags(flags, evaluation.generation.model);
   evaluation.data = load_evaluation_data(data, flags.integer("count", 1, RequestLimits::images, 0),
                                          evaluation.generation, asked);
   tell_subjects(evaluation);

@@ -9,6 +9,7 @@
 #include "models/device.h"
 #include "tools/evaluate.h"
 #include "tools/inputs.h"
+#include "tools/notes.h"
 #include "tools/scheme_making.h"
 #include "tools/scheme_measuring.h"
 
@@ -119,6 +120,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.parallel = flags.text("parallel", "");
   run.generation = prepare(request_for(flags, run.schemes),
                            [&](int64_t steps) { return widest_window(run, steps); });
+  if (processes.first()) note_unread_flags(flags, run.generation.model);
   run.sampler = run.generation.request.sampler;
   run.steps = run.generation.request.steps;
   run.cache = run.generation.request.cache;

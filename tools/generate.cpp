@@ -250,6 +250,11 @@ void check(const Flags& flags, Run& run) {
   run.rows = choose_rows(run.generation);
   run.generation.keeps_state = !run.outputs.inversion.empty();
   check_together(run.together, run.generation);
+  if (!run.generation.request.compare.empty() &&
+      (run.generation.keeps_state || run.generation.inversion))
+    throw UsageError(std::string("--compare: got ") +
+                     (run.generation.inversion ? "--inversion" : "--save-inversion") +
+                     " too, expected --guidance: such a file is of one row.");
   if (run.generation.keeps_state || run.generation.inversion)
     require_invertible(run.generation, run.rows.front());
   if (run.generation.keeps_state && !run.generation.parts.valid())

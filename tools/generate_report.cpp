@@ -123,8 +123,8 @@ void print_result(const GenerateRun& run) {
   if (run.came_back.value_or(false))
     std::cerr << "The latents that were inverted came back to the bit.\n";
   if (run.generation.keeps_state && !is_exact_from(run.generation, run.kept.states.front()))
-    std::cerr << "The way back to noise isn't exact with " << run.generation.sampler->name
-              << ": bdia's is.\n";
+    std::cerr << "The way back to noise isn't exact with " << run.generation.request.sampler
+              << ": that of bdia's lattice is.\n";
 }
 
 void warn_of_others(const GenerateRun& run) {

@@ -99,7 +99,8 @@ std::string key_of(const fs::path& path, int64_t size, const FeatureNetworks& by
   std::string text = fingerprint_of(path) + "\n";
   if (size) text += "size " + std::to_string(size) + "\n";
   for (size_t i = 0; i < by.networks.size(); ++i)
-    text += by.networks[i].hash + by.networks[i].input + (by.keep[i].spatial ? "s" : "") +
+    text += by.networks[i].hash + by.networks[i].input + " " +
+            std::to_string(by.networks[i].width) + (by.keep[i].spatial ? "s" : "") +
             (by.keep[i].features ? "f" : "") + "\n";
   return sha256_of(text).substr(0, 16);
 }

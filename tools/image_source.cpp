@@ -48,6 +48,16 @@ SourceImage read_file_image(const fs::path& folder, const std::string& name) {
   return image;
 }
 
+SourceImage read_entry(ArchiveReader& archive, const std::string& name) {
+  SourceImage image{.name = name, .label = class_of(name)};
+  try {
+    image.bytes = archive.read(kImageFileLimit);
+  } catch (const Error& error) {
+    image.failure = name + ": " + error.what();
+  }
+  return image;
+}
+
 /// Those that were decoded; why the others weren't goes to `skipped`.
 std::vector<SourceImage> usable(std::vector<SourceImage> images, bool strict,
                                 std::vector<std::string>& skipped) {
@@ -103,9 +113,11 @@ void ImageSource::read_archive() {
     std::vector<SourceImage> images;
     for (size_t bytes = 0; images.size() < most && bytes < chunk_bytes && archive->next();) {
       const std::string name = archive->name();
-      if (!archive->is_file() || !is_image_name(name)) continue;
-      images.push_back(
-          {.name = name, .label = class_of(name), .bytes = archive->read(kImageFileLimit)});
+      if (!is_image_name(name)) continue;
+      if (archive->is_link())
+        images.push_back({.name = name, .failure = name + ": got a link, expected an image."});
+      if (!archive->is_file()) continue;
+      images.push_back(read_entry(*archive, name));
       bytes += images.back().bytes.size();
     }
     return images;

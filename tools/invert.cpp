@@ -59,6 +59,10 @@ GenerateRequest request_of(const Flags& flags, const Tensor& pixels) {
   if (!request.compare.empty())
     throw UsageError("--compare: got it with invert, expected --guidance.");
   request.count = pixels.size(0);
+  if (std::ssize(request.text.prompts) > request.count)
+    throw UsageError("--prompt: got " + std::to_string(request.text.prompts.size()) +
+                     ", expected no more than the images, which are " +
+                     std::to_string(request.count) + ".");
   request.size = {pixels.size(2), pixels.size(3)};
   request.size_of_image = !flags.has("size");
   return request;
@@ -76,6 +80,8 @@ void begin_with_file(InvertRun& run, const Flags& flags) {
   if (flags.has("refine-latent"))
     throw UsageError("--refine-latent: got --inversion too, expected --image, whose latent it is.");
   run.generation = prepare(request_from_file(flags));
+  if (!run.generation.request.compare.empty())
+    throw UsageError("--compare: got it with invert, expected --guidance.");
   const InversionState& state = run.generation.inversion->state;
   if (state.level != run.generation.trajectory.steps())
     throw UsageError(

@@ -84,6 +84,16 @@ void check_steps(const Generation& generation, void (*check)(const Options&, int
     }
 }
 
+/// Inverses that multiply what they round end beyond all numbers.
+InversionState finite(const Generation& generation, InversionState state) {
+  for (const Tensor& part : {state.latents, state.partner, state.side, state.record})
+    if (part.defined() && !part.isfinite().all().item<bool>())
+      throw Error("sampler " + generation.sampler->name +
+                  ": got values that aren't finite, expected numbers. Take fewer steps, a lower "
+                  "guidance scale or options that mix less.");
+  return state;
+}
+
 }  // namespace
 
 void require_ascent(const Generation& generation, int steps) {
@@ -132,9 +142,9 @@ InversionState invert_latents(const Generation& generation, std::span<ChosenGuid
                               const Observer& observer) {
   const c10::NoGradGuard no_grad;
   const auto batch = batch_of(generation, guidances, images, options, cost);
-  return generation.sampler->inverse.ascend(run_of(generation, batch, observer),
-                                            on_device(std::move(state), generation.device),
-                                            options.until);
+  return finite(generation, generation.sampler->inverse.ascend(
+                                run_of(generation, batch, observer),
+                                on_device(std::move(state), generation.device), options.until));
 }
 
 InversionState regenerate_latents(const Generation& generation, std::span<ChosenGuidance> guidances,
@@ -143,8 +153,9 @@ InversionState regenerate_latents(const Generation& generation, std::span<Chosen
                                   const Observer& observer) {
   const c10::NoGradGuard no_grad;
   const auto batch = batch_of(generation, guidances, images, options, cost);
-  return generation.sampler->inverse.descend(run_of(generation, batch, observer),
-                                             on_device(std::move(state), generation.device));
+  return finite(generation, generation.sampler->inverse.descend(
+                                run_of(generation, batch, observer),
+                                on_device(std::move(state), generation.device)));
 }
 
 Tensor unit_noise(const Generation& generation, const Tensor& noise) {

@@ -64,7 +64,12 @@ void note_other_settings(const Flags& flags, const fs::path& path, const PngText
 void note_idle_options(const Flags& flags, const Generation& generation) {
   if (flags.has("quiet") || flags.has("json")) return;
   for (const auto& line : generation.idle) std::cerr << line << "\n";
-  const auto unread = unread_flags(flags, generation.model);
+  note_unread_flags(flags, generation.model);
+}
+
+void note_unread_flags(const Flags& flags, const Model& model) {
+  if (flags.has("quiet") || flags.has("json")) return;
+  const auto unread = unread_flags(flags, model);
   if (!unread.empty())
     std::cerr << "The model doesn't read " << enumerate(unread) << ": nothing changes by "
               << (unread.size() == 1 ? "it" : "them") << ".\n";

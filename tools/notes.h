@@ -7,6 +7,8 @@ namespace tiller {
 /// On standard error, unless --quiet or --json: the generation's idle options, and the flags given
 /// that its model doesn't read.
 void note_idle_options(const Flags&, const Generation&);
+/// The latter alone.
+void note_unread_flags(const Flags&, const Model&);
 
 /// A line on standard error, unless --quiet or --json, where `path`, which --skip-existing leaves
 /// alone, was made with other settings than `text` has. Nothing where it can't be told.

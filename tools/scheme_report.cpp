@@ -153,7 +153,7 @@ struct Scaled {
   double scale;
 };
 std::optional<Scaled> scaled(const std::string& name) {
-  static const std::regex pattern("scale=(-?[0-9.]+)");
+  static const std::regex pattern("scale=(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)");
   std::optional<Scaled> last;
   for (std::sregex_iterator match(name.begin(), name.end(), pattern), end; match != end; ++match)
     last = {name.substr(0, match->position(1)) + "*" +

@@ -218,7 +218,7 @@ int64_t Trainer::run() {
     if (!outcome.overflowed) state_.loss_sum += outcome.loss, ++state_.loss_steps;
     images_ += batch;
     progress.advance(batch, "loss " + std::to_string(mean_loss()).substr(0, 6));
-    if (due_or_last(options_.log_every)) write_log(outcome, learning_rate);
+    if (due(options_.log_every)) write_log(outcome, learning_rate);
     after_step();
   }
   progress.finish();

@@ -127,6 +127,19 @@ TEST(Denoiser, EveryGuidanceGuides) {
         << text;
 }
 
+/// As in diffusers, where SAG reads the negative prompt while classifier-free guidance is on.
+TEST(Denoiser, SagReadsTheNegativeBesideClassifierFreeGuidanceAlone) {
+  const Model model = text_model();
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  const auto with = [&](const std::string& text) {
+    return guided(model, text, x, text_batch({7})).epsilon;
+  };
+  for (const std::string idle : {"cfg:scale=1", "apg:scale=1", "cfg-zero:scale=1", "nag:scale=1"})
+    EXPECT_LT(relative_error(with(idle + " + sag"), with("sag")), 1e-5) << idle;
+  const Tensor both = with("cfg:scale=3 + sag") - with("cfg:scale=3");
+  EXPECT_GT(relative_error(both, with("sag") - with("none")), 1e-3);
+}
+
 TEST(Denoiser, WithoutStrengthNothingIsEvaluated) {
   const Model model = toy_model();
   const Tensor x = normal({1, 4, 4, 4}, 1);

@@ -111,6 +111,18 @@ TEST(Forms, SpecialCasesAreClassifierFree) {
   }
 }
 
+/// dynthres_core.py: about zero a quantile of the guided values becomes the largest of the others,
+/// at equal scales too.
+TEST(Forms, DynamicThresholdingAboutZeroScalesByAQuantile) {
+  const Tensor guided = unconditional() + 4 * (conditional() - unconditional());
+  const Tensor spread = (guided - guided.mean({2, 3}, true)).abs().flatten(2);
+  const Tensor ratio =
+      (spread.amax(-1) / at::quantile(spread, 0.5, -1)).unsqueeze(-1).unsqueeze(-1);
+  EXPECT_LT(relative_error(guided_by("dynthresh:start=zero,quantile=0.5,scale=4,mimic=4"),
+                           guided * ratio),
+            1e-5);
+}
+
 TEST(Forms, AnImageDoesNotDependOnItsBatch) {
   for (const std::string text : {"apg", "cfg-zero", "tcfg", "fdg:parallel=0.5",
                                  "dynthresh:separate=false", "dynthresh", "perp-neg"}) {

@@ -113,6 +113,24 @@ TEST(Registry, AutoguidanceWantsAModelOfTheSameKind) {
   }
 }
 
+/// A pipeline's prediction is its scheduler's.
+TEST(Registry, AutoguidanceComparesSchedulers) {
+  const auto pipeline = [](const std::string& prediction) {
+    Model model = toy_model();
+    model.kind = "text_to_image";
+    model.scheduler = {{"prediction_type", prediction}};
+    return model;
+  };
+  Model guided = pipeline("v_prediction");
+  guided.prediction = PredictionType::v;
+  const auto chosen_with = [&](const std::string& prediction) {
+    return choose_guidances({"autoguidance:model=a"}, guided,
+                            [&](const fs::path&) { return pipeline(prediction); });
+  };
+  EXPECT_EQ(chosen_with("v_prediction").size(), 1u);
+  EXPECT_THROW(chosen_with("epsilon"), UsageError);
+}
+
 TEST(Registry, IcgNeedsACondition) {
   Model model = toy_model();
   model.null_label = false;
@@ -128,7 +146,8 @@ TEST(Registry, CfgNeedsAnUnconditionalBranch) {
   EXPECT_EQ(message_of("tpg + asag + pag + seg", model), "");
   model.classes = 0;
   EXPECT_TRUE(contains(message_of("cfg", model), "knows no labels"));
-  EXPECT_TRUE(contains(message_of("cfg", model), "tpg, ssg, asag, pag, seg, slg and sag"));
+  EXPECT_TRUE(contains(message_of("cfg", model),
+                       "there are tpg, ssg, asag, pag, seg, slg, tsg, swg, sag and autoguidance"));
   model.kind = "unet2d_condition";
   EXPECT_EQ(message_of("cfg", model), "");
 }

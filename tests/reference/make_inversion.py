@@ -4,7 +4,8 @@ Where the values come from:
   ddim, ddim_v     diffusers' DDIMInverseScheduler
   bdia, o_belm     the BELM authors' code (github.com/zituitui/BELM, commit aa09c5e) in float32. They
                    are kept as they are, and the closed forms below are checked against them.
-  edict            the equations of arXiv 2211.12446 with turns by the parity of the level
+  edict            the equations of arXiv 2211.12446 with turns by the parity of the level, as in the authors'
+                   edict_functions.py (github.com/salesforce/EDICT): steps take turns, mixing doesn't
   rex              the equations of arXiv 2502.08834 over Euler's method in the time of noise prediction
   fixed_point      arXiv 2312.12540 and 2309.04907: z = step back with epsilon(z), plain and averaged
   renoise          arXiv 2403.14602, algorithm 1, with and without regularization
@@ -98,24 +99,28 @@ def edict_down(x, y, i, p, l=LEADING):
     a = l.a[i + 1] / l.a[i]
     b = l.s[i + 1] - l.s[i] * a
     if i % 2:
-        x, y = y, x
-    x = a * x + b * eps(y, l.t[i])
-    y = a * y + b * eps(x, l.t[i])
+        y = a * y + b * eps(x, l.t[i])
+        x = a * x + b * eps(y, l.t[i])
+    else:
+        x = a * x + b * eps(y, l.t[i])
+        y = a * y + b * eps(x, l.t[i])
     x = p * x + (1 - p) * y
     y = p * y + (1 - p) * x
-    return (y, x) if i % 2 else (x, y)
+    return x, y
 
 
 def edict_up(x, y, i, p, l=LEADING):
     a = l.a[i + 1] / l.a[i]
     b = l.s[i + 1] - l.s[i] * a
-    if i % 2:
-        x, y = y, x
     y = (y - (1 - p) * x) / p
     x = (x - (1 - p) * y) / p
-    y = (y - b * eps(x, l.t[i])) / a
-    x = (x - b * eps(y, l.t[i])) / a
-    return (y, x) if i % 2 else (x, y)
+    if i % 2:
+        x = (x - b * eps(y, l.t[i])) / a
+        y = (y - b * eps(x, l.t[i])) / a
+    else:
+        y = (y - b * eps(x, l.t[i])) / a
+        x = (x - b * eps(y, l.t[i])) / a
+    return x, y
 
 
 def rex_down(x, y, i, zeta, l=LEADING):

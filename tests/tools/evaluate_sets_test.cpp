@@ -122,6 +122,15 @@ TEST_F(EvaluateSets, CorruptImagesAreNamedAndCounted) {
   expect_refused("--images made --reference real --strict", "5.png", 1);
 }
 
+TEST_F(EvaluateSets, ASmallReferenceLeavesOutWhatNeedsMore) {
+  for (int i = 0; i < 4; ++i) make_image("few/" + std::to_string(i) + ".png", "real", i, 32);
+  const Json json = evaluated("--images made --reference few");
+  EXPECT_TRUE(json.contains("fd_r14"));
+  EXPECT_FALSE(json.contains("precision_r14"));
+  EXPECT_NE(json.dump().find("of the reference it needs 6 images"), std::string::npos)
+      << json.dump();
+}
+
 TEST_F(EvaluateSets, SizesMayDiffer) {
   make_image("made/large.png", "large", 0, 64);
   const Json json = evaluated("--images made --reference real --metrics fid");

@@ -194,5 +194,36 @@ TEST_F(InversionFile, TooManyStepsAreRefusedAtOnce) {
       "sampler bdia: steps: got 600");
 }
 
+TEST_F(InversionFile, IsOfOneRow) {
+  const std::string rows =
+      "generate --model model --class cat --steps 3 --sampler bdia --output y.png ";
+  expect_refused(rows + "--compare none --compare cfg:scale=2 --save-inversion g.safetensors",
+                 "--compare: got --save-inversion too");
+  EXPECT_FALSE(fs::exists(folder / "g.safetensors"));
+  invert();
+  expect_refused(kAgain + std::string("--compare none"), "got compare [\"none\"], expected []");
+  expect_refused("invert --inversion i.safetensors --compare none --output n.safetensors",
+                 "--compare");
+}
+
+TEST_F(InversionFile, ValuesThatAreNoNumbersAreToldAtOnce) {
+  const Result result = tiller(
+      "invert --quiet --model model --class cat --image in.png --steps 900 --sampler edict:p=0.5 "
+      "--output i.safetensors");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_NE(result.err.find("sampler edict: got values that aren't finite"), std::string::npos)
+      << result.err;
+  EXPECT_FALSE(fs::exists(folder / "i.safetensors"));
+}
+
+TEST_F(InversionFile, PromptsBeyondTheImagesAreRefused) {
+  make_pipeline("sd1");
+  write_picture("fox.png", 64, 64);
+  expect_refused(
+      "invert --model sd1 --prompt fox --prompt cat --image fox.png --steps 2 --output "
+      "i.safetensors",
+      "--prompt: got 2, expected no more than the images, which are 1");
+}
+
 }  // namespace
 }  // namespace tiller::test

@@ -286,6 +286,18 @@ TEST_F(TarImages, ReadsZips) {
   EXPECT_EQ(data.class_names, (std::vector<std::string>{"cat", "dog"}));
 }
 
+/// A zip marks such names as UTF-8.
+TEST_F(TarImages, ReadsZipsOfAnyNames) {
+  write("cat/\u00e4.png", png(3));
+  write("\u732b/b.png", png(5));
+  const std::string command =
+      "cd '" + root.string() + "' && python3 -m zipfile -c data.zip cat/ \u732b/ > /dev/null";
+  if (std::system(command.c_str())) GTEST_SKIP() << "without Python";
+  const auto data = load_dataset(root / "data.zip", 8);
+  EXPECT_EQ(reds(data), (std::vector<int64_t>{3, 5}));
+  EXPECT_EQ(data.class_names, (std::vector<std::string>{"cat", "\u732b"}));
+}
+
 TEST_F(TarImages, ReadsCaptionsAndClassesBesideThem) {
   write_archive(root / "data.tar",
                 {{"b.png", png(2)},
