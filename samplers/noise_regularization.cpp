@@ -19,16 +19,21 @@ Tensor gradient(const Tensor& x, const Loss& loss) {
   return leaf.grad();
 }
 
+int64_t drawn_shift(int64_t height, const at::Generator& generator) {
+  return at::randint(height / 2, {1}, generator, at::TensorOptions(at::kLong)).item<int64_t>();
+}
+
+/// The sizes go down to a height of 8, and no further than a width of 1.
+bool is_smallest(int64_t height, int64_t width) { return height <= 8 || width < 2; }
+
 /// Of one channel (B, H, W): squared correlation with itself, shifted, at sizes down to 8.
 Tensor autocorrelation(Tensor channel, const at::Generator& generator) {
   Tensor sum = at::zeros({}, channel.options());
   while (true) {
-    const auto shift =
-        at::randint(channel.size(1) / 2, {1}, generator, at::TensorOptions(at::kLong))
-            .item<int64_t>();
+    const int64_t shift = drawn_shift(channel.size(1), generator);
     for (const int64_t side : {1, 2})
       sum = sum + (channel * channel.roll(shift, side)).mean({1, 2}).square().sum();
-    if (channel.size(1) <= 8 || channel.size(2) < 2) return sum;
+    if (is_smallest(channel.size(1), channel.size(2))) return sum;
     channel = at::avg_pool2d(channel, 2);
   }
 }
@@ -80,6 +85,16 @@ Tensor regularized(Tensor epsilon, const Tensor& like, const NoiseRegularization
     }
   }
   return epsilon;
+}
+
+void skip_regularized(at::IntArrayRef sizes, const NoiseRegularization& how,
+                      const at::Generator& generator) {
+  if (how.correlation == 0) return;
+  for (int64_t channel = 0; channel < how.steps * how.rolls * sizes[1]; ++channel)
+    for (int64_t height = sizes[2], width = sizes[3];; height /= 2, width /= 2) {
+      drawn_shift(height, generator);
+      if (is_smallest(height, width)) break;
+    }
 }
 
 }  // namespace tiller

@@ -18,4 +18,7 @@ struct NoiseRegularization {
 Tensor regularized(Tensor epsilon, const Tensor& like, const NoiseRegularization&,
                    at::Generator generator);
 
+/// Draws what `regularized` draws for an epsilon of these sizes, (B, C, H, W).
+void skip_regularized(at::IntArrayRef sizes, const NoiseRegularization&, const at::Generator&);
+
 }  // namespace tiller

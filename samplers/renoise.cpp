@@ -60,11 +60,19 @@ class Renoising {
       if (i >= averaging.first) guess.latents = regular(guess.latents, latents, like, level);
       guess = ddim_corrected(run_, guess.latents, latents, level);
     }
+    skip_unused(latents, to.timestep < how_.early_below);
     const Tensor average = sum / (averaging.last - averaging.first + 1);
     return {regular(average, latents, like, level), guess.prediction};
   }
 
  private:
+  /// The authors' code also regularizes a step's last epsilon, and below the early timestep that of
+  /// one evaluation more, neither of which it uses: the same numbers come for the next one.
+  void skip_unused(const Tensor& latents, bool early) {
+    for (int i = 0; i < (early ? 2 : 1); ++i)
+      skip_regularized(latents.sizes(), how_.regularization, generator_);
+  }
+
   /// What the network makes of the image with true noise.
   Tensor like_noise(const NoiseLevel& level) {
     if (how_.regularization.steps == 0) return {};

@@ -217,6 +217,9 @@ def renoise(image, regular=False, l=LEADING):
             if k >= first and regular:
                 e = regularized(e, like, generator)
             z = l.move(x, e, i + 1, i)
+        if regular:  # the authors' inversion_step does so to epsilons that it doesn't use
+            for _ in range(2 if l.t[i] < 250 else 1):
+                regularized(e, like, generator)
         average = sum(kept) / len(kept)
         x = l.move(x, regularized(average, like, generator) if regular else average, i + 1, i)
     return x.flatten().tolist()
