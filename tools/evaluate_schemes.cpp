@@ -39,6 +39,8 @@ SchemeResult measured(SchemeRun& run, ReadyScheme& scheme, SchemeMaking& making,
   run.processes->wait_for_all(scheme.files.shards.folder().filename());
   or_scheme_failure([&] { measure(run, scheme, baseline, result); });
   if (run.pictures) result.pictures = scheme.files.pictures;
+  if (!scheme.files.images.empty())
+    result.images = scheme.files.images.lexically_relative(run.report.folder);
   return result;
 }
 

@@ -292,6 +292,7 @@ Json report_json(const SchemeReport& report) {
     entry["differences"] = figures_json(result.differences);
     entry["pareto"] = i < best.size() && best[i];
     entry["sites"] = result.sites;
+    if (!result.images.empty()) entry["images"] = result.images.string();
     if (!result.failure.empty()) entry["failure"] = result.failure;
     schemes.push_back(std::move(entry));
   }

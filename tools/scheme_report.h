@@ -22,7 +22,8 @@ struct SchemeResult {
   SchemeCost cost;
   std::vector<std::string> sites;  ///< Where its guidances act.
   fs::path pictures;               ///< A PNG of its first images, below the folder; empty: none.
-  std::string failure;             ///< Why there is nothing; "": there is.
+  fs::path images;      ///< Where all of them are kept, below the folder; empty: nowhere.
+  std::string failure;  ///< Why there is nothing; "": there is.
 };
 
 struct SchemeReport {
