@@ -18,6 +18,7 @@
 #include "tools/evaluation_run.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
+#include "tools/notes.h"
 
 namespace tiller {
 namespace {
