@@ -51,13 +51,18 @@ Tensor read_pixels(const std::vector<std::string>& files, const ImageSize& size)
   return at::stack(images);
 }
 
+/// An inversion is of one row.
+void refuse_compare(const GenerateRequest& request) {
+  if (!request.compare.empty())
+    throw UsageError("--compare: got it with invert, expected --guidance.");
+}
+
 GenerateRequest request_of(const Flags& flags, const Tensor& pixels) {
   GenerateRequest request;
   request.sampler = "bdia";
   request.steps = 50;
   apply_flags(flags, request);
-  if (!request.compare.empty())
-    throw UsageError("--compare: got it with invert, expected --guidance.");
+  refuse_compare(request);
   request.count = pixels.size(0);
   if (std::ssize(request.text.prompts) > request.count)
     throw UsageError("--prompt: got " + std::to_string(request.text.prompts.size()) +
@@ -71,6 +76,7 @@ GenerateRequest request_of(const Flags& flags, const Tensor& pixels) {
 GenerateRequest request_from_file(const Flags& flags) {
   GenerateRequest request = read_inversion(flags.text("inversion")).request;
   apply_flags(flags, request);
+  refuse_compare(request);
   request.inversion = flags.text("inversion");
   return request;
 }
@@ -80,8 +86,6 @@ void begin_with_file(InvertRun& run, const Flags& flags) {
   if (flags.has("refine-latent"))
     throw UsageError("--refine-latent: got --inversion too, expected --image, whose latent it is.");
   run.generation = prepare(request_from_file(flags));
-  if (!run.generation.request.compare.empty())
-    throw UsageError("--compare: got it with invert, expected --guidance.");
   const InversionState& state = run.generation.inversion->state;
   if (state.level != run.generation.trajectory.steps())
     throw UsageError(
