@@ -68,10 +68,9 @@ Tensor optimised(const InversionRun& run, const Tensor& x, const Tensor& target,
   const double rate = how.rate * (1 - 0.5 * level / run.trajectory.steps());
   const double enough = how.threshold * (1 + 2 * level);
   Adam adam(negative);
-  Tensor active;
+  Tensor active = at::ones({negative.size(0)}, negative.options().dtype(at::kBool));
   for (int i = 0; i < how.iterations; ++i) {
     const Loss loss = loss_of(run, x, target, level, negative);
-    if (!active.defined()) active = at::ones_like(loss.rows, at::kBool);
     adam.step(negative, loss.gradient, active.view({-1, 1, 1}), rate);
     active = active.logical_and(loss.rows >= enough);
     if (!active.any().item<bool>()) break;

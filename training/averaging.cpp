@@ -57,14 +57,12 @@ Averaging averaging_from(const std::string& text) {
 }
 
 double kept_share(const Averaging& averaging, int64_t step, int64_t batch) {
-  const double steps = double(step), images = steps * double(batch);
+  const double steps = double(step), seen = (steps - 1) * double(batch);
   switch (averaging.rule) {
     case Averaging::Rule::decay:
       return std::min(averaging.value, (1 + steps) / (10 + steps));
     case Averaging::Rule::half_life:
-      return step == 1 ? 0
-                       : std::exp2(-double(batch) /
-                                   std::min(averaging.value, (images - batch) * half_life_ramp));
+      return std::exp2(-double(batch) / std::min(averaging.value, seen * half_life_ramp));
     case Averaging::Rule::power:
       return std::pow(1 - 1 / steps, exponent_of(averaging.value) + 1);
   }
