@@ -77,7 +77,7 @@ for (const canvas of document.querySelectorAll(".chart canvas")) {
   datasets.forEach((set, i) => Object.assign(set, {borderColor: colours[i % colours.length],
     backgroundColor: colours[i % colours.length], pointRadius: 4, borderWidth: 2}));
   const axis = text => ({title: {display: true, text}, grid: {color: "#8884"}, ticks: {callback(...tick) {
-    return tick[0] && Math.abs(tick[0]) < 1e-3 ? String(+tick[0].toPrecision(6))
+    return tick[0] && Math.abs(tick[0]) < 1e-3 ? (+tick[0].toPrecision(6)).toExponential()
       : Chart.Ticks.formatters.numeric.apply(this, tick); }}});
   new Chart(canvas, {type: "scatter", data: {datasets}, plugins: [bars], options: {
     maintainAspectRatio: false, scales: {x: axis(x), y: axis(y)},
