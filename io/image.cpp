@@ -5,6 +5,7 @@
 #include <climits>
 
 #include "io/error.h"
+#include "io/orientation.h"
 
 #define STBI_NO_STDIO
 #include <stb_image.h>
@@ -46,7 +47,19 @@ Tensor decode_image(std::string_view bytes, const std::string& name, int64_t max
 }
 
 Tensor read_image(const fs::path& path) {
-  return decode_image(read_file(path, max_file_bytes), path.string());
+  const std::string bytes = read_file(path, max_file_bytes);
+  return upright(decode_image(bytes, path.string()), orientation_of(bytes));
+}
+
+Tensor read_image_on_white(const fs::path& path) {
+  const std::string bytes = read_file(path, max_file_bytes);
+  const Tensor image = decode_channels(bytes, path.string(), usual_max_pixels, 4).to(at::kInt);
+  const Tensor alpha = image.narrow(0, 3, 1);
+  const Tensor sum = 128 * (image.narrow(0, 0, 3) * alpha + 255 * (255 - alpha)) + (128 << 7);
+  const Tensor mixed = ((sum.bitwise_right_shift(8) + sum).bitwise_right_shift(8))
+                           .bitwise_right_shift(7)
+                           .to(at::kByte);
+  return upright(mixed, orientation_of(bytes));
 }
 
 Tensor read_opaque_image(const fs::path& path) {
@@ -58,7 +71,7 @@ Tensor read_opaque_image(const fs::path& path) {
   if (image[3].lt(255).any().item<bool>())
     throw Error(path.string() +
                 ": got a transparent image, expected an opaque one: put it on a background first.");
-  return image.narrow(0, 0, 3).contiguous();
+  return upright(image.narrow(0, 0, 3), orientation_of(bytes));
 }
 
 Tensor narrowed(const Tensor& image, int64_t side, int64_t longest) {

@@ -15,7 +15,10 @@ using PngText = std::map<std::string, std::string>;
 /// message. Throws Error when it can't be decoded or has more than `max_pixels`.
 Tensor decode_image(std::string_view bytes, const std::string& name,
                     int64_t max_pixels = int64_t{1} << 28);
+/// As decode_image, turned as EXIF says.
 Tensor read_image(const fs::path&);
+/// As read_image, transparency on white as transformers 5 has it (Pillow's alpha_composite).
+Tensor read_image_on_white(const fs::path&);
 /// As read_image; throws Error where 8 bits of red, green and blue don't say all: with 16 bits a
 /// channel, and with transparency.
 Tensor read_opaque_image(const fs::path&);

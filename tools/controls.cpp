@@ -69,7 +69,7 @@ ImagePrompt load_adapter(const Generation& generation, const AdapterChoice& choi
       generation.request.control.image_encoder, loaded.projection,
       usual_encoders(generation, choice.path), generation.dtype, generation.device);
   std::vector<Tensor> images;
-  for (const auto& file : choice.images) images.push_back(read_image(file));
+  for (const auto& file : choice.images) images.push_back(read_image_on_white(file));
   ImagePrompt prompt{std::move(loaded.attention), image_tokens(encoder, loaded.projection, images)};
   prompt.attention.scale = choice.scale;
   prompt.attention.tokens = prompt.tokens.image.size(1);

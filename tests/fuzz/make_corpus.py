@@ -18,7 +18,8 @@ def safetensors(header, data=b""):
 
 def main():
     fixtures, folder = map(pathlib.Path, sys.argv[1:3])
-    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer", "numpy_file", "inversion_file"]:
+    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer", "numpy_file", "inversion_file",
+                 "orientation"]:
         (folder / f"corpus_{name}").mkdir(parents=True, exist_ok=True)
 
     def write(name, data):
@@ -33,6 +34,9 @@ def main():
     for path in (fixtures / "numpy_files").iterdir():
         shutil.copy(path, folder / "corpus_numpy_file")
     shutil.copy(fixtures / "images" / "text.png", folder / "corpus_png_text")
+    for path in (fixtures / "images").glob("turned_*.jpg"):
+        shutil.copy(path, folder / "corpus_orientation")
+        write(f"orientation/{path.stem}", path.read_bytes()[30:100])
     deflated = zlib.compress(b"long " * 20)
     write("png_text/text", b"\x00key\x00value")
     write("png_text/compressed", b"\x01key\x00\x00" + deflated)

@@ -33,6 +33,22 @@ TEST(Image, ReadsWhatPillowWrote) {
   EXPECT_TRUE(gif.select(2, 15).select(1, 0).equal(at::tensor({0, 0, 255}, at::kByte)));
 }
 
+/// transparent.png has an alpha of 128 throughout; the expected bytes are Pillow's.
+TEST(Image, StandsOnWhite) {
+  const Tensor image = read_image_on_white(fixture("transparent.png"));
+  EXPECT_TRUE(image.select(2, 0).select(1, 0).equal(at::tensor({127, 127, 127}, at::kByte)));
+  EXPECT_TRUE(image.select(2, 23).select(1, 15).equal(at::tensor({185, 195, 132}, at::kByte)));
+  EXPECT_TRUE(read_image_on_white(fixture("text.png")).equal(picture()));
+}
+
+TEST(Image, IsTurnedAsExifSays) {
+  const Tensor plain = read_image(fixture("plain.jpg"));
+  const Tensor half = plain.flip({1, 2}), clockwise = plain.transpose(1, 2).flip({2});
+  EXPECT_TRUE(read_image(fixture("turned_3.jpg")).equal(half));
+  EXPECT_TRUE(read_image(fixture("turned_6.jpg")).equal(clockwise));
+  EXPECT_TRUE(read_opaque_image(fixture("turned_6.jpg")).equal(clockwise));
+}
+
 TEST(Image, RefusesOthersCutOnesAndLargeOnes) {
   EXPECT_THROW(decode_image("", "x"), Error);
   EXPECT_THROW(decode_image("no image at all, only text", "x"), Error);

@@ -20,6 +20,11 @@ def main():
     image.save(FOLDER / "plain.bmp")
     image.save(FOLDER / "plain.tga")
     image.save(FOLDER / "plain.jpg", quality=95, subsampling=0)
+    for orientation, order in (3, "II"), (6, "MM"):  # the order of EXIF's bytes
+        exif = Image.Exif()
+        exif.endian = "<" if order == "II" else ">"
+        exif[274] = orientation
+        image.save(FOLDER / f"turned_{orientation}.jpg", quality=95, subsampling=0, exif=exif)
     image.convert("L").save(FOLDER / "grey.png")
     Image.fromarray(numpy.array([[[255, 0, 0]] * 8 + [[0, 0, 255]] * 8] * 8, numpy.uint8)).save(
         FOLDER / "two_colours.gif")
