@@ -84,6 +84,8 @@ bool is_known_global(const std::string& name) {
                                               "pathlib.PosixPath",
                                               "pathlib.PurePosixPath",
                                               "pathlib.WindowsPath",
+                                              "pytorch_lightning.callbacks.model_checkpoint."
+                                              "ModelCheckpoint",
                                               "torch.Size",
                                               "torch.Tensor",
                                               "torch.device",
@@ -98,6 +100,7 @@ bool is_known_global(const std::string& name) {
                                               "torch._utils._rebuild_tensor_v2",
                                               "torch._utils._rebuild_tensor_v3",
                                               "torch._utils._rebuild_parameter",
+                                              "torch._utils._rebuild_device_tensor_from_numpy",
                                               "torch._utils._rebuild_parameter_with_state",
                                               "torch._tensor._rebuild_from_type_v2",
                                               "torch.serialization._get_layout"};
@@ -306,11 +309,18 @@ NamedTensors read_parts(const TensorReader& reader, const Value& dict, const Sto
   return tensors;
 }
 
+/// The dict that "state_dict" names; null if there is none.
+const Value* state_dict(const TensorReader& reader, const Value& dict) {
+  for (const auto& [name, value] : entries_of(reader, dict))
+    if (name == "state_dict" && reader.is_dict(*value)) return value;
+  return nullptr;
+}
+
 /// The dict under the first of the usual names, else the only one there is; null if there is none.
 const Value* nested_state(const TensorReader& reader, const Value& dict) {
   const auto entries = entries_of(reader, dict);
-  for (const std::string wanted : {"state_dict", "model_state_dict", "model", "module", "net",
-                                   "string_to_param", "_parameters"})
+  for (const std::string wanted :
+       {"model_state_dict", "model", "module", "net", "string_to_param", "_parameters"})
     for (const auto& [name, value] : entries)
       if (name == wanted && reader.is_dict(*value)) return value;
   const Value* only = nullptr;
@@ -342,6 +352,10 @@ NamedTensors tensors_of(const Document& document, const StorageReader& read,
   const TensorReader reader(document, file);
   const Value* dict = &document[document.root];
   for (int depth = 0; depth < 4 && dict && reader.is_dict(*dict); ++depth) {
+    if (const Value* inner = state_dict(reader, *dict)) {
+      dict = inner;  // whatever lies beside it, such as a loss
+      continue;
+    }
     NamedTensors tensors = read_dict(reader, *dict, read, file);
     if (!tensors.empty()) return tensors;
     const Value* nested = nested_state(reader, *dict);

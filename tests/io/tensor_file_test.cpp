@@ -87,9 +87,11 @@ TEST(TensorFile, ReadsMetadataOfSafetensors) {
 }
 
 TEST(TensorFile, OpensStateDictAmongOtherThings) {
-  const auto found = by_name(fixture_path("nested.pt"));
-  ASSERT_EQ(found.size(), 1u);
-  expect_same(found.at("w"), values({2, 3}), "w");
+  for (const char* file : {"nested.pt", "lightning.ckpt"}) {
+    const auto found = by_name(fixture_path(file));
+    ASSERT_EQ(found.size(), 1u) << file;
+    expect_same(found.at("w"), values({2, 3}), file);
+  }
 }
 
 TEST(TensorFile, NamesWhatLiesInSeveralDictsSideBySide) {

@@ -9,6 +9,8 @@ import os
 import pathlib
 import pickle
 import struct
+import sys
+import types
 import zipfile
 
 import numpy
@@ -45,6 +47,18 @@ class Run:
 
     def __reduce__(self):
         return os.system, ("echo broken > broken.txt",)
+
+
+def lightning_checkpoint():
+    """What Lightning 1.4 saved, Stable Diffusion's first checkpoints among it: a class for a key."""
+    module = types.ModuleType("pytorch_lightning.callbacks.model_checkpoint")
+    module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": module.__name__})
+    sys.modules.update({"pytorch_lightning": module, "pytorch_lightning.callbacks": module,
+                        module.__name__: module})
+    callback = {"monitor": "val/loss", "best_model_score": values(1)[0], "best_model_path": "x.ckpt"}
+    return {"epoch": 3, "loss": values(1)[0], "global_step": 470000, "pytorch-lightning_version": "1.4.2",
+            "state_dict": {"w": values(2, 3)}, "callbacks": {module.ModelCheckpoint: callback},
+            "optimizer_states": [{"state": {0: {"exp_avg": values(2, 3)}}, "param_groups": []}]}
 
 
 def zip_with_pickle(path, data, storages=()):
@@ -88,6 +102,7 @@ def main():
     save("nested.pt", {"epoch": 3, "lr": 1e-3, "seed": 1 << 40, "loss": numpy.float64(0.5),
                        "history": [1.0, 2.0], "ema": {"w": values(1)},
                        "state_dict": collections.OrderedDict(w=values(2, 3))})
+    save("lightning.ckpt", lightning_checkpoint())
     save("two_dicts.pt", {"image_proj": {"proj.weight": values(2, 3)}, "ip_adapter": collections.OrderedDict(w=values(4)), "epoch": 3})
     base = values(4, 6)
     save("views.pt", {"transposed": base.t(), "column": base[:, 2], "tail": base[2:],
