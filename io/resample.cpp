@@ -80,7 +80,8 @@ Tensor resample_bicubic(const Tensor& image, int64_t height, int64_t width) {
   const auto scaled_height = [&](const Tensor& x) {
     return resample_rows(x.transpose(1, 2).contiguous(), height).transpose(1, 2).contiguous();
   };
-  if (width * image.size(1) > image.size(2) * height)
+  const int64_t fewer_rows = image.size(1) - height, fewer_columns = image.size(2) - width;
+  if (fewer_rows > 0 && fewer_rows > 2 * fewer_columns)
     return resample_rows(scaled_height(image), width);
   return scaled_height(resample_rows(image.contiguous(), width));
 }

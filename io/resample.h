@@ -17,7 +17,8 @@ std::vector<CubicWindow> cubic_windows(int64_t from, int64_t to);
 
 /// Scales (C, H, W) uint8 to (C, height, width) with antialiased bicubic interpolation. Where both
 /// sides scale alike it equals Pillow 13's Image.resize(..., BICUBIC) bit for bit: fixed-point
-/// weights of 22 bits, first along the side that leaves fewer pixels, rounded to bytes in between.
+/// weights of 22 bits, rounded to bytes in between; columns first where more than twice as many
+/// rows as columns go, else rows.
 Tensor resample_bicubic(const Tensor& image, int64_t height, int64_t width);
 
 }  // namespace tiller

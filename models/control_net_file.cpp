@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "io/error.h"
 #include "io/json.h"
 #include "models/diffusers_folder.h"
@@ -77,7 +79,14 @@ Component component_of(const fs::path& path, bool half) {
   }
   const fs::path config = path.parent_path() / "config.json";
   TensorFile file = load_tensors(path);
-  if (fs::is_regular_file(config)) return {read_json_object(config), path.string(), file.tensors};
+  if (fs::is_regular_file(config)) {
+    Json json = read_json_object(config);
+    if (json.value("_class_name", Json()) == "ControlNetModel")
+      return {std::move(json), path.string(), file.tensors};
+  }
+  const auto is_difference = [](const auto& tensor) { return tensor.first == "difference"; };
+  if (std::any_of(file.tensors.begin(), file.tensors.end(), is_difference))
+    refuse_control_net(path, "a ControlNet of differences from a model");
   const TensorMap tensors = diffusers_tensors(std::move(file));
   if (!has(tensors, "controlnet_mid_block.weight"))
     refuse_control_net(path, "weights of something else");

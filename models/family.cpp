@@ -44,6 +44,10 @@ Json index_of(Family family, int64_t in_channels) {
   return index;
 }
 
+nlohmann::json vae_scaling_of(bool xl) {
+  return {{"scaling_factor", xl ? 0.13025 : 0.18215}, {"force_upcast", xl}};
+}
+
 Json scheduler_config_of(Family family, bool v_prediction, bool zero_snr) {
   const bool ddim = family == Family::sd2 && v_prediction;
   Json config = {{"_class_name", ddim ? "DDIMScheduler" : row_of(family).scheduler},

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 
 #include "io/error.h"
@@ -12,24 +14,42 @@
 namespace tiller {
 namespace {
 
-using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;
 
 /// alpha and how it scales, where a file says it once for all modules: PEFT's config, in
 /// adapter_config.json or (diffusers) in the metadata.
 struct SharedScale {
   std::optional<double> alpha;
-  std::map<std::string, double> patterns;  ///< For modules that end so.
-  bool by_root = false;                    ///< alpha / sqrt(r) (rsLoRA).
+  std::vector<std::pair<std::string, double>> patterns;  ///< The first that fits counts.
+  bool by_root = false;                                  ///< alpha / sqrt(r) (rsLoRA).
 };
 
-SharedScale shared_scale(const Json& config, const std::string& prefix) {
+/// Modules called NAME or ending in .NAME, or with "^NAME" the one. PEFT takes any expression of
+/// Python's; those of strangers could take for ever.
+void require_name(const std::string& pattern, const std::string& file) {
+  const auto plain = [](char c) { return std::isalnum(uint8_t(c)) || c == '_' || c == '.'; };
+  if (!std::all_of(pattern.begin() + pattern.starts_with('^'), pattern.end(), plain))
+    throw Error(file + ": got the alpha_pattern '" + printable(pattern) +
+                "', expected names of modules.");
+}
+
+bool fits_pattern(const std::string& path, const std::string& pattern) {
+  return pattern.starts_with('^') ? path == pattern.substr(1)
+                                  : ("." + path).ends_with("." + pattern);
+}
+
+SharedScale shared_scale(const OrderedJson& config, const std::string& prefix,
+                         const std::string& file) {
   SharedScale scale;
   const auto alpha = config.find(prefix + "lora_alpha");
   if (alpha != config.end() && alpha->is_number()) scale.alpha = alpha->get<double>();
   const auto patterns = config.find(prefix + "alpha_pattern");
   if (patterns != config.end() && patterns->is_object())
-    for (const auto& [module, value] : patterns->items())
-      if (value.is_number()) scale.patterns[with_underscores(module)] = value;
+    for (const auto& [module, value] : patterns->items()) {
+      if (!value.is_number()) continue;
+      require_name(module, file);
+      scale.patterns.emplace_back(module, value);
+    }
   const auto root = config.find(prefix + "use_rslora");
   scale.by_root = root != config.end() && *root == true;
   return scale;
@@ -40,22 +60,25 @@ std::map<std::string, SharedScale> shared_scales(const fs::path& path, const Ten
   const fs::path beside = path.parent_path() / "adapter_config.json";
   std::map<std::string, SharedScale> scales;
   if (path.stem() == "adapter_model" && fs::is_regular_file(beside)) {
-    const Json config = parse_json(read_file(beside, size_t{1} << 24));
-    if (config.is_object()) scales[""] = shared_scale(config, "");
+    const OrderedJson config = parse_json<OrderedJson>(read_file(beside, size_t{1} << 24));
+    if (config.is_object()) scales[""] = shared_scale(config, "", beside.string());
   }
   const auto metadata = file.metadata.find("lora_adapter_metadata");
   if (metadata == file.metadata.end()) return scales;
-  const Json config = parse_json(metadata->second);
+  const OrderedJson config = parse_json<OrderedJson>(metadata->second);
   if (config.is_object())
     for (const std::string part : {"unet", "text_encoder", "text_encoder_2"})
-      scales[part] = shared_scale(config, part + ".");
+      scales[part] = shared_scale(config, part + ".", path.string());
   return scales;
 }
 
-double scale_of(const SharedScale& shared, const std::string& module, double rank) {
-  double alpha = shared.alpha.value_or(rank);
-  for (const auto& [pattern, value] : shared.patterns)
-    if (module.ends_with(pattern)) alpha = value;
+/// path: the module as the file names it.
+double scale_of(const SharedScale& shared, const std::string& path, double rank) {
+  const auto pattern =
+      std::find_if(shared.patterns.begin(), shared.patterns.end(),
+                   [&](const auto& entry) { return fits_pattern(path, entry.first); });
+  const double alpha =
+      pattern != shared.patterns.end() ? pattern->second : shared.alpha.value_or(rank);
   return alpha / (shared.by_root ? std::sqrt(rank) : rank);
 }
 
@@ -76,6 +99,9 @@ void check_factors(const LoraDelta& delta, const std::string& where) {
       (mid ? delta.mid.size(1) : delta.up.size(1)) != delta.down.size(0) ||
       delta.up.numel() != delta.up.size(0) * delta.up.size(1))
     throw Error(where + ": got factors that don't fit each other, expected (r, in) and (out, r).");
+  for (const auto& factor : {delta.down, delta.up, delta.mid})
+    if (factor.defined() && !factor.isfinite().all().item<bool>())
+      throw Error(where + ": got factors that aren't finite, expected numbers.");
 }
 
 double alpha_of(const Tensor& tensor, const std::string& where) {
@@ -103,9 +129,11 @@ Lora load_lora(const fs::path& path) {
   const TensorFile file = load_tensors(path);
   Lora lora{path.string(), {}};
   std::map<LoraDelta*, double> alphas;
+  std::map<LoraDelta*, std::string> paths;
   for (const auto& [name, tensor] : file.tensors) {
     const LoraName parsed = parse_lora_name(name, lora.file);
     LoraDelta& delta = lora.parts[parsed.part][parsed.module];
+    paths[&delta] = parsed.path;
     if (parsed.role == LoraRole::alpha)
       alphas[&delta] = alpha_of(tensor, lora.file + ": '" + printable(name) + "'");
     else
@@ -118,7 +146,8 @@ Lora load_lora(const fs::path& path) {
       const double rank = static_cast<double>(delta.down.size(0));
       const auto alpha = alphas.find(&delta);
       const SharedScale& scale = shared.count(part) ? shared[part] : shared[""];
-      delta.scale = alpha == alphas.end() ? scale_of(scale, module, rank) : alpha->second / rank;
+      delta.scale =
+          alpha == alphas.end() ? scale_of(scale, paths[&delta], rank) : alpha->second / rank;
     }
   return lora;
 }

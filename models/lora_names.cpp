@@ -38,6 +38,7 @@ constexpr Beginning kBeginnings[] = {
     {"lora_te2_", "text_encoder_2"},
     {"lora_te_", "text_encoder"},
     {"lycoris_", "unet"},
+    {"unet.unet.", "unet"},
     {"unet.", "unet"},
     {"text_encoder_2.", "text_encoder_2"},
     {"text_encoder.", "text_encoder"},
@@ -112,6 +113,7 @@ void split_part(LoraName& result) {
   }
   for (const char* module : kUNetModules)
     if (result.module.starts_with(module)) result.part = "unet";
+  if (result.module.starts_with("encoder.layers.")) result.part = "text_encoder";
 }
 
 /// Old diffusers' files say to_out_lora for to_out.0 and to_q_lora for a text encoder's q_proj.
@@ -141,6 +143,7 @@ LoraName parse_lora_name(const std::string& name, const std::string& file) {
   split_part(result);
   if (!module || result.part.empty())
     refuse_lora(file, "a tensor called '" + printable(name) + "'");
+  result.path = result.module;
   const bool is_text = result.part != "unet";
   result.module = canonical(result.module, is_text);
   if (is_text) result.module = replaced(result.module, "text_model_", "");

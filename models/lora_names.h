@@ -7,6 +7,7 @@ enum class LoraRole { down, up, mid, alpha };
 
 struct LoraName {
   std::string part, module;  ///< As in Lora.
+  std::string path;          ///< The module as the file names it in the part, with dots.
   LoraRole role = LoraRole::down;
 };
 

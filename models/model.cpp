@@ -12,6 +12,7 @@
 #include "models/class_to_image.h"
 #include "models/diffusers_folder.h"
 #include "models/edm_config.h"
+#include "models/family.h"
 #include "models/latent_adm.h"
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
@@ -136,9 +137,15 @@ namespace {
 
 void replace_vae(Components& components, const fs::path& path, bool half) {
   Component vae = autoencoder_component(path, half);
-  const auto own = components.parts.find("vae");
-  if (own != components.parts.end() && vae.config.value("_class_name", Json()) != "AutoencoderTiny")
-    vae.config = with_scaling_of(std::move(vae.config), own->second.config);
+  const auto own = components.parts.find("vae"), unet = components.parts.find("unet");
+  if (vae.config.value("_class_name", Json()) != "AutoencoderTiny") {
+    if (own != components.parts.end())
+      vae.config = with_scaling_of(std::move(vae.config), own->second.config);
+    else if (unet != components.parts.end())
+      vae.config =
+          with_scaling_of(std::move(vae.config),
+                          vae_scaling_of(unet->second.config.contains("addition_embed_type")));
+  }
   components.parts["vae"] = std::move(vae);
 }
 

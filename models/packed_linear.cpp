@@ -13,10 +13,10 @@
 namespace tiller {
 namespace {
 
-/// Values of a weight whose copy is never too large: 256 KiB.
+/// Values of a weight that isn't worth packing: oneDNN writes its kernels at the first product.
 constexpr int64_t small_weight = 1 << 16;
 
-std::atomic<bool> keep_large_linears = true;
+std::atomic<bool> keep_linears = true;
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
 using Product = Tensor(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
@@ -53,10 +53,10 @@ bool packable_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) 
 
 }  // namespace
 
-void keep_packed_linears(bool kept) { keep_large_linears = kept; }
+void keep_packed_linears(bool kept) { keep_linears = kept; }
 
 Tensor PackedLinear::operator()(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
-  const bool kept = wanted_ && (keep_large_linears || weight.numel() <= small_weight);
+  const bool kept = wanted_ && keep_linears && weight.numel() > small_weight;
   if (!kept || !packable_linear(x, weight, bias) || !operators()) return {};
   const Tensor packed = packed_(weight, false, [&] {
     return operators()->pack.call(weight.detach().flatten(1), std::nullopt);

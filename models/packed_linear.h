@@ -3,7 +3,7 @@
 
 namespace tiller {
 
-/// Whether large weights of linear layers may be kept a second time; they are unless this says no.
+/// Whether weights of linear layers may be kept a second time; they are unless this says no.
 /// Packed and plain weights round differently: to be said once, before anything is evaluated.
 void keep_packed_linears(bool);
 
@@ -15,8 +15,9 @@ class PackedLinear {
   explicit PackedLinear(bool wanted) : wanted_(wanted) {}
 
   /// linear(x (R, N, in), weight (out, in[, 1[, 1]]), bias); undefined where nothing is packed: if
-  /// it isn't wanted or kept, with gradients, off the CPU, in other types than float32, and where
-  /// oneDNN's sums depend on the number of rows: without AVX-512, and for N = 1.
+  /// it isn't wanted or kept, of at most 65,536 weights, with gradients, off the CPU, in other
+  /// types than float32, and where oneDNN's sums depend on the number of rows: without AVX-512, and
+  /// for N = 1.
   Tensor operator()(const Tensor& x, const Tensor& weight, const Tensor& bias) const;
 
  private:

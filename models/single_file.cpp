@@ -94,11 +94,11 @@ bool sd2_predicts_v(const TensorMap& unet, int64_t in_channels) {
 
 /// By markers that mergers leave: an empty tensor called v_pred, or ModelSpec's metadata.
 bool predicts_v(const TensorFile& file, const TensorMap& unet, Family family, int64_t in_channels) {
+  if (has(file, "v_pred")) return true;
   for (const char* key : {"modelspec.predict_key", "modelspec.prediction_type"}) {
     const auto found = file.metadata.find(key);
     if (found != file.metadata.end() && !found->second.empty()) return found->second[0] == 'v';
   }
-  if (has(file, "v_pred")) return true;
   return family == Family::sd2 && sd2_predicts_v(unet, in_channels);
 }
 
@@ -143,8 +143,7 @@ void add_vae(Components& components, TensorMap vae, std::optional<Family> family
   Json config = vae_config_of(vae);
   if (family) {
     const bool xl = *family == Family::sdxl || *family == Family::refiner;
-    config["scaling_factor"] = xl ? 0.13025 : 0.18215;
-    config["force_upcast"] = xl;
+    config.update(vae_scaling_of(xl));
     config["sample_size"] = xl ? 1024 : 512;
   }
   components.parts["vae"] = component(std::move(vae), std::move(config), path);

@@ -42,6 +42,18 @@ TEST(ClipVision, StatesEqualTransformers) {
   }
 }
 
+/// Pillow 13.0.0: (37 x + 91 y + 13 x y) % 256, three times it and 255 less it, 50x60 to 32x38 by
+/// BICUBIC; the sum of the bytes, and that of each times its place modulo 97.
+TEST(Resample, APortraitIsPillows) {
+  const Tensor x = at::arange(50).view({1, 50}), y = at::arange(60).view({60, 1});
+  const Tensor a = (37 * x + 91 * y + 13 * x * y).remainder(256);
+  const Tensor image = at::stack({a, (3 * a).remainder(256), 255 - a}).to(at::kByte);
+  const Tensor bytes = resample_bicubic(image, 38, 32).permute({1, 2, 0}).flatten().to(at::kLong);
+  EXPECT_EQ(bytes.sum().item<int64_t>(), 463800);
+  const Tensor place = at::arange(bytes.numel()).remainder(97);
+  EXPECT_EQ((bytes * place).sum().item<int64_t>(), 22120519);
+}
+
 TEST(Resample, AnEvenImageStaysEven) {
   const Tensor image = at::full({3, 7, 11}, 200, at::TensorOptions(at::kByte));
   const Tensor scaled = resample_bicubic(image, 5, 31);

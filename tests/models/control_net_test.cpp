@@ -115,6 +115,7 @@ TEST_F(ControlNetFiles, SingleFilesEqualTheFolder) {
   save_safetensors(folder / "diffusers.safetensors", control_tensors());
   save_safetensors(folder / "original.safetensors", original);
   save_safetensors(folder / "whole.safetensors", whole);
+  write_file(folder / "config.json", R"({"_class_name": "CLIPTextModel"})");  // another part's
   for (const std::string file : {"diffusers", "original", "whole"}) {
     SCOPED_TRACE(file);
     const auto got = residuals(file + ".safetensors");
@@ -144,6 +145,10 @@ TEST_F(ControlNetFiles, OtherWeightsAreRefused) {
   save_safetensors(folder / "other.safetensors", {{"input_blocks.0.0.weight", at::zeros({2, 2})}});
   EXPECT_THROW(residuals("other.safetensors"), Error);
   EXPECT_THROW(residuals("nowhere"), Error);
+  NamedTensors differences = control_tensors();
+  differences.emplace_back("difference", at::ones({}));
+  save_safetensors(folder / "differences.safetensors", differences);
+  EXPECT_THROW(residuals("differences.safetensors"), Error);
 }
 
 TEST(ControlNets, ActOnWholeStepsWithinTheirInterval) {

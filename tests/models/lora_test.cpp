@@ -163,6 +163,9 @@ TEST(Lora, KnowsTextEncodersByAllTheirNames) {
       EXPECT_TRUE(merged(parameter, kohya + "down.weight", kohya + "up.weight", part)
                       .allclose(expected, 1e-5, 1e-5));
     }
+    const std::string bare = layer + ".lora_";  // PEFT's with transformers 5
+    EXPECT_TRUE(merged(parameter, bare + "A.weight", bare + "B.weight", "text_encoder")
+                    .allclose(expected, 1e-5, 1e-5));
     const std::string old = "text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.",
                       peft = "text_encoder_2.text_model." + layer + ".lora_";
     EXPECT_TRUE(merged(parameter, old + "down.weight", old + "up.weight", "text_encoder")
@@ -170,6 +173,34 @@ TEST(Lora, KnowsTextEncodersByAllTheirNames) {
     EXPECT_TRUE(merged(parameter, peft + "A.weight", peft + "B.weight", "text_encoder_2")
                     .allclose(expected, 1e-5, 1e-5));
   }
+}
+
+/// What PEFT 0.21's get_pattern_key does with names: the first in order counts.
+TEST(Lora, TheFirstPatternThatFitsSaysItsAlpha) {
+  const std::string module = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q";
+  const auto scale = [&](const std::string& patterns) {
+    const Lora lora =
+        loaded({{"unet." + module + ".lora_A.weight", at::ones({2, 3})},
+                {"unet." + module + ".lora_B.weight", at::ones({3, 2})}},
+               {{"lora_adapter_metadata",
+                 R"({"unet.lora_alpha": 8, "unet.alpha_pattern": {)" + patterns + "}}"}});
+    return lora.parts.at("unet").begin()->second.scale;
+  };
+  EXPECT_EQ(scale(R"("to_v": 2)"), 4);
+  EXPECT_EQ(scale(R"("attn2.to_q": 2, "to_q": 6)"), 1);
+  EXPECT_EQ(scale(R"("to_q": 6, "attn2.to_q": 2)"), 3);
+  EXPECT_EQ(scale(R"("o_q": 6, "^attn2.to_q": 2, "^)" + module + R"(": 10)"), 5);
+  expect_message([&] { scale(R"(".*attn1.*": 6)"); }, "got the alpha_pattern '.*attn1.*'");
+}
+
+TEST(Lora, BeyondAllNumbersIsRefused) {
+  const std::string name = "unet.mid_block.resnets.0.conv1.lora_";
+  const Tensor up = at::full({3, 2}, std::numeric_limits<float>::infinity());
+  expect_message(
+      [&] {
+        loaded({{name + "A.weight", at::ones({2, 3})}, {name + "B.weight", up}});
+      },
+      "factors that aren't finite");
 }
 
 /// A LoRA of one cross-attention that reads text of that width.

@@ -30,10 +30,10 @@ LinearCase random_linear(int64_t rows, int64_t tokens, int64_t in, int64_t out) 
 
 TEST(PackedLinear, EqualsThePlainProduct) {
   if (!served()) GTEST_SKIP() << "no AVX-512";
-  for (const auto& [rows, tokens, in, out] : {std::array<int64_t, 4>{1, 2, 3, 5},
-                                              {2, 77, 100, 70},
+  for (const auto& [rows, tokens, in, out] : {std::array<int64_t, 4>{1, 2, 3, 21'900},
+                                              {2, 77, 700, 100},
                                               {1, 333, 320, 2560},
-                                              {3, 64, 1280, 47}}) {
+                                              {3, 64, 1400, 47}}) {
     const LinearCase c = random_linear(rows, tokens, in, out);
     const PackedLinear packed(true), of_kernel(true);
     for (const Tensor& bias : {c.bias, Tensor()}) {
@@ -48,7 +48,7 @@ TEST(PackedLinear, EqualsThePlainProduct) {
 
 TEST(PackedLinear, ReadsWhatIsNotContiguous) {
   if (!served()) GTEST_SKIP() << "no AVX-512";
-  const LinearCase c = random_linear(2, 12, 40, 24);
+  const LinearCase c = random_linear(2, 12, 400, 240);
   const PackedLinear packed(true), other(true);
   const Tensor x = c.x.transpose(1, 2).contiguous().transpose(1, 2);
   const Tensor weight = c.weight.t().contiguous().t();
@@ -59,7 +59,7 @@ TEST(PackedLinear, RowsDependNeitherOnTheirNumberNorOnThreads) {
   if (!served()) GTEST_SKIP() << "no AVX-512";
   const int before = at::get_num_threads();
   for (const auto& [in, out] :
-       {std::array<int64_t, 2>{320, 320}, {1280, 320}, {100, 70}, {33, 640}}) {
+       {std::array<int64_t, 2>{320, 320}, {1280, 320}, {700, 100}, {133, 640}}) {
     const LinearCase c = random_linear(1, 4096, in, out);
     const PackedLinear packed(true);
     at::set_num_threads(1);
@@ -79,7 +79,7 @@ TEST(PackedLinear, RowsDependNeitherOnTheirNumberNorOnThreads) {
 
 TEST(PackedLinear, FollowsAWeightThatChanges) {
   if (!served()) GTEST_SKIP() << "no AVX-512";
-  const LinearCase c = random_linear(1, 9, 24, 40);
+  const LinearCase c = random_linear(1, 9, 240, 400);
   const PackedLinear packed(true);
   Tensor weight = c.weight.clone();
   const Tensor first = packed(c.x, weight, {});
@@ -90,7 +90,7 @@ TEST(PackedLinear, FollowsAWeightThatChanges) {
 }
 
 TEST(PackedLinear, LeavesTheRestAlone) {
-  const LinearCase c = random_linear(1, 9, 24, 40);
+  const LinearCase c = random_linear(1, 9, 240, 400);
   const auto packs = [](const Tensor& x, const Tensor& weight) {
     return PackedLinear(true)(x, weight, {}).defined();
   };
@@ -104,11 +104,10 @@ TEST(PackedLinear, LeavesTheRestAlone) {
   at::autocast::set_autocast_enabled(at::kCPU, true);
   EXPECT_FALSE(packs(c.x, c.weight));
   at::autocast::set_autocast_enabled(at::kCPU, false);
-  const LinearCase large = random_linear(1, 9, 300, 300);
-  EXPECT_EQ(packs(large.x, large.weight), served());
+  const LinearCase small = random_linear(1, 9, 256, 256);
+  EXPECT_FALSE(packs(small.x, small.weight));
   keep_packed_linears(false);
-  EXPECT_FALSE(packs(large.x, large.weight));
-  EXPECT_EQ(packs(c.x, c.weight), served());
+  EXPECT_FALSE(packs(c.x, c.weight));
   keep_packed_linears(true);
 }
 

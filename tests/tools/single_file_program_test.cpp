@@ -16,6 +16,24 @@ TEST_F(SingleFiles, ASafetensorsFileGivesTheLatentsOfTheFolder) {
   }
 }
 
+/// The tiny pipeline's own factor is 0.13, SDXL's 0.13025, SD1's 0.18215.
+TEST_F(SingleFiles, AnotherVaeHasTheFamilysScale) {
+  make_pipeline("sdxl");
+  NamedTensors whole = ldm_tensors("sdxl"), vae, bare;
+  for (const auto& [name, tensor] : whole)
+    (name.starts_with("first_stage_model.") ? vae : bare).emplace_back(name, tensor);
+  save_safetensors(folder / "whole.safetensors", whole);
+  save_safetensors(folder / "bare.safetensors", bare);
+  save_safetensors(folder / "vae.safetensors", vae);
+  const auto image = [&](const std::string& model) {
+    EXPECT_EQ(tiller(command(model, "--config sdxl")).code, 0) << model;
+    return read_image(folder / "y.png").to(at::kInt);
+  };
+  const Tensor expected = image("whole.safetensors");
+  EXPECT_LE((image("bare.safetensors --vae vae.safetensors") - expected).abs().max().item<int>(),
+            2);
+}
+
 TEST_F(SingleFiles, ACkptFileToo) {
   make_pipeline("sd1");
   c10::Dict<std::string, Tensor> state;
