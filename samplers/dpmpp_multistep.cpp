@@ -66,7 +66,8 @@ Combination stepped(const Tensor& x, const Combination& sample, const Difference
 
 double noise_at(const NoiseLevel& from, const NoiseLevel& to, double eta) {
   if (to.sigma == 0) return 0;
-  return to.sigma * std::sqrt(-std::expm1(-2 * eta * (log_snr(to) - log_snr(from))));
+  const double h = std::max(0.0, log_snr(to) - log_snr(from));
+  return to.sigma * std::sqrt(-std::expm1(-2 * eta * h));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 
 #include "io/error.h"
 
@@ -70,6 +71,13 @@ void find_second_limit(const Choice& choice) {
     choice.say("clip_sample_range", " with thresholding=true, expected sample_max_value.");
 }
 
+void find_unread_limits(const Choice& choice) {
+  if (choice.sampler.reads_sample) return;
+  for (const std::string limit : {"clip_sample", "reflect_sample", "thresholding"})
+    if (is_on(choice.written, limit))
+      choice.say(limit, ", but this sampler reads epsilon alone. --clip-denoised limits that too.");
+}
+
 void find_idle_quantile(const Choice& choice) {
   const auto written = [&](const char* name) { return choice.written.has(name); };
   if (!is_on(choice.options, "thresholding") || choice.options.number("sample_max_value") > 1)
@@ -128,6 +136,39 @@ void find_idle_levels(const Choice& choice, const NoiseSchedule& schedule,
   }
 }
 
+using ConfigChange = std::function<void(TrajectoryConfig&)>;
+
+/// Options that choose the levels themselves, and what would choose others.
+const std::vector<std::pair<std::string, std::vector<ConfigChange>>>& level_choices() {
+  const auto spaced = [](Spacing spacing) {
+    return [spacing](TrajectoryConfig& config) { config.spacing = spacing; };
+  };
+  static const std::vector<std::pair<std::string, std::vector<ConfigChange>>> all = {
+      {"spacing",
+       {spaced(Spacing::leading), spaced(Spacing::trailing), spaced(Spacing::linspace),
+        spaced(Spacing::sgm_uniform)}},
+      {"offset", {[](TrajectoryConfig& config) { config.steps_offset += 1; }}},
+      {"final",
+       {[](TrajectoryConfig& config) { config.final_sigma_zero = !config.final_sigma_zero; }}},
+      {"lambda_min_clipped",
+       {[](TrajectoryConfig& config) { config.lambda_min_clipped.reset(); }}}};
+  return all;
+}
+
+void find_idle_choices(const Choice& choice, const NoiseSchedule& schedule,
+                       const TrajectoryConfig& config) {
+  const TrajectoryConfig chosen = with_options(config, choice.options);
+  for (const auto& [option, changes] : level_choices()) {
+    if (!choice.written.has(option)) continue;
+    const bool idle = std::all_of(changes.begin(), changes.end(), [&](const ConfigChange& change) {
+      TrajectoryConfig other = chosen;
+      change(other);
+      return same_levels(choice.sampler, schedule, chosen, other);
+    });
+    if (idle) choice.say(option, ", which moves no level of this run.");
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> idle_options(const Sampler& sampler, const std::string& text,
@@ -137,9 +178,11 @@ std::vector<std::string> idle_options(const Sampler& sampler, const std::string&
   const Choice choice{sampler, written_options(sampler, text), options, lines};
   find_unowned(choice);
   find_second_limit(choice);
+  find_unread_limits(choice);
   find_idle_quantile(choice);
   find_idle_weight(choice);
   find_idle_levels(choice, schedule, config);
+  find_idle_choices(choice, schedule, config);
   return lines;
 }
 

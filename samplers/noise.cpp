@@ -44,10 +44,11 @@ NoisePath SeededNoise::path(const Tensor& like, double low, double high) {
   std::vector<BrownianTree> trees;
   for (const uint64_t seed : seeds_)
     trees.emplace_back(seed, like.sizes().slice(1).vec(), low, high);
-  return [trees, options = like.options()](double from, double to) {
+  return [trees, like](double from, double to) {
+    if (from <= to) return at::zeros(like.sizes(), like.options());
     std::vector<Tensor> images;
     for (const auto& tree : trees) images.push_back(tree.increment(to, from));
-    return sent(at::stack(images) / -std::sqrt(from - to), options);
+    return sent(at::stack(images) / -std::sqrt(from - to), like.options());
   };
 }
 

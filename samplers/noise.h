@@ -10,7 +10,7 @@ namespace tiller {
 using at::Tensor;
 
 /// The unit normal noise between two sigmas, from > to, of one Brownian path: intervals that
-/// overlap have their noise in common.
+/// overlap have their noise in common. Of none, from <= to, it is zero or any.
 using NoisePath = std::function<Tensor(double from, double to)>;
 
 /// Where a sampler's random numbers come from.

@@ -104,6 +104,7 @@ Sampler o_belm_sampler() {
           .scheduler = "DDIMScheduler",
           .options = {{"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
+          .reads_sample = false,
           .run = generate_by<o_belm_descend>,
           .inverse = {.pairs = true, .ascend = o_belm_ascend, .descend = o_belm_descend}};
 }

@@ -180,33 +180,41 @@ class ParallelRun {
 
 }  // namespace
 
+const std::vector<ParallelMethod>& parallel_methods() {
+  static const std::vector<ParallelMethod> all = [] {
+    const std::vector<Option> shared = {
+        {"window", "16", "steps evaluated in one batch; 0: all"},
+        {"tolerance", "0.01", "of what may still change, in units of a step's noise"}};
+    std::vector<Option> mixing = shared;
+    mixing.push_back({"order", "8", "steps in each equation"});
+    mixing.push_back({"memory", "3", "sweeps that are mixed; 1: none"});
+    return std::vector<ParallelMethod>{
+        {"picard", "ParaDiGMS: all steps of a window at once, again and again", "2305.16317",
+         shared, Method::picard},
+        {"jacobi", "the same by each step's own equation", "2002.03629", shared, Method::jacobi},
+        {"gauss-seidel", "jacobi block by block", "2002.03629", shared, Method::gauss_seidel},
+        {"taa", "ParaTAA: equations over several steps, mixed by Anderson's rule", "2402.09970",
+         mixing, Method::taa}};
+  }();
+  return all;
+}
+
 ParallelOptions parallel_options(const std::string& text, int steps,
                                  const std::vector<std::string>& besides) {
-  static const std::vector<std::pair<std::string, Method>> methods = {
-      {"picard", Method::picard},
-      {"jacobi", Method::jacobi},
-      {"gauss-seidel", Method::gauss_seidel},
-      {"taa", Method::taa}};
+  const auto& methods = parallel_methods();
   const size_t colon = std::min(text.find(':'), text.size());
   const std::string name = text.substr(0, colon);
-  const auto found = std::ranges::find(methods, name, &std::pair<std::string, Method>::first);
+  const auto found = std::ranges::find(methods, name, &ParallelMethod::name);
   if (found == methods.end()) {
     std::vector<std::string> names = besides;
-    for (const auto& [known, method] : methods) names.push_back(known);
+    for (const auto& known : methods) names.push_back(known.name);
     throw UsageError("--parallel: got '" + name + "', expected one of " + enumerate(names) + "." +
                      suggestion(name, names));
   }
   ParallelOptions parallel;
-  parallel.method = found->second;
-  std::vector<Option> known = {
-      {"window", "16", "steps evaluated in one batch; 0: all"},
-      {"tolerance", "0.01", "of what may still change, in units of a step's noise"}};
-  if (parallel.method == Method::taa) {
-    known.push_back({"order", "8", "steps in each equation"});
-    known.push_back({"memory", "3", "sweeps that are mixed; 1: none"});
-  }
-  const Options options =
-      parse_options("--parallel " + name, colon < text.size() ? text.substr(colon + 1) : "", known);
+  parallel.method = found->method;
+  const Options options = parse_options(
+      "--parallel " + name, colon < text.size() ? text.substr(colon + 1) : "", found->options);
   parallel.window = bounded_integer(options, "window", 0, 1'000'000);
   if (parallel.window == 0 || parallel.window > steps) parallel.window = std::max(steps, 1);
   parallel.tolerance = options.number("tolerance", 0, 1e6);

@@ -23,6 +23,16 @@ struct ParallelOptions {
   int memory = 3;  ///< taa: sweeps that are mixed; 1: no mixing.
 };
 
+/// A way to take steps side by side as the command line and `tiller list` know it.
+struct ParallelMethod {
+  std::string name;
+  std::string description;  ///< One line.
+  std::string paper;        ///< arXiv number.
+  std::vector<Option> options;
+  ParallelOptions::Method method;
+};
+const std::vector<ParallelMethod>& parallel_methods();
+
 /// "NAME:key=value,..." with NAME one of picard, jacobi, gauss-seidel and taa; window=0: all of
 /// `steps`. besides: other names that the user may have meant. Throws UsageError.
 ParallelOptions parallel_options(const std::string& text, int steps,

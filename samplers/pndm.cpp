@@ -4,6 +4,7 @@
 
 #include "samplers/registry.h"
 #include "samplers/step.h"
+#include "samplers/walk.h"
 
 namespace tiller {
 namespace {
@@ -139,6 +140,7 @@ Tensor sample_cut(const Stage& stage, Tensor x, const Observer& observer) {
 
 Tensor sample_pndm(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                    const PndmOptions& options, NoiseSource&, const Observer& observer) {
+  require_signal_at_start(trajectory);
   x = as_state(x);
   const Stage stage{denoise, trajectory, options.history};
   if (trajectory.skipped_steps > 0 && options.skip_prk_steps) return sample_cut(stage, x, observer);
@@ -182,6 +184,7 @@ Sampler pndm_sampler() {
                       {"history", "epsilon", "epsilon or v: what is combined over the steps"},
                       {"set_alpha_to_one", "false", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
+          .reads_sample = false,
           .run =
               [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                  const Options& options, NoiseSource& noise, const Observer& observer) {

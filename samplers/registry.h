@@ -14,7 +14,8 @@ struct Sampler {
   std::vector<Option> options;
   /// The levels of a run, from the model's noise schedule and what was asked for.
   Trajectory (*trajectory)(const NoiseSchedule&, const TrajectoryConfig&);
-  bool renoises = false;  ///< Uses Prediction::renoise where guidance gives it (CFG++).
+  bool reads_sample = true;  ///< false: limits of the estimate of x_0 change nothing.
+  bool renoises = false;     ///< Uses Prediction::renoise where guidance gives it (CFG++).
   /// x: noise times the trajectory's initial_scale, (B, C, H, W).
   Tensor (*run)(const Denoiser&, Tensor x, const Trajectory&, const Options&, NoiseSource&,
                 const Observer&);

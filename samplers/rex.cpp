@@ -109,6 +109,7 @@ Sampler rex_sampler() {
                       {"zeta", "0.999", "how much of itself the image's latent keeps, 0.5 to 1"},
                       {"set_alpha_to_one", "", "end at x_0, not at the cleanest timestep"}},
           .trajectory = table_trajectory,
+          .reads_sample = false,
           .run = generate_by<rex_descend>,
           .inverse = {.pairs = true, .ascend = rex_ascend, .descend = rex_descend}};
 }

@@ -104,6 +104,26 @@ TEST(IdleOptions, SigmasNeedARule) {
   expect_complaint("euler", "rho=5,sigmas=exponential", "rho: got 5, which moves no level");
 }
 
+TEST(IdleOptions, LevelsThatAreChosenOtherwise) {
+  const std::string idle = "which moves no level of this run";
+  for (const std::string option : {"spacing=trailing", "offset=1", "final=sigma_min"})
+    for (const std::string name : {"lcm", "tcd"}) expect_complaint(name, option, idle);
+  for (const std::string name : {"ddim", "ddpm"}) expect_complaint(name, "final=sigma_min", idle);
+  for (const std::string option : {"spacing=trailing", "offset=1"})
+    expect_complaint("dpm++2m-karras", option, idle);
+  for (const std::string name : {"ddim", "euler", "dpm++2m", "pndm"})
+    EXPECT_EQ(complaint(name, "spacing=trailing"), "") << name;
+  EXPECT_EQ(complaint("ddim", "spacing=leading,offset=1"), "");
+  EXPECT_EQ(complaint("euler", "final=sigma_min"), "");
+}
+
+TEST(IdleOptions, LimitsThatAreNotRead) {
+  for (const std::string name : {"pndm", "o-belm", "rex"})
+    for (const std::string limit : {"clip_sample", "reflect_sample", "thresholding"})
+      expect_complaint(name, limit + "=true", "this sampler reads epsilon alone");
+  EXPECT_EQ(complaint("ddim", "clip_sample=true"), "");
+}
+
 TEST(IdleOptions, EdmsSigmasHaveARule) {
   const auto schedule = edm_schedule();
   for (const std::string option : {"sigma_min=0.01", "sigma_max=20", "rho=5"}) {

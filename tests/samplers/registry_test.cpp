@@ -56,6 +56,23 @@ TEST(Registry, EverySamplerRunsAndKeepsImagesApart) {
   }
 }
 
+/// The last step keeps its level, or goes up.
+TEST(Registry, NoiseEndsWhereStepsDont) {
+  const auto schedule = diffusers_schedule({"scaled_linear", 0.00085, 0.012});
+  for (const std::string name : {"euler-a", "dpm++2m-sde", "dpm++3m-sde", "dpm++sde"})
+    for (const std::string last : {"", ",sigma_min=0.01"}) {
+      const Configured chosen(name, "sigmas=karras,final=sigma_min" + last);
+      TrajectoryConfig config;
+      config.steps = 5;
+      const auto trajectory =
+          chosen.sampler.trajectory(schedule, with_options(config, chosen.options));
+      SeededNoise noise({3});
+      const Tensor start = initial_noise(noise, {1, 3, 8, 8}) * trajectory.initial_scale;
+      const Tensor x = chosen.run(toy_denoiser(PredictionType::epsilon), start, trajectory, noise);
+      EXPECT_TRUE(x.isfinite().all().item<bool>()) << name << last;
+    }
+}
+
 TEST(Registry, TheKarrasPresetIsTheOption) {
   const auto schedule = diffusers_schedule({"scaled_linear", 0.00085, 0.012});
   const Configured preset("dpm++2m-karras", ""), option("dpm++2m", "sigmas=karras");
