@@ -17,12 +17,12 @@ constexpr int64_t wide_enough = 128;
 constexpr const char* style = R"(
 :root { color-scheme: light dark; --line: #ccc; --faint: #666; --shade: #f4f4f4; }
 @media (prefers-color-scheme: dark) { :root { --line: #444; --faint: #aaa; --shade: #222; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; }
+.caption { color: var(--faint); margin: 1rem 0 .3rem; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left; }
 th { vertical-align: bottom; border-bottom-width: 2px; }
 .number { text-align: right; white-space: nowrap; }
 th button { all: unset; cursor: pointer; }
@@ -70,18 +70,24 @@ const bars = {id: "bars", afterDatasetsDraw(chart) {
     ctx.moveTo(mark.x, y.getPixelForValue(value - margin));
     ctx.lineTo(mark.x, y.getPixelForValue(value + margin)); ctx.stroke(); ctx.restore(); })); }};
 const colours = ["#1f77b4", "#d95f02", "#2a9d5c", "#c2185b", "#7b52ab", "#8c6d31", "#0097a7", "#777777"];
+const marks = ["circle", "triangle", "rect", "star"];  // of the first eight, the next eight ...
 const ink = getComputedStyle(document.body).color;
 Chart.defaults.color = ink; Chart.defaults.font.size = 13; Chart.defaults.animation = false;
 for (const canvas of document.querySelectorAll(".chart canvas")) {
   const {title, x, y, datasets} = JSON.parse(canvas.nextElementSibling.textContent);
   datasets.forEach((set, i) => Object.assign(set, {borderColor: colours[i % colours.length],
-    backgroundColor: colours[i % colours.length], pointRadius: 4, borderWidth: 2}));
+    backgroundColor: colours[i % colours.length], pointRadius: 4, borderWidth: 2,
+    pointStyle: marks[Math.floor(i / colours.length) % marks.length]}));
+  const ends = datasets.flatMap(set => set.data).filter(({y}) => y !== null)
+    .flatMap(({y, margin}) => [y - margin, y + margin]);
   const axis = text => ({title: {display: true, text}, grid: {color: "#8884"}, ticks: {callback(...tick) {
     return tick[0] && Math.abs(tick[0]) < 1e-3 ? (+tick[0].toPrecision(6)).toExponential()
       : Chart.Ticks.formatters.numeric.apply(this, tick); }}});
   new Chart(canvas, {type: "scatter", data: {datasets}, plugins: [bars], options: {
-    maintainAspectRatio: false, scales: {x: axis(x), y: axis(y)},
-    plugins: {title: {display: true, text: title, font: {size: 15}}, tooltip: {callbacks: {
+    maintainAspectRatio: false, scales: {x: axis(x), y: {...axis(y), suggestedMin: Math.min(...ends),
+      suggestedMax: Math.max(...ends)}},
+    plugins: {title: {display: true, text: title, font: {size: 15}},
+      legend: {labels: {usePointStyle: true}}, tooltip: {callbacks: {
       label: ({raw, dataset}) => `${raw.label || dataset.label}: ${+raw.x.toPrecision(4)}, ` +
         `${+raw.y.toPrecision(4)}` + (raw.margin ? ` \u00b1 ${+raw.margin.toPrecision(2)}` : "")}}}}});
 }
@@ -187,8 +193,9 @@ void HtmlPage::paragraph(const std::string& text) {
 void HtmlPage::code(const std::string& text) { body_ += "<pre>" + html_escaped(text) + "</pre>\n"; }
 
 void HtmlPage::table(const HtmlTable& table) {
+  if (!table.caption.empty())
+    body_ += "<p class=\"caption\">" + html_escaped(table.caption) + "</p>\n";
   body_ += "<div class=\"scroll\"><table>\n";
-  if (!table.caption.empty()) body_ += "<caption>" + html_escaped(table.caption) + "</caption>\n";
   body_ += head_html(table) + "<tbody>\n";
   for (const auto& row : table.rows) {
     body_ += "<tr>";

@@ -20,6 +20,17 @@ Json parse_json(std::string_view text) {
   return deep ? Json(Json::value_t::discarded) : json;
 }
 
+/// Bytes that aren't UTF-8, as names of files may have, become U+FFFD.
+template <class Json>
+std::string dumped(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+/// The same for a reader.
+template <class Json>
+std::string indented(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
 /// Parses text that Python may have written: its -Infinity, Infinity and NaN read as null. Throws
 /// Error starting with `where` unless it is an object.
 nlohmann::json parse_json_object(const std::string& text, const std::string& where);

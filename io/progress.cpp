@@ -132,6 +132,16 @@ void Progress::advance(int64_t amount, const std::string& note) {
   if (!state.silent && !state.finished && state.is_due()) state.print();
 }
 
+void Progress::tell(const std::string& note) {
+  state_->note = note;
+  if (!state_->silent && !state_->finished) state_->print();
+}
+
+void Progress::complete() {
+  state_->done = std::max(state_->done, state_->total);
+  finish();
+}
+
 void Progress::finish() {
   State& state = *state_;
   if (std::exchange(state.finished, true) || state.silent) return;

@@ -17,8 +17,12 @@ class Progress {
   ~Progress();
   /// Counts `amount` more; `note` stands behind the bar ("loss 0.031").
   void advance(int64_t amount = 1, const std::string& note = "");
+  /// Shows at once what goes on meanwhile.
+  void tell(const std::string& note);
   /// Ends the line, so that others may write.
   void finish();
+  /// The same where all is done, though some of it wasn't counted.
+  void complete();
 
   static void set_quiet(bool);
 

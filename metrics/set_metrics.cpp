@@ -6,6 +6,7 @@
 #include "metrics/inception_score.h"
 #include "metrics/kid.h"
 #include "metrics/mmd.h"
+#include "metrics/vendi.h"
 
 namespace tiller {
 namespace {
@@ -102,6 +103,10 @@ std::vector<Figure> clip_mmd_figure(const Comparison& by) {
       figure(by, "cmmd", "CMMD", clip_mmd(by.generated.features, by.reference->set().features)))};
 }
 
+std::vector<Figure> diversity(const Comparison& by) {
+  return {figure(by, "vendi", "Vendi score", vendi_score(by.generated.features))};
+}
+
 }  // namespace
 
 Figure frechet_figure(const FeatureNetwork& network, double value) {
@@ -157,7 +162,13 @@ const std::vector<SetMetric>& set_metrics() {
        "2401.09603",
        {.reference_images = true, .features = true},
        false,
-       clip_mmd_figure}};
+       clip_mmd_figure},
+      {"vendi",
+       "Vendi score: as how many different images they count",
+       "2210.02410",
+       {.reference = false, .features = true},
+       false,
+       diversity}};
   return all;
 }
 
@@ -182,11 +193,16 @@ std::vector<const SetMetric*> choose_metrics(const std::vector<std::string>& tex
   return chosen;
 }
 
+std::string obstacle(const SetMetric& metric, const FeatureNetwork& network) {
+  if (metric.needs.logits && !network.classes) return network.name + " gives no logits";
+  if (metric.needs.spatial && !network.spatial) return network.name + " gives no spatial features";
+  return "";
+}
+
 std::string obstacle(const SetMetric& metric, const FeatureNetwork& network,
                      const FeatureSet* reference) {
   const MetricNeeds& needs = metric.needs;
-  if (needs.logits && !network.classes) return network.name + " gives no logits";
-  if (needs.spatial && !network.spatial) return network.name + " gives no spatial features";
+  if (const auto reason = obstacle(metric, network); !reason.empty()) return reason;
   if (!needs.reference) return "";
   if (!reference) return "there is no --reference";
   if (needs.reference_images && !reference->features.defined())

@@ -59,6 +59,8 @@ std::vector<const SetMetric*> choose_metrics(const std::vector<std::string>& nam
 /// Why the metric can't be had of this network and reference; "": it can. reference: what the
 /// reference has, null: there is none.
 std::string obstacle(const SetMetric&, const FeatureNetwork&, const FeatureSet* reference);
+/// Of those, what the network alone stands for.
+std::string obstacle(const SetMetric&, const FeatureNetwork&);
 
 /// What must be kept for these metrics.
 Keep kept_for(const std::vector<const SetMetric*>&, const FeatureNetwork&);

@@ -5,19 +5,22 @@
 #include <cxxopts.hpp>
 
 #include "io/error.h"
+#include "tools/table.h"
 
 namespace tiller {
 namespace {
 
-constexpr size_t description_column = 36, help_width = 100;
+constexpr size_t description_column = 36;
 
 std::string help_line(const std::string& left, const std::string& right) {
   std::string line = "  " + left;
   line.resize(std::max(line.size() + 2, description_column), ' ');
   std::string text;
+  const size_t room = text_width() - description_column;
   for (size_t begin = 0; begin < right.size();) {
-    size_t end = std::min(right.size(), begin + help_width - description_column);
+    size_t end = std::min(right.size(), begin + room);
     if (end < right.size()) end = right.rfind(' ', end);
+    if (end == right.npos || end <= begin) end = std::min(right.find(' ', begin), right.size());
     text += (begin ? std::string(description_column, ' ') : line) +
             right.substr(begin, end - begin) + "\n";
     begin = end + 1;
@@ -84,11 +87,28 @@ void refuse_repeats(const Command& command, const Flags& flags) {
   }
 }
 
+/// An empty value is mostly a variable of the shell that isn't set. A prompt may be empty.
+void refuse_empty(const Command& command, const Flags& flags) {
+  for (const auto& flag : command.flags)
+    for (const auto& value : flags.all(flag.name))
+      if (value.empty() && !flag.argument.empty() && !flag.name.ends_with("prompt"))
+        throw UsageError("--" + flag.name + ": got '', expected " + flag.argument + ".");
+}
+
 /// cxxopts quotes with typographic marks.
 std::string plain_quotes(std::string text) {
   for (const char* mark : {"\u2018", "\u2019"})
     for (size_t at; (at = text.find(mark)) != std::string::npos;) text.replace(at, 3, "'");
   return text;
+}
+
+/// message: "Option 'json' is missing an argument".
+[[noreturn]] void refuse_without_value(const Command& command, const std::string& message) {
+  for (const auto& flag : command.flags)
+    if (message.find("'" + flag.name + "'") != message.npos)
+      throw UsageError("--" + flag.name + ": got no value, expected " + flag.argument + ": " +
+                       flag.description + ".");
+  throw UsageError(command.name + ": " + message + ".");
 }
 
 cxxopts::ParseResult parse_with(const Command& command, const std::vector<std::string>& arguments) {
@@ -97,6 +117,8 @@ cxxopts::ParseResult parse_with(const Command& command, const std::vector<std::s
   auto options = declare(command);
   try {
     return options.parse(static_cast<int>(argv.size()), argv.data());
+  } catch (const cxxopts::exceptions::missing_argument& error) {
+    refuse_without_value(command, plain_quotes(error.what()));
   } catch (const std::exception& error) {
     throw UsageError(command.name + ": " + plain_quotes(error.what()) + ".");
   }
@@ -134,10 +156,14 @@ Flags Flags::parse(const Command& command, const std::vector<std::string>& argum
   for (const auto& word : result.unmatched()) {
     if (word.starts_with("-")) refuse_unknown(command, word);
     if (command.operand.empty() && !flags.has("help") && !flags.has("help-all"))
-      throw UsageError(command.name + ": got '" + word + "', expected only flags.");
+      throw UsageError(command.name + ": got '" + word + "', expected only flags." +
+                       (word == "+" ? " Guidances that are joined take quotes: --guidance "
+                                      "'cfg:scale=2 + tpg'."
+                                    : ""));
     flags.operands_.push_back(word);
   }
   refuse_repeats(command, flags);
+  refuse_empty(command, flags);
   return flags;
 }
 

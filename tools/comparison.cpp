@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "io/error.h"
 
@@ -63,18 +64,33 @@ std::optional<Figure> class_accuracy(const FeatureNetwork& network, const Featur
                 .value = right.to(at::kDouble).mean().item<double>()};
 }
 
+namespace {
+
+/// reason: why not by the i-th network; "": it can be had.
+void require_one_way(const SetMetric& metric, size_t networks,
+                     const std::function<std::string(size_t)>& reason_by) {
+  std::string reason;
+  for (size_t i = 0; i < networks; ++i)
+    if (reason = reason_by(i); reason.empty()) return;
+  throw UsageError("--metrics: got " + metric.name + ", which can't be had: " + reason + ".");
+}
+
+}  // namespace
+
+void require_possible(const std::vector<const SetMetric*>& metrics,
+                      const std::vector<FeatureNetwork>& networks) {
+  for (const auto* metric : metrics)
+    require_one_way(*metric, networks.size(),
+                    [&](size_t i) { return obstacle(*metric, networks[i]); });
+}
+
 void require_possible(const std::vector<const SetMetric*>& metrics,
                       const std::vector<FeatureNetwork>& networks,
                       const std::vector<FeatureSet>& reference) {
-  for (const auto* metric : metrics) {
-    std::string reason;
-    for (size_t i = 0; i < networks.size(); ++i) {
-      reason = obstacle(*metric, networks[i], reference.empty() ? nullptr : &reference[i]);
-      if (reason.empty()) break;
-    }
-    if (!reason.empty())
-      throw UsageError("--metrics: got " + metric->name + ", which can't be had: " + reason + ".");
-  }
+  for (const auto* metric : metrics)
+    require_one_way(*metric, networks.size(), [&](size_t i) {
+      return obstacle(*metric, networks[i], reference.empty() ? nullptr : &reference[i]);
+    });
 }
 
 std::string size_note(int64_t images) {
@@ -108,7 +124,7 @@ std::string shown(const Figure& figure) {
   if (std::isnan(figure.margin))
     std::snprintf(text, sizeof text, "%.6g", figure.value);
   else
-    std::snprintf(text, sizeof text, "%.6g +- %.2g", figure.value, figure.margin);
+    std::snprintf(text, sizeof text, "%.6g \u00b1 %.2g", figure.value, figure.margin);
   return text;
 }
 

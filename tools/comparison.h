@@ -20,6 +20,9 @@ std::optional<Figure> class_accuracy(const FeatureNetwork&, const FeatureSet&,
 void require_possible(const std::vector<const SetMetric*>&, const std::vector<FeatureNetwork>&,
                       const std::vector<FeatureSet>& reference);
 
+/// What can be said before a reference is read.
+void require_possible(const std::vector<const SetMetric*>&, const std::vector<FeatureNetwork>&);
+
 /// Below it, the bias of distances hides what they are to show.
 constexpr int64_t enough_images = 10'000;
 /// "" at enough_images or more.

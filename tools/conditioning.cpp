@@ -24,15 +24,17 @@ void add_labels(const Generation& generation, std::span<const ImageSpec> images,
 }
 
 /// (B, 5 or 6): original height and width, crop's top and left, then the target's height and width
-/// or, of SDXL's refiner, the aesthetic score.
-Tensor time_ids(const Generation& generation, int64_t images, double score) {
+/// or, of SDXL's refiner, the aesthetic score. Its negative prompt is told of no crop, as diffusers
+/// has it.
+Tensor time_ids(const Generation& generation, int64_t images, double score, bool cropped = true) {
   const TextRequest& text = generation.request.text;
   const auto chosen = [&](const ImageSize& size) {
     return size == ImageSize{} ? generation.request.size : size;
   };
   const ImageSize original = chosen(text.original), target = chosen(text.target);
-  std::vector<double> ids = {double(original.height), double(original.width), double(text.crop_top),
-                             double(text.crop_left)};
+  std::vector<double> ids = {double(original.height), double(original.width),
+                             cropped ? double(text.crop_top) : 0,
+                             cropped ? double(text.crop_left) : 0};
   if (generation.model.time_ids == 5)
     ids.push_back(score);
   else
@@ -71,9 +73,10 @@ void add_prompts(const Generation& generation, std::span<const ImageSpec> images
   const int64_t count = int64_t(images.size());
   if (generation.model.time_ids) {
     batch.positive.time_ids = time_ids(generation, count, text.aesthetic_score);
-    batch.negative->time_ids = generation.model.time_ids == 5
-                                   ? time_ids(generation, count, text.negative_aesthetic_score)
-                                   : batch.positive.time_ids;
+    batch.negative->time_ids =
+        generation.model.time_ids == 5
+            ? time_ids(generation, count, text.negative_aesthetic_score, false)
+            : batch.positive.time_ids;
   }
   if (generation.model.guidance_channels)
     batch.positive.guidance = batch.negative->guidance = guidance_embedding(generation, count);

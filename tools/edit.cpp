@@ -7,6 +7,7 @@
 
 #include "io/error.h"
 #include "io/image.h"
+#include "io/json.h"
 #include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
 #include "tools/decoding.h"
@@ -48,6 +49,7 @@ EditRequest edit_from(const Flags& flags) {
     throw UsageError("--blend-threshold: got no --blend-word with it, expected one.");
   edit.blend_threshold = flags.number("blend-threshold", 0, 1, edit.blend_threshold);
   edit.reconstruct = flags.choice("reconstruct", {"on", "off"}, "on") == "on";
+  check_reconstruction(edit);
   return edit;
 }
 
@@ -67,7 +69,7 @@ EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
   Progress progress("editing", step_count(editing), "steps");
   const EditedLatents result =
       edit_latents(editing, latents, verify, [&](int64_t images) { progress.advance(images); });
-  progress.finish();
+  progress.complete();
   const auto drawn = [](const Generation& generation, const Tensor& z) {
     use_vae(generation);
     return to_pixels(generation, float_latents(z).to(at::kFloat))[0];
@@ -84,6 +86,12 @@ EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
   return outcome;
 }
 
+std::string decibels(double psnr) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f dB", psnr);
+  return text;
+}
+
 /// words: the region is where words lie.
 void print_result(const EditPaths& paths, const EditOutcome& outcome, bool words) {
   std::fprintf(stderr, "Edited in %.1f s: %s, %s\n", outcome.seconds, paths.edited.c_str(),
@@ -96,12 +104,10 @@ void print_result(const EditPaths& paths, const EditOutcome& outcome, bool words
     std::fprintf(stderr, "Blending left nothing to change: the region is empty.\n");
   if (!outcome.reconstruction.defined()) return;
   const double psnr = figures_of(outcome).psnr;
-  std::fprintf(stderr, "Unchanged it comes back%s",
-               outcome.exact ? " with the latents' very bits, " : " ");
-  if (std::isfinite(psnr))
-    std::fprintf(stderr, "at %.1f dB.\n", psnr);
-  else
-    std::fprintf(stderr, "with the same pixels.\n");
+  const std::string pixels = std::isfinite(psnr) ? "the image comes back at " + decibels(psnr)
+                                                 : std::string("the same pixels come back");
+  std::fprintf(stderr, "Without the change %s%s.\n", pixels.c_str(),
+               outcome.exact ? ", its latents to the bit" : "");
 }
 
 int edit(const Flags& flags) {
@@ -124,7 +130,7 @@ int edit(const Flags& flags) {
   const EditOutcome outcome = outcome_of(*editing, pixels, verify_from(flags));
   write_edit(paths, *editing, outcome);
   if (flags.has("json"))
-    std::cout << edit_json(paths, *editing, outcome).dump(2) << "\n";
+    std::cout << indented(edit_json(paths, *editing, outcome)) << "\n";
   else if (!flags.has("quiet"))
     print_result(paths, outcome, !editing->words.empty());
   return 0;

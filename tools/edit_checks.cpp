@@ -60,6 +60,12 @@ void check_pairing(const EditRequest& edit) {
                      " too, expected one of them: the source is regenerated beside the edit.");
 }
 
+void check_reconstruction(const EditRequest& edit) {
+  if (!edit.reconstruct && needs_pairs(edit))
+    throw UsageError("--reconstruct: got off with " + pairing_flag(edit) +
+                     ", expected none: the source is regenerated beside the edit anyway.");
+}
+
 void check_control_nets(const std::vector<std::string>& nets) {
   for (const auto& net : nets)
     for (const auto& control : edit_controls())

@@ -4,6 +4,7 @@
 
 #include "io/grid.h"
 #include "io/html.h"
+#include "io/json.h"
 #include "metrics/reconstruction.h"
 
 namespace tiller {
@@ -93,7 +94,7 @@ PngText edit_text(const Editing& editing) {
   PngText text = image_text(editing.regenerates(), editing.guidances, {{editing.after}, 0});
   Json json = Json::parse(text.at("tiller"));
   json["edit"] = changes_json(editing);
-  text["tiller"] = json.dump();
+  text["tiller"] = dumped(json);
   return text;
 }
 
@@ -103,21 +104,44 @@ std::string model_name(const Generation& generation) {
   return name_of(named.empty() ? default_model() : named);
 }
 
-std::vector<std::pair<std::string, std::string>> page_entries(const Editing& editing,
-                                                              const EditOutcome& outcome) {
+using PageEntries = std::vector<std::pair<std::string, std::string>>;
+
+std::string listed(const std::vector<std::string>& texts) {
+  std::string list;
+  for (const auto& text : texts) list += (list.empty() ? "" : ", ") + text;
+  return list;
+}
+
+PageEntries request_entries(const Editing& editing) {
   const Generation& source = editing.source;
-  std::vector<std::pair<std::string, std::string>> entries = {
+  const EditRequest& request = editing.request;
+  PageEntries entries = {
       {"Model", model_name(source)},
+      {"Type", source.request.dtype + (source.request.fp8 ? ", fp8" : "")},
       {"Sampler", source.request.sampler + ", " +
                       std::to_string(source.trajectory.steps() - editing.until) + " of " +
                       std::to_string(source.trajectory.steps()) + " steps"},
       {"Guidance", guidances_text(editing.guidances)}};
   const auto add = [&](const std::string& name, const std::string& value) {
-    entries.emplace_back(name, value);
+    if (!value.empty()) entries.emplace_back(name, value);
   };
+  add("Negative prompt", source.request.text.negative);
   if (editing.target) add("Model of the edit", model_name(*editing.target));
   if (editing.edit_guidances) add("Guidance of the edit", guidances_text(*editing.edit_guidances));
   if (editing.control) add("Control", editing.control->text);
+  add("Words weighed", listed(request.words));
+  if (!request.mask.empty()) add("May change in", name_of(request.mask));
+  if (!request.blend_words.empty())
+    add("May change where", listed(request.blend_words) + " lies, threshold " +
+                                number(request.blend_threshold, "%.3g"));
+  return entries;
+}
+
+PageEntries outcome_entries(const EditOutcome& outcome) {
+  PageEntries entries;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    entries.emplace_back(name, value);
+  };
   if (outcome.reconstruction.defined()) {
     const Figures figures = figures_of(outcome);
     add("Reconstruction", figures.max_error == 0
@@ -142,7 +166,9 @@ std::string page(const Editing& editing, const EditOutcome& outcome) {
   for (const auto& [name, image] : panels(editing, outcome)) figures.push_back({image, name});
   figures.push_back({difference(outcome).to(at::kByte), "difference made by the edit"});
   page.figures(figures);
-  page.list(page_entries(editing, outcome));
+  PageEntries entries = request_entries(editing);
+  for (auto& entry : outcome_entries(outcome)) entries.push_back(std::move(entry));
+  page.list(entries);
   return page.text();
 }
 

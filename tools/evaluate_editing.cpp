@@ -19,6 +19,7 @@
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/notes.h"
+#include "tools/outputs.h"
 
 namespace tiller {
 namespace {
@@ -242,7 +243,7 @@ void describe_run(EditEvaluation& evaluation, const fs::path& data) {
 
 void begin(EditEvaluation& evaluation, const Flags& flags) {
   const fs::path data = flags.required("data", "PIE-Bench's folder, or images");
-  evaluation.report.folder = flags.required("output", "a folder for the report");
+  evaluation.report.folder = report_folder(flags);
   evaluation.pictures = flags.integer("pictures", 0, 10'000, 4);
   evaluation.from = flags.number("edit-from", 0, 1, 1);
   evaluation.edit_guidances = flags.all("edit-guidance");

@@ -70,7 +70,7 @@ std::vector<std::string> notes_on(const ExtractedSet& set, const ReferenceSet& r
   if (!set.skipped.empty())
     notes.push_back(std::to_string(set.skipped.size()) +
                     " images are left out, the first: " + set.skipped.front());
-  if (const auto note = reference_note(reference.description); !note.empty()) notes.push_back(note);
+  for (const auto& note : reference_notes(reference.description)) notes.push_back(note);
   return notes;
 }
 
@@ -115,6 +115,7 @@ int evaluate_images(const Flags& flags) {
   if (!request.statistics.empty() && by.networks.size() > 1)
     throw UsageError("--save-statistics: got " + std::to_string(by.networks.size()) +
                      " --features, expected one: statistics are of one network.");
+  if (request.named) require_possible(request.metrics, by.networks);
   ImageSource images(request.images, request.count);
   ReferenceSet reference;
   if (!request.reference.empty())

@@ -14,6 +14,7 @@
 #include "tools/inversion_file.h"
 #include "tools/inverting.h"
 #include "tools/notes.h"
+#include "tools/outputs.h"
 
 namespace tiller {
 namespace {
@@ -223,7 +224,7 @@ InversionEvaluation begin(const Flags& flags) {
   InversionEvaluation evaluation;
   const fs::path data = flags.required("data", "images to invert");
   EvaluationReport& report = evaluation.report;
-  report.folder = flags.required("output", "a folder for the report");
+  report.folder = report_folder(flags);
   evaluation.pictures = flags.integer("pictures", 0, 10'000, 4);
   evaluation.methods = chosen_methods(flags);
   GenerateRequest asked;

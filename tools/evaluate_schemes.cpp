@@ -10,6 +10,7 @@
 #include "tools/evaluate.h"
 #include "tools/inputs.h"
 #include "tools/notes.h"
+#include "tools/outputs.h"
 #include "tools/scheme_making.h"
 #include "tools/scheme_measuring.h"
 
@@ -115,7 +116,8 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   SchemeRun run;
   run.processes = &processes;
   run.schemes = choose_schemes(flags);
-  run.report.folder = flags.required("output", "a folder for the report");
+  run.report.planned = run.schemes.size();
+  run.report.folder = report_folder(flags);
   run.metrics = choose_metrics(flags.all("metrics"));
   run.named = flags.has("metrics");
   if (flags.has("keep-images")) run.images = run.report.folder / "images";
@@ -129,6 +131,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.pictures = std::min(flags.integer("pictures", 0, 10'000, usual_pictures), run.count());
   for (const auto& scheme : run.schemes) use_scheme(run, scheme);
   run.by = feature_networks(flags, run.metrics, run.generation.device);
+  if (run.named) require_possible(run.metrics, run.by.networks);
   for (auto& keep : run.by.keep) keep.features = true;
   load_clip(run, flags);
   require_distinct(run);
@@ -137,7 +140,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   const Json reference = load_references(run, flags);
   run.report.protocol = protocol_of(run, reference);
   add_note(run.report, size_note(run.count()));
-  add_note(run.report, reference_note(reference));
+  for (const auto& note : reference_notes(reference)) add_note(run.report, note);
   return run;
 }
 
@@ -170,6 +173,7 @@ int evaluate_schemes(const Flags& flags) {
   making.finish();
   if (processes.first() && !tell_json(flags, report_json(run.report)))
     std::cout << report_table(run.report);
+  if (processes.first()) tell_page(flags, run.report.folder);
   require_success(run.report);
   return 0;
 }

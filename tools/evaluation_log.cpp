@@ -28,7 +28,7 @@ void EvaluationLog::append(const std::string& key, const Json& results) {
   std::error_code error;
   if (path_.has_parent_path()) fs::create_directories(path_.parent_path(), error);
   // Begins on a line of its own, whatever a kill left.
-  const std::string line = "\n" + Json({{"key", key}, {"results", results}}).dump() + "\n";
+  const std::string line = "\n" + dumped(Json({{"key", key}, {"results", results}})) + "\n";
   std::ofstream file(path_, std::ios::binary | std::ios::app);
   file.write(line.data(), std::streamsize(line.size()));
   file.close();

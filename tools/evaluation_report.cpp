@@ -7,6 +7,7 @@
 #include "io/error.h"
 #include "io/html.h"
 #include "io/image.h"
+#include "io/json.h"
 #include "io/resample.h"
 #include "tools/table.h"
 
@@ -183,7 +184,7 @@ std::string report_table(const EvaluationReport& report) {
 }
 
 void write_report(const EvaluationReport& report, const std::vector<ShownImage>& images) {
-  write_file(report.folder / "results.json", report_json(report).dump(2) + "\n");
+  write_file(report.folder / "results.json", indented(report_json(report)) + "\n");
   write_file(report.folder / "results.csv", csv_of(report));
   write_file(report.folder / "index.html", page_of(report, images));
 }

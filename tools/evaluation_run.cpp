@@ -8,6 +8,7 @@
 
 #include "io/error.h"
 #include "io/hash.h"
+#include "io/json.h"
 #include "tools/inputs.h"
 #include "tools/program.h"
 
@@ -152,7 +153,7 @@ void add_batch(const BatchRun& batch, const std::vector<ImageFigures>& figures,
 
 bool tell_json(const Flags& flags, const Json& json) {
   if (!flags.has("json")) return false;
-  const std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string text = indented(json) + "\n";
   if (flags.text("json") == "-") {
     std::cout << text;
     return true;
@@ -161,10 +162,16 @@ bool tell_json(const Flags& flags, const Json& json) {
   return false;
 }
 
+void tell_page(const Flags& flags, const fs::path& folder) {
+  if (!flags.has("quiet") && flags.text("json") != "-")
+    std::cerr << "The report is " << (folder / "index.html").string() << ".\n";
+}
+
 void finish_report(const EvaluationReport& report, const std::vector<ShownImage>& images,
                    const Flags& flags) {
   write_report(report, images);
   if (!tell_json(flags, report_json(report))) std::cout << report_table(report);
+  tell_page(flags, report.folder);
 }
 
 }  // namespace tiller

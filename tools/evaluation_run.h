@@ -51,6 +51,8 @@ void add_batch(const BatchRun&, const std::vector<ImageFigures>&, MethodFigures&
 
 /// Does as --json asks: writes results to its file, or to standard output: then returns true.
 bool tell_json(const Flags&, const Json&);
+/// Says where the page is, unless --quiet or --json -.
+void tell_page(const Flags&, const fs::path& folder);
 /// Writes the report and what --json asks for, and prints the table where it is silent.
 void finish_report(const EvaluationReport&, const std::vector<ShownImage>&, const Flags&);
 

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "models/device.h"
 #include "tools/attention_maps.h"
@@ -157,7 +158,7 @@ void make_images(Run& run) {
                     int64_t(run.rows.size() * own.size()) * run.generation.trajectory.steps(),
                     "steps");
   for (auto& guidances : run.rows) make_row(run, guidances, own, progress);
-  progress.finish();
+  progress.complete();
 }
 
 DoneImages one_of(const DoneImages& done, int64_t row) {
@@ -182,7 +183,7 @@ void repeat_image(Run& run, const BatchOf& batch) {
         generation, run.rows.front(), batch.images, batch.images.size(), progress,
         [&](size_t, const DoneImages& done) { image = one_of(done, int64_t(batch.row)); },
         previews(run));
-  progress.finish();
+  progress.complete();
   if (run.together.group) run.together.processes->meet("image");
   run.costs.push_back(total_cost(run.together, cost));
   if (!run.together.first()) return;
@@ -277,7 +278,7 @@ std::vector<size_t> same_everywhere(const Together& together, const std::vector<
 
 void tell(const Flags& flags, const Run& run) {
   if (flags.has("json"))
-    std::cout << report(run).dump(2) << "\n";
+    std::cout << indented(report(run)) << "\n";
   else if (!flags.has("quiet"))
     print_result(run);
   warn_of_others(run);

@@ -5,6 +5,7 @@
 #include "io/hash.h"
 #include "io/safetensors.h"
 #include "metrics/reference_statistics.h"
+#include "tools/comparison.h"
 
 namespace tiller {
 namespace {
@@ -84,10 +85,17 @@ ReferenceSet load_reference(const fs::path& path, const FeatureNetworks& by, siz
   return reference_of(source, by, batch, strict);
 }
 
-std::string reference_note(const Json& description) {
-  if (!description.contains("skipped_first")) return "";
-  return "Of the reference " + description.at("skipped").dump() +
-         " images are left out, the first: " + description.at("skipped_first").get<std::string>();
+std::vector<std::string> reference_notes(const Json& description) {
+  std::vector<std::string> notes;
+  if (description.is_null()) return notes;
+  if (description.contains("skipped_first"))
+    notes.push_back(
+        "Of the reference " + description.at("skipped").dump() +
+        " images are left out, the first: " + description.at("skipped_first").get<std::string>());
+  if (const int64_t count = description.value("count", enough_images); count < enough_images)
+    notes.push_back("The reference has " + std::to_string(count) +
+                    " images: that few bias distances upwards, too.");
+  return notes;
 }
 
 namespace {

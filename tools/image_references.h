@@ -18,8 +18,8 @@ struct ReferenceSet {
 /// alone. Throws Error where statistics are of another width, and as extract_features does.
 ReferenceSet load_reference(const fs::path&, const FeatureNetworks&, size_t batch, bool strict);
 
-/// "3 images of real/ are left out, the first: ...": from a reference's description; "": none were.
-std::string reference_note(const Json& description);
+/// Of a reference's description (null: there is none): images that are left out, and too few.
+std::vector<std::string> reference_notes(const Json& description);
 
 /// As load_reference; what was extracted of images is kept in `folder` and read from there as long
 /// as the names, sizes and times of the files stay the same.

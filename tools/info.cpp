@@ -67,7 +67,7 @@ void show_tensors(const fs::path& path, const TensorFile& file, bool as_json) {
     Json json = {{"kind", "tensors"}, {"file", path.filename().string()}};
     json.update(contents_json(contents));
     json.update({{"metadata", file.metadata}, {"list", list}});
-    std::cout << json.dump(2) << "\n";
+    std::cout << indented(json) << "\n";
     return;
   }
   std::cout << path.filename().string() << ": " << text_of(contents) << "\n" << table(rows, 2);
@@ -83,13 +83,13 @@ void show_image(const fs::path& path, bool as_json) {
   if (as_json) {
     Json json = {{"kind", "png"}, {"text", text}};
     if (readable) json["recipe"] = recipe;
-    std::cout << json.dump(2) << "\n";
+    std::cout << indented(json) << "\n";
     return;
   }
   if (text.empty()) std::cout << path.filename().string() << ": a PNG without text\n";
   for (const auto& [key, value] : text)
     std::cout << printable(key) << ":\n"
-              << printable_lines(key == "tiller" && readable ? recipe.dump(2) : value) << "\n";
+              << printable_lines(key == "tiller" && readable ? indented(recipe) : value) << "\n";
 }
 
 /// A part of a pipeline by itself.
@@ -105,7 +105,7 @@ void show_part(const fs::path& folder, const std::string& part, bool as_json) {
   Json json = {{"kind", part}, {"weights", component.file}};
   json.update(contents_json(contents));
   json["config"] = Json::parse(component.config.dump());
-  std::cout << json.dump(2) << "\n";
+  std::cout << indented(json) << "\n";
 }
 
 void show_file(const fs::path& path, bool as_json) {
@@ -129,6 +129,17 @@ bool is_model(const fs::path& path) {
   }
 }
 
+/// A file with a model's config beside it may be another's, such as a training's state.
+void show_model_or_file(const fs::path& path, const std::string& config, bool as_json) {
+  try {
+    return show_model(path, config, as_json);
+  } catch (const Error& error) {
+    if (!fs::is_regular_file(path)) throw;
+    std::cerr << "Note: no model: " << error.what() << "\n";
+  }
+  show_file(path, as_json);
+}
+
 int info(const Flags& flags) {
   if (flags.operands().size() != 1)
     throw UsageError("info: got " + std::to_string(flags.operands().size()) +
@@ -142,7 +153,7 @@ int info(const Flags& flags) {
   else if (const std::string part = lone_part(path); !part.empty())
     show_part(path, part, as_json);
   else if (fs::is_directory(path) || is_model(path))
-    show_model(path, flags.text("config"), as_json);
+    show_model_or_file(path, flags.text("config"), as_json);
   else
     show_file(path, as_json);
   return 0;

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "models/family.h"
 #include "models/lora.h"
 #include "models/textual_inversion.h"
@@ -67,7 +68,7 @@ void show_lora(const fs::path& path, bool as_json) {
                        {"family", family},
                        {"rank", {summary.least_rank, summary.largest_rank}},
                        {"parts", parts}};
-    std::cout << json.dump(2) << "\n";
+    std::cout << indented(json) << "\n";
     return;
   }
   const std::string least = std::to_string(summary.least_rank),
@@ -94,7 +95,7 @@ void show_inversion(const fs::path& path, bool as_json) {
                        {"vectors", vectors},
                        {"widths", widths},
                        {"family", family}};
-    std::cout << json.dump(2) << "\n";
+    std::cout << indented(json) << "\n";
     return;
   }
   std::string width = std::to_string(widths.front());

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "tools/info.h"
 #include "tools/recipe.h"
 #include "tools/table.h"
@@ -53,13 +54,22 @@ std::string towers_text(const TextModel& text) {
   return all;
 }
 
+/// A pipeline's network by itself: the rest of its folder says what it predicts, and of what.
+bool is_lone_unet(const Model& model) {
+  return model.config.value("_class_name", Json()) == "UNet2DConditionModel" &&
+         !model.scheduler.is_object();
+}
+constexpr const char* said_elsewhere = "unknown: the rest of its pipeline says it";
+
 std::string vae_text(const Model& model) {
+  if (is_lone_unet(model)) return said_elsewhere;
   return model.vae ? std::to_string(model.vae->channels()) + " channels, " +
                          std::to_string(model.vae->downscale()) + " pixels a latent"
                    : "none: works on pixels";
 }
 
 std::string schedule_text(const Model& model) {
+  if (is_lone_unet(model)) return said_elsewhere;
   if (model.scheduler.is_object())
     return model.scheduler.value("_class_name", "?") + ", " +
            (model.scheduler.contains("beta_schedule")
@@ -86,8 +96,10 @@ void print_model(const Model& model) {
        {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
        model.text ? std::vector<std::string>{"text", towers_text(*model.text)}
                   : std::vector<std::string>{"classes", classes_text(model)},
-       {"predicts", prediction_of(model) + (model.learned_variance ? " and the variance" : "") +
-                        retold_text(model)},
+       {"predicts", is_lone_unet(model) ? said_elsewhere
+                                        : prediction_of(model) +
+                                              (model.learned_variance ? " and the variance" : "") +
+                                              retold_text(model)},
        {"vae", vae_text(model)},
        {"noise schedule", schedule_text(model)},
        {"sites", std::to_string(network.sites().size()) + ", for layers= of a guidance"}});
@@ -130,7 +142,7 @@ Json model_json(const Model& model) {
 void show_model(const fs::path& path, const fs::path& configs, bool as_json) {
   const Model model = load_model(path, at::ScalarType::Undefined, at::kCPU, {configs, {}});
   if (as_json)
-    std::cout << model_json(model).dump(2) << "\n";
+    std::cout << indented(model_json(model)) << "\n";
   else
     print_model(model);
 }

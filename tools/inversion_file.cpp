@@ -7,6 +7,7 @@
 
 #include "io/error.h"
 #include "io/hash.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "tools/inputs.h"
 #include "tools/program.h"
@@ -71,7 +72,7 @@ void write_inversion(const fs::path& path, const Generation& generation,
   if (const Tensor side = narrowed(state.side); side.defined()) tensors.emplace_back("side", side);
   if (state.record.defined()) tensors.emplace_back("record", state.record);
   tensors.emplace_back("levels", levels_of(generation.trajectory));
-  save_safetensors(path, tensors, {{"format", InversionFile::format}, {"tiller", json.dump()}});
+  save_safetensors(path, tensors, {{"format", InversionFile::format}, {"tiller", dumped(json)}});
 }
 
 void require_same_request(const GenerateRequest& request, const InversionFile& file,

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "io/error.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 #include "metrics/reconstruction.h"
 #include "samplers/lattice.h"
@@ -66,6 +67,10 @@ GenerateRequest request_of(const Flags& flags, const Tensor& pixels) {
   request.count = pixels.size(0);
   if (std::ssize(request.text.prompts) > request.count)
     throw UsageError("--prompt: got " + std::to_string(request.text.prompts.size()) +
+                     ", expected no more than the images, which are " +
+                     std::to_string(request.count) + ".");
+  if (std::ssize(request.classes) > request.count)
+    throw UsageError("--class: got " + std::to_string(request.classes.size()) +
                      ", expected no more than the images, which are " +
                      std::to_string(request.count) + ".");
   request.size = {pixels.size(2), pixels.size(3)};
@@ -138,7 +143,7 @@ void encode(InvertRun& run, const Flags& flags) {
       Progress progress("refining", steps, "steps");
       latents = refine_latent(*generation.model.vae, latents, from_bytes(run.pixels), int(steps),
                               [&] { progress.advance(1); });
-      progress.finish();
+      progress.complete();
     }
     const Tensor decoded = to_pixels(generation, latents);
     const Tensor difference = (decoded.to(at::kDouble) - run.pixels.to(at::kDouble)) / 255;
@@ -175,7 +180,7 @@ void ascend(InvertRun& run, const InvertOptions& options) {
     return invert_latents(generation, run.guidances, images, std::move(state), options, run.cost,
                           watch);
   });
-  progress.finish();
+  progress.complete();
   run.start = as_stored(run.start, run.state);
   run.came_back = came_back(generation, run.state.latents);
 }
@@ -191,7 +196,7 @@ void check(InvertRun& run, const InvertOptions& options) {
     return regenerate_latents(generation, run.guidances, images, std::move(state), options, cost,
                               watch);
   });
-  progress.finish();
+  progress.complete();
   run.exact = at::equal(as_stored(back.latents, run.state), run.start);
   run.largest_error = max_error(float_latents(back.latents), float_latents(run.start));
 }
@@ -273,7 +278,7 @@ int invert(const Flags& flags) {
   run.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const NoiseMoments noise = noise_moments(unit_noise(run.generation, run.state.latents));
   if (flags.has("json"))
-    std::cout << report(run, noise).dump(2) << "\n";
+    std::cout << indented(report(run, noise)) << "\n";
   else if (!flags.has("quiet"))
     print_result(run, noise);
   warn_of_other_settings(run);

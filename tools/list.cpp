@@ -2,8 +2,10 @@
 
 #include "guidance/edit_controls.h"
 #include "io/error.h"
+#include "io/json.h"
 #include "metrics/set_metrics.h"
 #include "models/feature_cache.h"
+#include "samplers/parallel.h"
 #include "samplers/registry.h"
 #include "tools/request.h"
 #include "tools/table.h"
@@ -67,6 +69,7 @@ std::vector<Category> categories() {
   return {category("samplers", "--sampler", samplers()),
           category("guidances", "--guidance", guidances()),
           category("caches", "--cache", caches()),
+          category("parallel", "--parallel", parallel_methods()),
           category("edit-controls", "--edit-control", edit_controls()),
           category("features", "--features", feature_kinds()),
           metrics_category()};
@@ -118,18 +121,35 @@ Json json_of(const Category& category) {
   return entries;
 }
 
+/// The category of that name, else what each category has of that name.
+std::vector<Category> categories_of(const std::string& word, const std::vector<Category>& all) {
+  std::vector<Category> chosen;
+  for (const auto& category : all)
+    if (category.name == word) return {category};
+  for (Category category : all) {
+    std::erase_if(category.entries, [&](const Entry& entry) { return entry.name != word; });
+    if (!category.entries.empty()) chosen.push_back(std::move(category));
+  }
+  return chosen;
+}
+
 std::vector<Category> chosen_categories(const std::vector<std::string>& words) {
   const auto all = categories();
   if (words.empty()) return all;
-  std::vector<std::string> names;
-  for (const auto& category : all) names.push_back(category.name);
   std::vector<Category> chosen;
   for (const auto& word : words) {
-    const auto found = std::find(names.begin(), names.end(), word);
-    if (found == names.end())
-      throw UsageError("list: got '" + word + "', expected one of " + enumerate(names) + "." +
-                       suggestion(word, names));
-    chosen.push_back(all[found - names.begin()]);
+    auto found = categories_of(word, all);
+    if (found.empty()) {
+      std::vector<std::string> names, entries;
+      for (const auto& category : all) {
+        names.push_back(category.name);
+        for (const auto& entry : category.entries) entries.push_back(entry.name);
+      }
+      entries.insert(entries.end(), names.begin(), names.end());
+      throw UsageError("list: got '" + word + "', expected one of " + enumerate(names) +
+                       " or a name in them." + suggestion(word, entries));
+    }
+    for (auto& category : found) chosen.push_back(std::move(category));
   }
   return chosen;
 }
@@ -138,10 +158,10 @@ int list(const Flags& flags) {
   const auto chosen = chosen_categories(flags.operands());
   Json json = Json::object();
   for (size_t i = 0; i < chosen.size(); ++i) {
-    json[chosen[i].name] = json_of(chosen[i]);
+    for (const Json& entry : json_of(chosen[i])) json[chosen[i].name].push_back(entry);
     if (!flags.has("json")) std::cout << (i ? "\n" : "") << text_of(chosen[i]);
   }
-  if (flags.has("json")) std::cout << json.dump(2) << "\n";
+  if (flags.has("json")) std::cout << indented(json) << "\n";
   return 0;
 }
 
@@ -151,11 +171,11 @@ Command list_command() {
   return {
       .name = "list",
       .description =
-          "Lists samplers, guidances, caches, edit controls, feature networks and metrics, with "
-          "options.",
-      .operand = "[samplers|guidances|caches|edit-controls|features|metrics]",
+          "Lists samplers, guidances, caches, ways to take steps at once, edit controls, feature "
+          "networks and metrics, with options.",
+      .operand = "[samplers|guidances|caches|parallel|edit-controls|features|metrics|NAME]",
       .flags = {{"json", "", "as JSON"}},
-      .examples = {"tiller list", "tiller list guidances --json"},
+      .examples = {"tiller list", "tiller list ddim", "tiller list guidances --json"},
       .run = list};
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 #include <map>
+#include <regex>
 
 #include "io/error.h"
 #include "io/json.h"
@@ -27,6 +28,7 @@ Json settings_of(const PngText& text) {
 /// Those given that a model of this kind doesn't read, as "--crop".
 std::vector<std::string> unread_flags(const Flags& flags, const Model& model) {
   const bool refines = model.time_ids == 5;
+  const bool tiles = model.vae && !std::holds_alternative<AutoencoderTiny>(model.vae->network);
   const std::map<std::string, bool> reads = {{"plain-prompt", model.text != nullptr},
                                              {"clip-skip", model.text != nullptr},
                                              {"original-size", model.time_ids > 0},
@@ -35,11 +37,34 @@ std::vector<std::string> unread_flags(const Flags& flags, const Model& model) {
                                              {"aesthetic-score", refines},
                                              {"negative-aesthetic-score", refines},
                                              {"embedded-guidance", model.guidance_channels > 0},
-                                             {"vae-tiling", model.vae != nullptr}};
+                                             {"vae-tiling", tiles}};
   std::vector<std::string> unread;
   for (const auto& [flag, known] : reads)
     if (!known && flags.has(flag)) unread.push_back("--" + flag);
   return unread;
+}
+
+/// Of Automatic1111's, what is read as words: which, and what to do instead.
+const std::vector<std::pair<std::regex, std::string>>& syntax_read_as_words() {
+  static const std::vector<std::pair<std::regex, std::string>> all = {
+      {std::regex("<(?:lora|lyco|hypernet):[^<>]{1,200}>"), "--lora FILE:WEIGHT adds a LoRA"},
+      {std::regex(" AND "), "--guidance takes one prompt"},
+      {std::regex("\\[[^\\[\\]]{0,200}(?::[^\\[\\]:]{0,200}:|\\|)[^\\[\\]:]{0,200}\\]"),
+       "a prompt stays the same in all steps"}};
+  return all;
+}
+
+void note_syntax(const TextRequest& text) {
+  if (text.plain) return;
+  std::vector<std::string> prompts = text.prompts;
+  prompts.push_back(text.negative);
+  for (const auto& [syntax, instead] : syntax_read_as_words())
+    for (const auto& prompt : prompts)
+      if (std::smatch found; std::regex_search(prompt, found, syntax)) {
+        std::cerr << "'" << printable(found.str()) << "' in a prompt is read as words: " << instead
+                  << ".\n";
+        break;
+      }
 }
 
 }  // namespace
@@ -63,8 +88,9 @@ void note_other_settings(const Flags& flags, const fs::path& path, const PngText
 
 void note_idle_options(const Flags& flags, const Generation& generation) {
   if (flags.has("quiet") || flags.has("json")) return;
-  for (const auto& line : generation.idle) std::cerr << line << "\n";
+  for (const auto& line : generation.idle) std::cerr << line << " It changes nothing.\n";
   note_unread_flags(flags, generation.model);
+  if (generation.model.text) note_syntax(generation.request.text);
 }
 
 void note_unread_flags(const Flags& flags, const Model& model) {

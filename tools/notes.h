@@ -4,8 +4,8 @@
 
 namespace tiller {
 
-/// On standard error, unless --quiet or --json: the generation's idle options, and the flags given
-/// that its model doesn't read.
+/// On standard error, unless --quiet or --json: the generation's idle options, the flags given that
+/// its model doesn't read, and what its prompts have of Automatic1111's syntax that isn't read.
 void note_idle_options(const Flags&, const Generation&);
 /// The latter alone.
 void note_unread_flags(const Flags&, const Model&);

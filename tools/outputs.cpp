@@ -77,8 +77,11 @@ void check_fit(const Flags& flags, const Outputs& outputs, const GenerateRequest
   if (outputs.folder && !request.compare.empty())
     throw UsageError("--output: got the folder " + outputs.path.string() +
                      " with --compare, expected a .png file for the grid.");
+  if (outputs.skip_existing && !outputs.folder)
+    throw UsageError("--skip-existing: got the file " + outputs.path.string() +
+                     ", expected a folder for --output.");
   if (outputs.skip_existing &&
-      (!outputs.folder || outputs.grid || !outputs.latents.empty() || !outputs.maps.empty() ||
+      (outputs.grid || !outputs.latents.empty() || !outputs.maps.empty() ||
        !outputs.inversion.empty() || !outputs.pairs.empty() || !request.inversion.empty()))
     throw UsageError(
         "--skip-existing: got --inversion or an output that needs every image, expected a folder "
@@ -196,6 +199,15 @@ void require_tensor_file(const std::string& flag, const fs::path& path) {
   if (lower_extension(path) != ".safetensors")
     throw UsageError(flag + ": got " + path.string() + ", expected a .safetensors file.");
   require_writable(flag, path, false);
+}
+
+fs::path report_folder(const Flags& flags) {
+  const fs::path folder = flags.required("output", "a folder for the report");
+  if (fs::is_regular_file(folder))
+    throw Error("--output: got the file " + folder.string() +
+                ", expected a folder for the report.");
+  require_writable("--output", folder, true);
+  return folder;
 }
 
 void require_writable_file(const std::string& flag, const fs::path& path) {

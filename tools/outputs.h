@@ -21,6 +21,10 @@ void require_tensor_file(const std::string& flag, const fs::path&);
 /// Throws Error unless a file can be written there, before any work is done for it.
 void require_writable_file(const std::string& flag, const fs::path&);
 
+/// The --output of what writes a report; throws UsageError where there is none, Error where it
+/// can't be a folder.
+fs::path report_folder(const Flags&);
+
 /// Files by the flags that name them; empty ones don't count.
 using NamedFiles = std::vector<std::pair<std::string, fs::path>>;
 /// Throws UsageError where one file is to be written twice, or is one that is read.

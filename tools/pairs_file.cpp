@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "io/json.h"
 #include "io/safetensors.h"
 
 namespace tiller {
@@ -19,7 +20,7 @@ void write_pairs(const GenerateRun& run) {
   }
   std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                  {"model_hash", model.hash.get()}};
-  const auto list = [](const auto& texts) { return nlohmann::json(texts).dump(); };
+  const auto list = [](const auto& texts) { return dumped(nlohmann::json(texts)); };
   if (model.classes) pairs.emplace_back("labels", at::tensor(labels, at::kLong));
   if (!model.class_names.empty()) metadata["class_names"] = list(model.class_names);
   if (model.text) metadata["captions"] = list(captions);

@@ -34,6 +34,7 @@ std::string program_help() {
     name.resize(20, ' ');
     text += name + command.description + "\n";
   }
+  text += "  tiller --version  Says which one this is.\n";
   return text +
          "\nExamples:\n"
          "  tiller generate --class frog --guidance cfg:scale=2 --output frog.png\n"
@@ -51,7 +52,7 @@ int run_command(const std::vector<std::string>& arguments) {
     std::cout << program_help();
     return 0;
   }
-  if (word == "--version") {
+  if (word == "--version" || word == "-v" || word == "version") {
     std::cout << "tiller " << version() << "\n";
     return 0;
   }

@@ -9,7 +9,7 @@ namespace {
 
 /// As Automatic1111 writes values that hold its separators.
 std::string quoted(const std::string& value) {
-  return value.find_first_of(",:\n\"") == std::string::npos ? value : Json(value).dump();
+  return value.find_first_of(",:\n\"") == std::string::npos ? value : dumped(Json(value));
 }
 
 /// The scale of classifier-free guidance as written or by default; "" without it.
@@ -111,7 +111,7 @@ PngText image_text(const Generation& generation, std::span<const ChosenGuidance>
   json["guidance"] = describe(guidances);
   if (!resumed) json["batch"] = to_json(batch);
   return {{"parameters", parameters(generation, request, guidances, label)},
-          {"tiller", json.dump()}};
+          {"tiller", dumped(json)}};
 }
 
 PngText grid_text(const Generation& generation, std::span<const std::vector<ChosenGuidance>> rows) {
@@ -119,7 +119,7 @@ PngText grid_text(const Generation& generation, std::span<const std::vector<Chos
   json["guidance"] = Json::array();
   for (const auto& row : rows) json["guidance"].push_back(describe(row));
   return {{"parameters", parameters(generation, generation.request, rows.front(), "")},
-          {"tiller", json.dump()}};
+          {"tiller", dumped(json)}};
 }
 
 Recipe read_recipe(const fs::path& png) {

@@ -58,8 +58,10 @@ void apply_text(const Flags& flags, TextRequest& text) {
   if (flags.has("target-size")) text.target = size_from("target-size", flags.text("target-size"));
   if (flags.has("crop")) {
     const std::string crop = flags.text("crop");
-    const size_t comma = std::min(crop.find(','), crop.size() - 1);
     const std::string expected = "top and left in pixels, such as 0,128";
+    const size_t comma = crop.find(',');
+    if (comma == crop.npos)
+      throw UsageError("--crop: got '" + printable(crop) + "', expected " + expected + ".");
     text.crop_top = whole_from("crop", crop.substr(0, comma), 0, RequestLimits::pixels, expected);
     text.crop_left = whole_from("crop", crop.substr(comma + 1), 0, RequestLimits::pixels, expected);
   }
@@ -189,6 +191,8 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   apply_adapters(flags, request.adapters);
   apply_control_flags(flags, request.control);
   if (flags.has("size")) request.size = size_from("size", flags.text("size"));
+  if (flags.has("steps") && flags.has("respacing"))
+    throw UsageError("--steps: got --respacing too, which says how many, expected one of them.");
   if (flags.has("steps")) request.respacing.clear();
   request.steps = flags.integer("steps", 1, RequestLimits::steps, request.steps);
   request.respacing = flags.text("respacing", request.respacing);

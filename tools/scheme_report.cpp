@@ -6,6 +6,7 @@
 
 #include "io/html.h"
 #include "io/image.h"
+#include "io/json.h"
 #include "tools/table.h"
 
 namespace tiller {
@@ -73,12 +74,20 @@ const std::vector<CostColumn>& cost_columns() {
   return all;
 }
 
+/// NaN where a scheme failed.
+double cost_of(const SchemeResult& result, const CostColumn& column) {
+  return result.failure.empty() ? result.cost.*column.value : std::nan("");
+}
+
 std::vector<std::string> header_of(const SchemeReport& report) {
   std::vector<std::string> header = {"scheme"};
   for (const auto& column : shown_columns(report)) header.push_back(column.title);
   for (const auto& column : cost_columns()) header.push_back(column.title);
   return header;
 }
+
+/// For programs; "" for NaN.
+std::string exact(double value) { return std::isnan(value) ? "" : shown_number(value, "%.10g"); }
 
 std::string csv_of(const SchemeReport& report) {
   const auto columns = columns_of(report);
@@ -90,12 +99,10 @@ std::string csv_of(const SchemeReport& report) {
     csv += csv_field(scheme.scheme.name()) + "," + std::to_string(scheme.count);
     for (const auto& column : columns) {
       const Figure* figure = find(scheme, column.key);
-      csv += "," + (figure ? shown_number(figure->value, "%.10g") : "");
-      csv += "," +
-             (figure && !std::isnan(figure->margin) ? shown_number(figure->margin, "%.10g") : "");
+      csv += "," + exact(figure ? figure->value : std::nan(""));
+      csv += "," + exact(figure ? figure->margin : std::nan(""));
     }
-    for (const auto& column : cost_columns())
-      csv += "," + shown_number(scheme.cost.*column.value, "%.10g");
+    for (const auto& column : cost_columns()) csv += "," + exact(cost_of(scheme, column));
     csv += "\n";
   }
   return csv;
@@ -116,7 +123,7 @@ HtmlTable table_of(const SchemeReport& report) {
                            : HtmlCell{"-", std::nan("")});
     }
     for (const auto& column : cost_columns()) {
-      const double value = scheme.cost.*column.value / column.unit;
+      const double value = cost_of(scheme, column) / column.unit;
       row.push_back({shown_number(value), value});
     }
     table.rows.push_back(std::move(row));
@@ -230,8 +237,17 @@ void add_list(HtmlPage& page, const std::string& title, const Json& json) {
   page.list(entries);
 }
 
+/// Of a run that goes on, or was stopped; else "".
+std::string unfinished(const SchemeReport& report) {
+  const size_t done = report.schemes.size();
+  if (done >= report.planned) return "";
+  return "Unfinished: " + std::to_string(done) + " of " + std::to_string(report.planned) +
+         " schemes are here. The same command goes on with the others.";
+}
+
 std::vector<std::string> notes_of(const SchemeReport& report) {
   std::vector<std::string> notes = report.notes;
+  if (const auto note = unfinished(report); !note.empty()) notes.insert(notes.begin(), note);
   for (const auto& scheme : report.schemes)
     if (!scheme.failure.empty())
       notes.push_back(scheme.scheme.name() + " failed: " + scheme.failure);
@@ -288,7 +304,8 @@ Json report_json(const SchemeReport& report) {
                   {"guidance", result.scheme.guidance},
                   {"count", result.count}};
     entry.update(figures_json(result.figures));
-    for (const auto& column : cost_columns()) entry[column.key] = result.cost.*column.value;
+    if (result.failure.empty())
+      for (const auto& column : cost_columns()) entry[column.key] = cost_of(result, column);
     entry["differences"] = figures_json(result.differences);
     entry["pareto"] = i < best.size() && best[i];
     entry["sites"] = result.sites;
@@ -298,6 +315,7 @@ Json report_json(const SchemeReport& report) {
   }
   return {{"task", "schemes"},
           {"protocol", report.protocol},
+          {"planned", report.planned},
           {"schemes", schemes},
           {"notes", report.notes}};
 }
@@ -309,10 +327,10 @@ std::string report_table(const SchemeReport& report) {
     rows.push_back({scheme.scheme.name()});
     for (const auto& column : columns) {
       const Figure* figure = find(scheme, column.key);
-      rows.back().push_back(figure ? shown_number(figure->value) : "-");
+      rows.back().push_back(figure ? cell_text(scheme, *figure) : "-");
     }
     for (const auto& column : cost_columns())
-      rows.back().push_back(shown_number(scheme.cost.*column.value / column.unit));
+      rows.back().push_back(shown_number(cost_of(scheme, column) / column.unit));
   }
   std::string text = table(rows);
   for (const auto& note : notes_of(report)) text += note + "\n";
@@ -320,8 +338,7 @@ std::string report_table(const SchemeReport& report) {
 }
 
 void write_report(const SchemeReport& report) {
-  write_file(report.folder / "results.json",
-             report_json(report).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file(report.folder / "results.json", indented(report_json(report)) + "\n");
   write_file(report.folder / "results.csv", csv_of(report));
   write_file(report.folder / "index.html", page_of(report));
 }

@@ -28,8 +28,9 @@ struct SchemeResult {
 
 struct SchemeReport {
   fs::path folder;
-  Json protocol;  ///< All that the figures depend on, in the order in which it is shown.
-  std::vector<SchemeResult> schemes;
+  Json protocol;       ///< All that the figures depend on, in the order in which it is shown.
+  size_t planned = 0;  ///< Schemes of the whole run.
+  std::vector<SchemeResult> schemes;  ///< Those that are done.
   std::vector<std::string> notes;
 };
 

@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <set>
 
 #include "io/error.h"
 #include "io/file.h"
@@ -78,12 +79,14 @@ std::vector<int64_t> step_counts(const std::string& file, const std::vector<std:
 
 void add_map(const std::string& file, const YAML::Node& node, std::vector<Scheme>& schemes) {
   std::vector<std::string> guidances;
+  std::set<std::string> seen;
   Ways ways;
   for (const auto& entry : node) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     const std::vector<std::string> known = {"guidance", "sampler", "steps", "cache", "parallel"};
     if (std::find(known.begin(), known.end(), key) == known.end())
       refuse(file, entry.first, "one of " + enumerate(known), suggestion(key, known));
+    if (!seen.insert(key).second) refuse(file, entry.first, "a key `" + key + "` once");
     const auto texts = texts_of(file, entry.second);
     if (key == "guidance") guidances = texts;
     if (key == "sampler") ways.samplers = texts;

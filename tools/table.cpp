@@ -1,5 +1,8 @@
 #include "tools/table.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -7,11 +10,11 @@
 namespace tiller {
 namespace {
 
-constexpr size_t width = 100, narrowest = 24;
+constexpr size_t narrowest = 24;
 
 /// `text` broken at spaces into lines that start at column `start`.
 std::string wrapped(const std::string& text, size_t start) {
-  const size_t room = std::max(narrowest, width - std::min(width, start));
+  const size_t width = text_width(), room = std::max(narrowest, width - std::min(width, start));
   std::string lines;
   size_t begin = 0;
   while (text.size() - begin > room) {
@@ -24,16 +27,29 @@ std::string wrapped(const std::string& text, size_t start) {
   return lines + text.substr(begin);
 }
 
+/// Columns that UTF-8 takes on a terminal, a character each.
+size_t terminal_columns(const std::string& text) {
+  return size_t(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
 std::vector<size_t> column_widths(const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], terminal_columns(row[i]));
   }
   return widths;
 }
 
 }  // namespace
+
+size_t text_width() {
+  constexpr size_t least = 60, most = 100;
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || !size.ws_col) return most;
+  return std::clamp<size_t>(size.ws_col, least, most);
+}
 
 std::string table(const std::vector<std::vector<std::string>>& rows, size_t indent) {
   const auto widths = column_widths(rows);
@@ -43,8 +59,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows, size_t inde
     size_t column = indent;
     for (size_t i = 0; i + 1 < row.size(); ++i) {
       column += widths[i] + 2;
-      line += row[i];
-      line.resize(column, ' ');
+      line += row[i] + std::string(widths[i] + 2 - terminal_columns(row[i]), ' ');
     }
     line += row.empty() ? "" : wrapped(row.back(), column);
     text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";

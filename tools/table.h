@@ -4,8 +4,11 @@
 
 namespace tiller {
 
+/// How wide lines may be: as a terminal on standard output, 60 to 100 columns; 100 elsewhere.
+size_t text_width();
+
 /// Rows of cells as lines with aligned columns, `indent` spaces before each; the last column wraps
-/// at 100 columns.
+/// at text_width().
 std::string table(const std::vector<std::vector<std::string>>& rows, size_t indent = 0);
 
 /// 12345678 as "12.3 M".

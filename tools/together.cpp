@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "io/hash.h"
+#include "io/json.h"
 #include "tools/parallel.h"
 
 namespace tiller {
@@ -19,7 +20,7 @@ const std::vector<std::pair<std::string, Shares>>& names() {
 
 /// A number that differs where requests do.
 int64_t number_of(const GenerateRequest& request) {
-  return std::stoll(sha256_of(to_json(request).dump()).substr(0, 15), nullptr, 16);
+  return std::stoll(sha256_of(dumped(to_json(request))).substr(0, 15), nullptr, 16);
 }
 
 Shares shares_of(const std::string& parallel, const GenerateRequest& request,

@@ -96,7 +96,7 @@ std::string result_of(const TrainOptions& options, int64_t steps) {
     if (line.contains("loss")) result["log"] = line;
     if (line.contains(options.distance.name)) result["distance"] = line;
   });
-  return result.dump(2, ' ', false, Json::error_handler_t::replace);
+  return indented(result);
 }
 
 void note_float32(const Flags& flags, const TrainOptions& options) {

@@ -55,7 +55,9 @@ AdmConfig complete_config(const TrainOptions& options, const Dataset& data) {
       utf8_names(data.class_names, config.class_cond && !options.launch.rank);
   if (!config.class_cond) return config;
   if (!data.labels.defined())
-    throw UsageError("class_cond: got true, but " + options.data.string() + " has no labels.");
+    throw UsageError("class_cond: got true, but " + options.data.string() +
+                     " has no labels. Put each class's images into a folder of its own, or set "
+                     "class_cond to false.");
   const int64_t classes = data.labels.max().item<int64_t>() + 1;
   const auto named = std::ssize(config.class_names);
   if (!config.num_classes)

@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "io/error.h"
+#include "io/json.h"
 
 namespace tiller {
 namespace {
@@ -38,7 +39,7 @@ std::string run_line(const TrainOptions& options) {
   if (options.balance > 0) run["balance"] = options.balance;
   if (options.autocast == TrainOptions::Autocast::bfloat16) run["bf16"] = true;
   if (options.autocast == TrainOptions::Autocast::float16) run["fp16"] = true;
-  return run.dump();
+  return dumped(run);
 }
 
 fs::path state_file(const TrainOptions& options) { return options.output / "state.safetensors"; }

@@ -50,7 +50,7 @@ void TrainLog::write(const LogLine& line) { write(line.step, scalars_of(line)); 
 void TrainLog::write(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
   nlohmann::ordered_json json = {{"step", step}};
   for (const auto& [name, value] : scalars) json[name] = value;
-  file_ << json.dump() << std::endl;
+  file_ << dumped(json) << std::endl;
 }
 
 bool has_number(const fs::path& log, int64_t step, const std::string& name) {

@@ -56,7 +56,7 @@ class Trainer {
   fs::path attempt() const { return options_.output / ".making-up"; }
   bool begin_making_up() const;
   void make_up();
-  void after_step();
+  void after_step(Progress&);
   void wait_for_first(const std::string& work);
   bool due(int64_t every) const { return every && state_.step % every == 0; }
   bool due_or_last(int64_t every) const {
@@ -182,13 +182,15 @@ void Trainer::make_up() {
 }
 
 /// Saves, draws and measures what is due. That isn't training: the images a second don't count it.
-void Trainer::after_step() {
+void Trainer::after_step(Progress& progress) {
   const Clock::time_point begun = Clock::now();
   const bool measures = due_or_last(options_.distance.every);
   const bool saves = due_or_last(options_.save_every) || measures;
   const bool samples = due_or_last(options_.sample_every);
   if (saves) save();
+  if (samples) progress.tell("drawing samples");
   if (samples) sample();
+  if (measures) progress.tell("measuring " + options_.distance.name);
   if (measures) measure();
   if (saves || samples) wait_for_first("step " + std::to_string(state_.step));
   last_ += Clock::now() - begun;
@@ -212,14 +214,17 @@ int64_t Trainer::run() {
   start_ = last_ = Clock::now();
   const int64_t batch = options_.whole_batch();
   Progress progress("training", options_.steps * batch, "images", state_.step * batch);
+  if (group_.first() && state_.step >= options_.steps)
+    std::cerr << options_.output.string() << " is at step " << state_.step
+              << ", where --steps ends: a larger one goes on.\n";
   while (!done()) {
     const double learning_rate = rate();
     const StepOutcome outcome = gradient_step(options_, task_, state_, group_, learning_rate);
     if (!outcome.overflowed) state_.loss_sum += outcome.loss, ++state_.loss_steps;
     images_ += batch;
     progress.advance(batch, "loss " + std::to_string(mean_loss()).substr(0, 6));
-    if (due(options_.log_every)) write_log(outcome, learning_rate);
-    after_step();
+    if (due(std::min(options_.log_every, options_.steps))) write_log(outcome, learning_rate);
+    after_step(progress);
   }
   progress.finish();
   save();

@@ -65,5 +65,17 @@ TEST(Progress, DrawsABarOnATerminal) {
   EXPECT_EQ(text.find(std::string(60, 'x')), std::string::npos);
 }
 
+TEST(Progress, EndsWholeThoughNotAllWasCounted) {
+  testing::internal::CaptureStderr();
+  Progress progress("drawing", 5, "steps");
+  progress.advance(3);
+  progress.tell("almost");
+  progress.complete();
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("drawing 3/5"), said.npos) << said;
+  EXPECT_NE(said.find("| almost\n"), said.npos) << said;
+  EXPECT_NE(said.find("drawing 5/5"), said.npos) << said;
+}
+
 }  // namespace
 }  // namespace tiller

@@ -48,6 +48,17 @@ TEST_F(Describe, ListNamesEveryOption) {
     }
 }
 
+TEST_F(Describe, ListTakesNames) {
+  const Json list = Json::parse(tiller("list ddim taa heun --json").out);
+  EXPECT_EQ(list.size(), 2u);
+  EXPECT_EQ(list.at("samplers").size(), 2u);
+  EXPECT_EQ(list.at("parallel").at(0).at("name"), "taa");
+  const std::string text = tiller("list ddim").out;
+  EXPECT_NE(text.find("eta="), text.npos);
+  EXPECT_EQ(text.find("heun"), text.npos) << text;
+  expect_refused("list dim", "Did you mean 'ddim'?");
+}
+
 TEST_F(Describe, InfoOfAModel) {
   const Json json = Json::parse(tiller("info model --json").out);
   int64_t numbers = 0;
@@ -65,6 +76,12 @@ TEST_F(Describe, InfoOfTensorsAndImages) {
   const Json json = Json::parse(tiller("info x.safetensors --json").out);
   EXPECT_EQ(json.at("list").at(0).at("shape"), Json({2, 3}));
   EXPECT_EQ(json.at("metadata").at("made"), "here");
+  fs::copy_file(folder / "x.safetensors", folder / "model" / "state.safetensors");
+  const Result beside = tiller("info model/state.safetensors");
+  EXPECT_EQ(beside.code, 0) << beside.err;
+  EXPECT_NE(beside.out.find("latents"), std::string::npos) << beside.out;
+  const Result lone = tiller("info '" TILLER_SOURCE_DIR "/weights/emoji/unet'");
+  EXPECT_NE(lone.out.find("unknown: the rest of its pipeline says it"), lone.out.npos) << lone.out;
   generate("--seed 6 --output a.png");
   EXPECT_EQ(Json::parse(tiller("info a.png --json").out).at("recipe").at("request").at("seed"), 6);
   EXPECT_NE(tiller("info a.png").out.find("parameters"), std::string::npos);

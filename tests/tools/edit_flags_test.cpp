@@ -45,6 +45,8 @@ TEST_F(EditFlags, OneValueIsEnough) {
 TEST_F(EditFlags, FlagsWithoutEffectAreRefusedOrNoted) {
   expect_refused(kEdit + std::string("--blend-threshold 0.5"),
                  "--blend-threshold: got no --blend-word");
+  expect_refused(kEdit + std::string("--reconstruct off --edit-control pnp"),
+                 "--reconstruct: got off with --edit-control");
   expect_refused(kEdit + std::string("--negative-prompt x"), "--negative-prompt: got 'x'");
   expect_refused(kEdit + std::string("--edit-from 0"), "--edit-from: got less than one");
   expect_refused(kEdit + std::string("--edit-from 0.3"), "--edit-from: got less than one");

@@ -171,7 +171,8 @@ TEST_F(Edit, BlendsWhereWordsLie) {
   EXPECT_LT(narrow["blend_share"], 1);
   EXPECT_GT(narrow["blend_share"], 0);
   EXPECT_LT(narrow["changed"], wide["changed"]);
-  EXPECT_NE(bytes("out.html").find("Might change"), std::string::npos);
+  for (const char* part : {"Might change", "fox lies, threshold 0.97", "float32"})
+    EXPECT_NE(bytes("out.html").find(part), std::string::npos) << part;
   const Result told =
       tiller("edit --steps 6 --image in.png --output out.png " + run + "--blend-threshold 0");
   EXPECT_NE(told.err.find("A higher --blend-threshold makes it smaller."), std::string::npos)

@@ -76,6 +76,12 @@ TEST_F(EvaluateSets, FiguresAreTheLibrarys) {
   EXPECT_FALSE(json.contains("fid")) << "only Inception's is called so";
 }
 
+TEST_F(EvaluateSets, VendiNeedsNoReference) {
+  const Json json = evaluated("--images made --metrics vendi");
+  EXPECT_GE(json.at("vendi_r14").get<double>(), 1);
+  EXPECT_LE(json.at("vendi_r14").get<double>(), 12);
+}
+
 TEST_F(EvaluateSets, ASetIsNoDistanceFromItself) {
   const Json json = evaluated("--images real --reference real --metrics fid,pr,prdc");
   EXPECT_LT(std::abs(json.at("fd_r14").get<double>()), 1e-6);
@@ -299,6 +305,22 @@ TEST_F(EvaluateSets, APlaceThatCantBeWrittenEndsTheRun) {
       "--output report",
       "features", 1);
   EXPECT_FALSE(fs::exists(folder / "report" / "results.json"));
+}
+
+TEST_F(EvaluateSets, WhatCantBeIsSaidBeforeTheReferenceIsRead) {
+  expect_refused("--images made --reference missing --metrics sfid", "gives no spatial features",
+                 2);
+  write_file(folder / "file", "");
+  expect_refused("--model model --reference missing --scheme none --output file",
+                 "--output: got the file file, expected a folder", 1);
+  expect_refused("--images made --json", "--json: got no value, expected FILE", 2);
+}
+
+TEST_F(EvaluateSets, AFewReferencesAreNoted) {
+  const Json json = evaluated("--images made --reference real --metrics fid");
+  EXPECT_NE(json.at("notes").dump().find("The reference has "), std::string::npos);
+  EXPECT_EQ(evaluated("--images made --metrics is").at("notes").dump().find("The reference has "),
+            std::string::npos);
 }
 
 TEST_F(EvaluateSets, ReferencesThatAreLeftOutAreNamed) {

@@ -111,6 +111,23 @@ TEST_F(Generate, JsonReportsWhatWasDone) {
   EXPECT_EQ(alone.at("flops"), alone.at("flops_unshared"));
 }
 
+TEST_F(Generate, JsonHoldsAnyFilesName) {
+  const std::string out = generate("--json --output 'bad\xff.png'").out;
+  EXPECT_EQ(Json::parse(out).at("files"), Json({"bad\uFFFD.png"}));
+  generate("--output begin.png");
+  fs::copy_file(folder / "begin.png", folder / "c\xff.png");
+  generate("--init-image 'c\xff.png' --output from.png");
+  EXPECT_TRUE(fs::exists(folder / "from.png"));
+}
+
+TEST_F(Generate, SaysWhichFlagIsWrong) {
+  const std::string run = "generate --model model --class ant ";
+  expect_refused(run + "--crop 5", "--crop: got '5', expected top and left");
+  expect_refused(run + "--skip-existing --output x.png", "--skip-existing: got the file x.png");
+  expect_refused("generate --model ''", "--model: got ''");
+  expect_refused(run + "--steps 3 --respacing ddim10", "--steps: got --respacing too");
+}
+
 TEST_F(Generate, SkipsWhatIsThere) {
   generate("--count 3 --output out");
   const std::string second = bytes("out/00001.png");

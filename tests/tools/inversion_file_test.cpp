@@ -216,13 +216,17 @@ TEST_F(InversionFile, ValuesThatAreNoNumbersAreToldAtOnce) {
   EXPECT_FALSE(fs::exists(folder / "i.safetensors"));
 }
 
-TEST_F(InversionFile, PromptsBeyondTheImagesAreRefused) {
+TEST_F(InversionFile, ClassesAndPromptsBeyondTheImagesAreRefused) {
   make_pipeline("sd1");
   write_picture("fox.png", 64, 64);
   expect_refused(
       "invert --model sd1 --prompt fox --prompt cat --image fox.png --steps 2 --output "
       "i.safetensors",
       "--prompt: got 2, expected no more than the images, which are 1");
+  expect_refused(
+      "invert --model model --class ant --class bee --image fox.png --steps 2 --output "
+      "i.safetensors",
+      "--class: got 2, expected no more than the images, which are 1");
 }
 
 }  // namespace

@@ -100,6 +100,16 @@ TEST_F(PipelineRuns, AMissingPartIsNamed) {
   EXPECT_FALSE(fs::exists(folder / "y.png"));
 }
 
+TEST_F(PipelineRuns, SyntaxThatIsntReadIsNamed) {
+  make_pipeline("sd1");
+  const std::string run = "generate --model sd1 --steps 1 --output a.png --prompt ";
+  for (const std::string part : {"<lora:fox:0.8>", " AND ", "[red:blue:0.5]", "[red|blue]"})
+    EXPECT_NE(tiller(run + "'a " + part + "'").err.find("'" + part + "' in a prompt is read"),
+              std::string::npos)
+        << part;
+  EXPECT_EQ(tiller(run + "'a [red] (fox:1.2) AND'").err.find("in a prompt"), std::string::npos);
+}
+
 TEST_F(PipelineRuns, AnImageToBeginWithAndAMask) {
   make_pipeline("sd1");
   const std::string text = "generate --quiet --model sd1 --prompt fox --steps 10 --seed 3 ";

@@ -100,6 +100,9 @@ TEST_F(SchemesFile, NamesTheLineThatIsWrong) {
   EXPECT_NE(refused("- none\n- guidence: tpg\n").find("'guidance'"), std::string::npos);
   EXPECT_NE(refused("- steps: 3\n").find("a key `guidance`"), std::string::npos);
   EXPECT_NE(refused("- guidance: tpg\n  steps: many\n").find("'many'"), std::string::npos);
+  EXPECT_NE(refused("- guidance: tpg\n  steps: 3\n  steps: 5\n")
+                .find("line 3: expected a key `steps` once"),
+            std::string::npos);
   EXPECT_NE(refused("none").find("no list"), std::string::npos);
   EXPECT_NE(refused("- [a\n").find("neither YAML nor JSON"), std::string::npos);
   EXPECT_NE(refused("- guidance: {a: b}\n").find("line 1"), std::string::npos);

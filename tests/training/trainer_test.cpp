@@ -124,6 +124,14 @@ TEST_F(Training, LearnsPlainColours) {
 }
 
 /// The classes are the data's: ten names, of which three occur.
+TEST_F(Training, LogsTheLastStepOfAShortRun) {
+  TrainOptions run = options("short");
+  run.log_every = 50;
+  train_to(2, run);
+  ASSERT_EQ(log_of("short").size(), 1u);
+  EXPECT_EQ(log_of("short").front().at("step"), 2);
+}
+
 TEST_F(Training, WritesAModelWithTheDatasClasses) {
   train_to(2, options("run"));
   const Json config = Json::parse(read_file(root / "run" / "config.json"));
