@@ -51,4 +51,4 @@ def rows(options):
 
 
 if __name__ == "__main__":
-    side_by_side.main(rows, __doc__)
+    side_by_side.main(rows, __doc__, "bench_attention")

@@ -17,8 +17,57 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+
+REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cifar10_r56.npz")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    adders = {name: commands.add_parser(name, help=text) for name, text in (
+        ("run", "draw and measure"), ("measure", "measure latents that are there"),
+        ("anchors", "measure damaged test images, to see that the protocol holds"))}
+    for sub in adders.values():
+        sub.add_argument("--classifier", required=True, help="resnet56-4bfd9763.th of akamaster/pytorch_resnet_cifar10")
+        sub.add_argument("--torch-threads", type=int, default=1, help="threads of the classifier; default 1")
+    adders["measure"].add_argument("latents", nargs="+", help="safetensors files; classes 0 to 9 in turn")
+    adders["anchors"].add_argument("--cifar", required=True, help="folder of CIFAR-10's binary version")
+    adders["anchors"].add_argument("--save", action="store_true", help=f"make {os.path.basename(REFERENCE)} anew first")
+    sub = adders["run"]
+    sub.add_argument("--program", default="build/tiller")
+    sub.add_argument("--model", required=True, help="folder or file of the model")
+    sub.add_argument("--output", required=True, help="folder for samples, results.md and results.json")
+    sub.add_argument("--scheme", action="append", help="guidance, several joined by ' + '; repeats; default: a choice of nine")
+    sub.add_argument("--count", type=int, default=5000, help="samples a scheme; default 5000")
+    sub.add_argument("--chunk", type=int, default=500, help="samples a call; default 500")
+    sub.add_argument("--batch", type=int, default=50)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--steps", type=int, default=30)
+    sub.add_argument("--sampler", default="ddim")
+    for flag in ("device", "dtype", "threads"):
+        sub.add_argument("--" + flag, help="as tiller's")
+    return parser.parse_args()
+
+
+def require_files(chosen):
+    """Ends where one isn't there, before torch is imported."""
+    if not os.path.exists(chosen.classifier):
+        sys.exit(f"{chosen.classifier} isn't there: resnet56-4bfd9763.th is in pretrained_models/ of "
+                 "github.com/akamaster/pytorch_resnet_cifar10 (benchmarks/README.md)")
+    if chosen.command == "run" and not shutil.which(chosen.program):
+        sys.exit(f"{chosen.program} isn't there: ninja -C build tiller (benchmarks/README.md)")
+    others = {"run": lambda: [chosen.model], "measure": lambda: chosen.latents, "anchors": lambda: [chosen.cifar]}
+    for path in others[chosen.command]():
+        if not os.path.exists(path):
+            sys.exit(f"{path} isn't there.")
+
+
+if __name__ == "__main__":
+    chosen = arguments()
+    require_files(chosen)
 
 import numpy as np
 import torch
@@ -28,7 +77,6 @@ from torch.nn import functional as F
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 SCHEMES = ["none", "cfg:scale=1.5", "cfg:scale=3", "tpg:scale=1", "tpg:scale=3", "asag:scale=0.5", "asag:scale=1.5",
            "cfg:scale=1.5 + tpg:scale=1", "cfg:scale=3 + tpg:scale=2"]
-REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cifar10_r56.npz")
 
 
 # The classifier: He et al. 2015, section 4.2, for CIFAR-10, with option A shortcuts.
@@ -293,35 +341,6 @@ def as_jpeg(images, quality):
     return np.stack(decoded)
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    adders = {name: commands.add_parser(name, help=text) for name, text in (
-        ("run", "draw and measure"), ("measure", "measure latents that are there"),
-        ("anchors", "measure damaged test images, to see that the protocol holds"))}
-    for sub in adders.values():
-        sub.add_argument("--classifier", required=True, help="resnet56-4bfd9763.th of akamaster/pytorch_resnet_cifar10")
-        sub.add_argument("--torch-threads", type=int, default=1, help="threads of the classifier; default 1")
-    adders["measure"].add_argument("latents", nargs="+", help="safetensors files; classes 0 to 9 in turn")
-    adders["anchors"].add_argument("--cifar", required=True, help="folder of CIFAR-10's binary version")
-    adders["anchors"].add_argument("--save", action="store_true", help=f"make {os.path.basename(REFERENCE)} anew first")
-    sub = adders["run"]
-    sub.add_argument("--program", default="build/tiller")
-    sub.add_argument("--model", required=True, help="folder or file of the model")
-    sub.add_argument("--output", required=True, help="folder for samples, results.md and results.json")
-    sub.add_argument("--scheme", action="append", help="guidance, several joined by ' + '; repeats; default: a choice of nine")
-    sub.add_argument("--count", type=int, default=5000, help="samples a scheme; default 5000")
-    sub.add_argument("--chunk", type=int, default=500, help="samples a call; default 500")
-    sub.add_argument("--batch", type=int, default=50)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--steps", type=int, default=30)
-    sub.add_argument("--sampler", default="ddim")
-    for flag in ("device", "dtype", "threads"):
-        sub.add_argument("--" + flag, help="as tiller's")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    chosen = arguments()
     torch.set_num_threads(chosen.torch_threads)
     {"run": run, "measure": measure_files, "anchors": anchors}[chosen.command](chosen)

@@ -9,6 +9,7 @@ the median ratio of seconds, and how far the statistics are apart. Needs torch, 
 import argparse
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -74,14 +75,16 @@ def run(command, threads):
 
 
 def main():
-    import numpy
-
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build/tiller")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if not shutil.which(options.program):
+        sys.exit(f"{options.program} isn't there: ninja -C build tiller (benchmarks/README.md)")
+    import numpy
+
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         make_weights(folder / "inception.pth")

@@ -13,8 +13,9 @@ import torch
 
 import side_by_side
 
-PROGRAMS = ("sinkhorn", "demo_model", "whole_program", "parts", "training_step", "unet_evaluation",
-            "sd_cpp", "attention")
+PROGRAMS = {"sinkhorn": "bench_sinkhorn", "demo_model": "bench_unet_evaluation", "whole_program": "tiller", "parts": "bench_parts",
+            "training_step": "tiller", "unet_evaluation": "bench_unet_evaluation", "sd_cpp": "bench_image",
+            "attention": "bench_attention"}  # and what of the build each measures
 
 
 def rows(options):
@@ -34,7 +35,7 @@ def main():
     if options.device == "cuda" and not torch.cuda.is_available():
         print("report.py: no GPU was found: nothing is measured.")
         return
-    report = side_by_side.run(rows, options)
+    report = side_by_side.run(rows, options, dict.fromkeys(PROGRAMS[name] for name in options.programs))
     if options.report and report["rows"] and importlib.util.find_spec("matplotlib"):
         importlib.import_module("chart").draw([report], pathlib.Path(options.report).with_suffix(".png"))
 

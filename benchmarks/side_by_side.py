@@ -13,6 +13,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import time
 
 import torch
@@ -201,8 +202,15 @@ def write(report, lines, path):
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
-def run(rows, options):
-    """Prints and writes a row as soon as it is there; returns the report."""
+def require_programs(options, programs):
+    """Ends where one isn't built, before anything is measured."""
+    if lacking := [name for name in programs if not (pathlib.Path(options.build) / name).exists()]:
+        sys.exit(f"{options.build}/{lacking[0]} isn't there: ninja -C {options.build} {' '.join(lacking)} (benchmarks/README.md)")
+
+
+def run(rows, options, programs):
+    """Prints and writes a row as soon as it is there; returns the report. programs: what is measured, of options.build."""
+    require_programs(options, programs)
     torch.set_num_threads(options.threads)
     report = {"machine": machine(options), "rows": []}
     peak = report["machine"]["peak"]
@@ -219,5 +227,5 @@ def run(rows, options):
     return report
 
 
-def main(rows, description):
-    run(rows, parser(description).parse_args())
+def main(rows, description, *programs):
+    run(rows, parser(description).parse_args(), programs)

@@ -100,4 +100,4 @@ if __name__ == "__main__":
     parser.add_argument("--config", help="any other UNet's config.json")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--only", default="", help='cases whose name this regular expression finds, such as "SDXL.*batch 1, none"')
-    side_by_side.run(rows, parser.parse_args())
+    side_by_side.run(rows, parser.parse_args(), ["bench_unet_evaluation"])

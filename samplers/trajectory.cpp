@@ -202,6 +202,10 @@ Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig
 
 Trajectory consistency_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   refuse_sigma_rule(config);
+  if (schedule.edm || schedule.flow == PredictionType::rectified_flow)
+    throw UsageError(
+        "sampler: got one of consistency models for a network that is told other times than "
+        "theirs, expected another, such as euler or heun.");
   const int64_t original = std::min<int64_t>(config.original_steps, schedule.size());
   if (config.steps < 1 || config.steps > original)
     throw UsageError("steps: got " + std::to_string(config.steps) + ", expected 1 to " +

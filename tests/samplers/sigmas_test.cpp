@@ -102,6 +102,13 @@ TEST(Sigmas, OneStepOfEdmBeginsInPureNoise) {
   }
 }
 
+TEST(Sigmas, ConsistencyModelsHaveTimesteps) {
+  EXPECT_THROW(consistency_trajectory(edm_schedule(), {}), UsageError);
+  EXPECT_THROW(consistency_trajectory(flow_schedule(PredictionType::rectified_flow), {}),
+               UsageError);
+  EXPECT_NO_THROW(consistency_trajectory(diffusers_schedule({}), {}));
+}
+
 /// A network that knows a few sigmas is at no other at a level of its own rule.
 TEST(Sigmas, RulesPassThroughTheKnownOnes) {
   NoiseSchedule schedule = edm_schedule();
