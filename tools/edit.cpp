@@ -49,7 +49,6 @@ EditRequest edit_from(const Flags& flags) {
     throw UsageError("--blend-threshold: got no --blend-word with it, expected one.");
   edit.blend_threshold = flags.number("blend-threshold", 0, 1, edit.blend_threshold);
   edit.reconstruct = flags.choice("reconstruct", {"on", "off"}, "on") == "on";
-  check_reconstruction(edit);
   return edit;
 }
 
@@ -126,6 +125,9 @@ int edit(const Flags& flags) {
   const auto editing = prepare_editing(std::move(request), changes, mask);
   require_source_size(flags, editing->source);
   note_idle_options(flags, editing->source);
+  if (const auto note = idle_reconstruction(changes);
+      !note.empty() && !flags.has("json") && !flags.has("quiet"))
+    std::cerr << note << "\n";
   note_unread_negative(flags, {editing->guidances, editing->regenerating_guidances()});
   const EditOutcome outcome = outcome_of(*editing, pixels, verify_from(flags));
   write_edit(paths, *editing, outcome);

@@ -60,10 +60,10 @@ void check_pairing(const EditRequest& edit) {
                      " too, expected one of them: the source is regenerated beside the edit.");
 }
 
-void check_reconstruction(const EditRequest& edit) {
-  if (!edit.reconstruct && needs_pairs(edit))
-    throw UsageError("--reconstruct: got off with " + pairing_flag(edit) +
-                     ", expected none: the source is regenerated beside the edit anyway.");
+std::string idle_reconstruction(const EditRequest& edit) {
+  if (edit.reconstruct || !needs_pairs(edit)) return "";
+  return "With " + pairing_flag(edit) +
+         " the source is regenerated beside the edit: nothing changes by --reconstruct off.";
 }
 
 void check_control_nets(const std::vector<std::string>& nets) {

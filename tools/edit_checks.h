@@ -6,8 +6,8 @@ namespace tiller {
 /// Throws UsageError where a ControlNet has the name of what edits are controlled by.
 void check_control_nets(const std::vector<std::string>& nets);
 
-/// Throws UsageError where a reconstruction is to be left out that comes with the edit.
-void check_reconstruction(const EditRequest&);
+/// What is said where a reconstruction is to be left out that comes with the edit; else "".
+std::string idle_reconstruction(const EditRequest&);
 
 /// What can be said of both requests before a model is there. Throws UsageError.
 void check_requests(const GenerateRequest&, const EditRequest&);

@@ -125,6 +125,8 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.generation = prepare(request_for(flags, run.schemes),
                            [&](int64_t steps) { return widest_window(run, steps); });
   if (processes.first()) note_unread_flags(flags, run.generation.model);
+  if (processes.first() && !flags.has("reference") && !flags.has("quiet"))
+    std::cerr << "Without --reference there will be no distances.\n";
   run.sampler = run.generation.request.sampler;
   run.steps = run.generation.request.steps;
   run.cache = run.generation.request.cache;

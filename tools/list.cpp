@@ -171,11 +171,10 @@ Command list_command() {
   return {
       .name = "list",
       .description =
-          "Lists samplers, guidances, caches, ways to take steps at once, edit controls, feature "
-          "networks and metrics, with options.",
+          "Lists samplers, guidances, caches, parallel methods, edit controls, features, metrics.",
       .operand = "[samplers|guidances|caches|parallel|edit-controls|features|metrics|NAME]",
       .flags = {{"json", "", "as JSON"}},
-      .examples = {"tiller list", "tiller list ddim", "tiller list guidances --json"},
+      .examples = {"tiller list ddim", "tiller list guidances --json"},
       .run = list};
 }
 

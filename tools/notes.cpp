@@ -89,6 +89,8 @@ void note_other_settings(const Flags& flags, const fs::path& path, const PngText
 void note_idle_options(const Flags& flags, const Generation& generation) {
   if (flags.has("quiet") || flags.has("json")) return;
   for (const auto& line : generation.idle) std::cerr << line << " It changes nothing.\n";
+  if (flags.has("steps") && flags.has("respacing"))
+    std::cerr << "--respacing says how many steps there are: nothing changes by --steps.\n";
   note_unread_flags(flags, generation.model);
   if (generation.model.text) note_syntax(generation.request.text);
 }

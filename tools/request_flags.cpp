@@ -191,8 +191,6 @@ void apply_flags(const Flags& flags, GenerateRequest& request) {
   apply_adapters(flags, request.adapters);
   apply_control_flags(flags, request.control);
   if (flags.has("size")) request.size = size_from("size", flags.text("size"));
-  if (flags.has("steps") && flags.has("respacing"))
-    throw UsageError("--steps: got --respacing too, which says how many, expected one of them.");
   if (flags.has("steps")) request.respacing.clear();
   request.steps = flags.integer("steps", 1, RequestLimits::steps, request.steps);
   request.respacing = flags.text("respacing", request.respacing);

@@ -125,7 +125,8 @@ TEST_F(Generate, SaysWhichFlagIsWrong) {
   expect_refused(run + "--crop 5", "--crop: got '5', expected top and left");
   expect_refused(run + "--skip-existing --output x.png", "--skip-existing: got the file x.png");
   expect_refused("generate --model ''", "--model: got ''");
-  expect_refused(run + "--steps 3 --respacing ddim10", "--steps: got --respacing too");
+  const Result both = tiller(run + "--steps 3 --respacing ddim10 --output a.png");
+  EXPECT_NE(both.err.find("nothing changes by --steps"), std::string::npos) << both.err;
 }
 
 TEST_F(Generate, SkipsWhatIsThere) {
