@@ -104,7 +104,7 @@ std::vector<Figure> clip_mmd_figure(const Comparison& by) {
 }
 
 std::vector<Figure> diversity(const Comparison& by) {
-  return {figure(by, "vendi", "Vendi score", vendi_score(by.generated.features))};
+  return {figure(by, "vendi", "Vendi", vendi_score(by.generated.features))};
 }
 
 }  // namespace

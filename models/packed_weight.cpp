@@ -14,15 +14,14 @@ uint32_t version_of(const Tensor& weight) {
 
 Tensor PackedWeight::operator()(const Tensor& weight, bool other_form,
                                 const std::function<Tensor()>& pack) const {
-  auto packed = packed_;
+  auto& kept = packed_[other_form];
+  auto packed = kept;
   const uint32_t version = version_of(weight);
-  if (packed && packed->of == weight.const_data_ptr() && packed->version == version &&
-      packed->other_form == other_form)
+  if (packed && packed->of == weight.const_data_ptr() && packed->version == version)
     return packed->weight;
-  packed_.reset();
+  kept.reset();
   packed.reset();
-  packed = packed_ =
-      std::make_shared<const Packed>(Packed{pack(), weight.const_data_ptr(), version, other_form});
+  packed = kept = std::make_shared<const Packed>(Packed{pack(), weight.const_data_ptr(), version});
   return packed->weight;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <functional>
 #include <memory>
 
@@ -8,7 +9,7 @@ namespace tiller {
 using at::Tensor;
 
 /// A weight in an order that a kernel reads faster, kept from one evaluation to the next. Made when
-/// it is first asked for, and again when the weight has changed or another form of it is wanted.
+/// it is first asked for, and again when the weight has changed. Two forms of it may be kept.
 class PackedWeight {
  public:
   /// pack(), or what it returned last.
@@ -20,9 +21,8 @@ class PackedWeight {
     Tensor weight;
     const void* of;    ///< The plain weight's values,
     uint32_t version;  ///< and how often they had been written.
-    bool other_form;
   };
-  mutable std::shared_ptr<const Packed> packed_;
+  mutable std::array<std::shared_ptr<const Packed>, 2> packed_;  ///< By form.
 };
 
 }  // namespace tiller

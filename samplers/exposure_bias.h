@@ -1,5 +1,5 @@
 #pragma once
-/// What cures exposure bias without training: a network samples from states that are noisier than
+/// What lessens exposure bias without training: a network samples from states that are noisier than
 /// those that it was trained on.
 #include "io/options.h"
 #include "samplers/noise_schedule.h"

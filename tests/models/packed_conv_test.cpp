@@ -51,6 +51,24 @@ TEST(PackedConv, FollowsAWeightThatChanges) {
   }
 }
 
+/// As windows and the whole image of swg ask in turn.
+TEST(PackedWeight, KeepsTwoForms) {
+  const Tensor weight = at::randn({4, 4});
+  const PackedWeight packed;
+  int packs = 0;
+  const auto ask = [&](bool other) {
+    return packed(weight, other, [&] { return at::full({1}, double(++packs)); }).item<double>();
+  };
+  for (int turn = 0; turn < 3; ++turn) {
+    EXPECT_EQ(ask(false), 1);
+    EXPECT_EQ(ask(true), 2);
+  }
+  at::NoGradGuard guard;
+  weight.add_(1);
+  EXPECT_EQ(ask(true), 3);
+  EXPECT_EQ(ask(false), 4);
+}
+
 TEST(PackedConv, LeavesGradientsAndPointwiseKernelsAlone) {
   const PackedConv packed;
   const Tensor x = at::ones({1, 4, 4, 4}), weight = at::ones({4, 4, 3, 3});
