@@ -15,17 +15,7 @@ constexpr size_t description_column = 36;
 std::string help_line(const std::string& left, const std::string& right) {
   std::string line = "  " + left;
   line.resize(std::max(line.size() + 2, description_column), ' ');
-  std::string text;
-  const size_t room = text_width() - description_column;
-  for (size_t begin = 0; begin < right.size();) {
-    size_t end = std::min(right.size(), begin + room);
-    if (end < right.size()) end = right.rfind(' ', end);
-    if (end == right.npos || end <= begin) end = std::min(right.find(' ', begin), right.size());
-    text += (begin ? std::string(description_column, ' ') : line) +
-            right.substr(begin, end - begin) + "\n";
-    begin = end + 1;
-  }
-  return text;
+  return line + wrapped(right, description_column) + "\n";
 }
 
 [[noreturn]] void refuse(const std::string& flag, const std::string& found,

@@ -17,6 +17,7 @@
 #include "tools/notes.h"
 #include "tools/residence.h"
 #include "tools/source_image.h"
+#include "tools/table.h"
 #include "tools/together.h"
 
 namespace tiller {
@@ -85,12 +86,6 @@ EditOutcome outcome_of(Editing& editing, const Tensor& pixels, Verify verify) {
   return outcome;
 }
 
-std::string decibels(double psnr) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f dB", psnr);
-  return text;
-}
-
 /// words: the region is where words lie.
 void print_result(const EditPaths& paths, const EditOutcome& outcome, bool words) {
   std::fprintf(stderr, "Edited in %.1f s: %s, %s\n", outcome.seconds, paths.edited.c_str(),
@@ -103,8 +98,9 @@ void print_result(const EditPaths& paths, const EditOutcome& outcome, bool words
     std::fprintf(stderr, "Blending left nothing to change: the region is empty.\n");
   if (!outcome.reconstruction.defined()) return;
   const double psnr = figures_of(outcome).psnr;
-  const std::string pixels = std::isfinite(psnr) ? "the image comes back at " + decibels(psnr)
-                                                 : std::string("the same pixels come back");
+  const std::string pixels = std::isfinite(psnr)
+                                 ? "the image comes back at " + shown_number(psnr, "%.1f") + " dB"
+                                 : std::string("the same pixels come back");
   std::fprintf(stderr, "Without the change %s%s.\n", pixels.c_str(),
                outcome.exact ? ", its latents to the bit" : "");
 }

@@ -12,21 +12,6 @@ namespace {
 
 constexpr size_t narrowest = 24;
 
-/// `text` broken at spaces into lines that start at column `start`.
-std::string wrapped(const std::string& text, size_t start) {
-  const size_t width = text_width(), room = std::max(narrowest, width - std::min(width, start));
-  std::string lines;
-  size_t begin = 0;
-  while (text.size() - begin > room) {
-    size_t end = text.rfind(' ', begin + room);
-    if (end == std::string::npos || end <= begin) end = text.find(' ', begin + room);
-    if (end == std::string::npos) break;
-    lines += text.substr(begin, end - begin) + "\n" + std::string(start, ' ');
-    begin = end + 1;
-  }
-  return lines + text.substr(begin);
-}
-
 /// Columns that UTF-8 takes on a terminal, a character each.
 size_t terminal_columns(const std::string& text) {
   return size_t(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
@@ -49,6 +34,20 @@ size_t text_width() {
   winsize size{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || !size.ws_col) return most;
   return std::clamp<size_t>(size.ws_col, least, most);
+}
+
+std::string wrapped(const std::string& text, size_t start) {
+  const size_t width = text_width(), room = std::max(narrowest, width - std::min(width, start));
+  std::string lines;
+  size_t begin = 0;
+  while (text.size() - begin > room) {
+    size_t end = text.rfind(' ', begin + room);
+    if (end == std::string::npos || end <= begin) end = text.find(' ', begin + room);
+    if (end == std::string::npos) break;
+    lines += text.substr(begin, end - begin) + "\n" + std::string(start, ' ');
+    begin = end + 1;
+  }
+  return lines + text.substr(begin);
 }
 
 std::string table(const std::vector<std::vector<std::string>>& rows, size_t indent) {

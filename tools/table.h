@@ -7,6 +7,9 @@ namespace tiller {
 /// How wide lines may be: as a terminal on standard output, 60 to 100 columns; 100 elsewhere.
 size_t text_width();
 
+/// `text` broken at spaces into lines that start at column `start` and end by text_width().
+std::string wrapped(const std::string& text, size_t start);
+
 /// Rows of cells as lines with aligned columns, `indent` spaces before each; the last column wraps
 /// at text_width().
 std::string table(const std::vector<std::vector<std::string>>& rows, size_t indent = 0);
