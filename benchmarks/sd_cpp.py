@@ -11,6 +11,7 @@ import gzip
 import importlib.util
 import json
 import pathlib
+import re
 import tempfile
 
 import torch
@@ -23,6 +24,7 @@ STEPS = 4
 SIZE = 512
 PROMPT = "a fox"
 GUIDANCES = {"none": 1.0, "cfg:scale=7.5": 7.5}  # the peer's cfg_scale, 1: none
+PEERS = {"stable-diffusion.cpp": False, "with flash attention": True}
 
 
 def save_checkpoint(path, dtype):
@@ -64,8 +66,12 @@ def rows(options):
             path = f"{folder}/sd15-{dtype}.safetensors"
             save_checkpoint(path, torch.float32 if dtype == "float32" else torch.float16)
             for guidance, scale in GUIDANCES.items():
+                wanted = {name: flash for name, flash in PEERS.items()
+                          if re.search(getattr(options, "only", ""), f"{guidance}, {name}")}
+                if not wanted:
+                    continue
                 peers = {name: side_by_side.Peer(options, peer, path, options.threads, scale, flash)
-                         for name, flash in (("stable-diffusion.cpp", False), ("with flash attention", True))}
+                         for name, flash in wanted.items()}
                 tiller = side_by_side.Tiller(options, "image", path, PROMPT, SIZE, STEPS, "euler", guidance, dtype, options.device)
                 case = f"SD1.5 {SIZE}x{SIZE}, prompt, {STEPS} steps and decoding, {guidance}"
                 for row in side_by_side.compare(options, case, dtype, tiller, peers):
@@ -74,4 +80,6 @@ def rows(options):
 
 
 if __name__ == "__main__":
-    side_by_side.main(rows, __doc__, "bench_image")
+    parser = side_by_side.parser(__doc__)
+    parser.add_argument("--only", default="", help='what this regular expression finds of "GUIDANCE, PEER", such as "cfg.*, stable"')
+    side_by_side.run(rows, parser.parse_args(), ["bench_image"])
