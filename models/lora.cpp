@@ -9,6 +9,7 @@
 #include "io/error.h"
 #include "io/json.h"
 #include "models/family.h"
+#include "models/lora_factors.h"
 #include "models/lora_names.h"
 
 namespace tiller {
@@ -20,6 +21,7 @@ using OrderedJson = nlohmann::ordered_json;
 /// adapter_config.json or (diffusers) in the metadata.
 struct SharedScale {
   std::optional<double> alpha;
+  double rank = 1;  ///< Of modules of which nothing is factored.
   std::vector<std::pair<std::string, double>> patterns;  ///< The first that fits counts.
   bool by_root = false;                                  ///< alpha / sqrt(r) (rsLoRA).
 };
@@ -41,8 +43,14 @@ bool fits_pattern(const std::string& path, const std::string& pattern) {
 SharedScale shared_scale(const OrderedJson& config, const std::string& prefix,
                          const std::string& file) {
   SharedScale scale;
-  const auto alpha = config.find(prefix + "lora_alpha");
-  if (alpha != config.end() && alpha->is_number()) scale.alpha = alpha->get<double>();
+  const auto number = [&](const std::string& key) {
+    const auto found = config.find(prefix + key);
+    return found != config.end() && found->is_number() ? std::optional(found->get<double>())
+                                                       : std::nullopt;
+  };
+  scale.alpha = number("lora_alpha");
+  if (!scale.alpha) scale.alpha = number("alpha");
+  scale.rank = std::max(1.0, number("r").value_or(1));
   const auto patterns = config.find(prefix + "alpha_pattern");
   if (patterns != config.end() && patterns->is_object())
     for (const auto& [module, value] : patterns->items()) {
@@ -72,36 +80,17 @@ std::map<std::string, SharedScale> shared_scales(const fs::path& path, const Ten
   return scales;
 }
 
-/// path: the module as the file names it.
-double scale_of(const SharedScale& shared, const std::string& path, double rank) {
+/// alpha: the module's own; path: the module as the file names it.
+double scale_of(const LoraShape& shape, std::optional<double> alpha, const SharedScale& shared,
+                const std::string& path) {
+  if (shape.rank == 0) return !alpha && shared.alpha ? *shared.alpha / shared.rank : 1;
+  const double rank = static_cast<double>(shape.rank);
+  if (alpha) return *alpha / rank;
   const auto pattern =
       std::find_if(shared.patterns.begin(), shared.patterns.end(),
                    [&](const auto& entry) { return fits_pattern(path, entry.first); });
-  const double alpha =
-      pattern != shared.patterns.end() ? pattern->second : shared.alpha.value_or(rank);
-  return alpha / (shared.by_root ? std::sqrt(rank) : rank);
-}
-
-bool is_factor(const Tensor& tensor) {
-  return tensor.defined() && tensor.is_floating_point() &&
-         (tensor.dim() == 2 || tensor.dim() == 4) && tensor.numel() > 0;
-}
-
-void check_factors(const LoraDelta& delta, const std::string& where) {
-  for (const auto& [name, factor] : {std::pair("down", delta.down), std::pair("up", delta.up)})
-    if (!factor.defined())
-      throw Error(where + ": got no " + name + " factor, expected down and up.");
-  const bool mid = delta.mid.defined();
-  const auto fits = [&](int64_t rank) {
-    return !mid || (delta.mid.dim() == 4 && delta.mid.size(0) == rank);
-  };
-  if (!is_factor(delta.down) || !is_factor(delta.up) || !fits(delta.up.size(1)) ||
-      (mid ? delta.mid.size(1) : delta.up.size(1)) != delta.down.size(0) ||
-      delta.up.numel() != delta.up.size(0) * delta.up.size(1))
-    throw Error(where + ": got factors that don't fit each other, expected (r, in) and (out, r).");
-  for (const auto& factor : {delta.down, delta.up, delta.mid})
-    if (factor.defined() && !factor.isfinite().all().item<bool>())
-      throw Error(where + ": got factors that aren't finite, expected numbers.");
+  alpha = pattern != shared.patterns.end() ? pattern->second : shared.alpha.value_or(rank);
+  return *alpha / (shared.by_root ? std::sqrt(rank) : rank);
 }
 
 double alpha_of(const Tensor& tensor, const std::string& where) {
@@ -110,8 +99,39 @@ double alpha_of(const Tensor& tensor, const std::string& where) {
   return alpha;
 }
 
-Tensor& factor(LoraDelta& delta, LoraRole role) {
-  return role == LoraRole::down ? delta.down : role == LoraRole::up ? delta.up : delta.mid;
+/// In three dimensions: (out, 1, 1) or (1, in, 1).
+Tensor magnitude_from(const Tensor& given, const LoraName& name, const std::string& where) {
+  const bool plain = given.is_floating_point() && given.dim() > 0 && given.numel() > 0;
+  if (!plain || !given.isfinite().all().item<bool>())
+    throw Error(where + ": got no finite lengths, expected (out, 1).");
+  if (name.factor == "lora_magnitude_vector" || given.size(0) == given.numel())
+    return given.reshape({-1, 1, 1});
+  if (given.size(1) != given.numel())
+    throw Error(where + ": got lengths of an unknown shape, expected (out, 1) or (1, in).");
+  return given.reshape({1, -1, 1});
+}
+
+void check_magnitude(const LoraDelta& delta, const std::string& where) {
+  const Tensor& lengths = delta.magnitude;
+  if (lengths.defined() && lengths.size(0) > 1 && lengths.size(0) != delta.shape.rows)
+    throw Error(where + ": got " + std::to_string(lengths.size(0)) + " lengths, expected " +
+                std::to_string(delta.shape.rows) + ".");
+}
+
+/// What a file says of a module beside its factors.
+struct Described {
+  std::string path;  ///< The module as the file names it.
+  std::optional<double> alpha;
+};
+
+void add(LoraDelta& delta, Described& described, const LoraName& name, const Tensor& tensor,
+         const std::string& where) {
+  if (name.factor == "alpha")
+    described.alpha = alpha_of(tensor, where);
+  else if (name.factor == "dora_scale" || name.factor == "lora_magnitude_vector")
+    delta.magnitude = magnitude_from(tensor, name, where);
+  else
+    delta.factors[name.factor] = tensor;
 }
 
 /// The width of the inputs of a module whose name ends so; 0 when there is none.
@@ -119,7 +139,7 @@ int64_t input_width(const Lora& lora, const std::string& part, const std::string
   const auto modules = lora.parts.find(part);
   if (modules == lora.parts.end()) return 0;
   for (const auto& [name, delta] : modules->second)
-    if (name.ends_with(ending)) return delta.down.size(1);
+    if (name.ends_with(ending)) return delta.shape.columns;
   return 0;
 }
 
@@ -128,26 +148,21 @@ int64_t input_width(const Lora& lora, const std::string& part, const std::string
 Lora load_lora(const fs::path& path) {
   const TensorFile file = load_tensors(path);
   Lora lora{path.string(), {}};
-  std::map<LoraDelta*, double> alphas;
-  std::map<LoraDelta*, std::string> paths;
+  std::map<LoraDelta*, Described> described;
   for (const auto& [name, tensor] : file.tensors) {
     const LoraName parsed = parse_lora_name(name, lora.file);
     LoraDelta& delta = lora.parts[parsed.part][parsed.module];
-    paths[&delta] = parsed.path;
-    if (parsed.role == LoraRole::alpha)
-      alphas[&delta] = alpha_of(tensor, lora.file + ": '" + printable(name) + "'");
-    else
-      factor(delta, parsed.role) = tensor;
+    described[&delta].path = parsed.path;
+    add(delta, described[&delta], parsed, tensor, lora.file + ": '" + printable(name) + "'");
   }
   auto shared = shared_scales(path, file);
   for (auto& [part, modules] : lora.parts)
     for (auto& [module, delta] : modules) {
-      check_factors(delta, lora.file + ": '" + printable(module) + "'");
-      const double rank = static_cast<double>(delta.down.size(0));
-      const auto alpha = alphas.find(&delta);
-      const SharedScale& scale = shared.count(part) ? shared[part] : shared[""];
-      delta.scale =
-          alpha == alphas.end() ? scale_of(scale, paths[&delta], rank) : alpha->second / rank;
+      const std::string where = lora.file + ": '" + printable(module) + "'";
+      delta.shape = check_factors(delta.factors, where);
+      check_magnitude(delta, where);
+      const auto& [file_path, alpha] = described[&delta];
+      delta.scale = scale_of(delta.shape, alpha, shared[shared.count(part) ? part : ""], file_path);
     }
   return lora;
 }

@@ -8,6 +8,7 @@
 #include "models/family.h"
 #include "models/ldm_names.h"
 #include "models/lora.h"
+#include "models/lora_factors.h"
 #include "models/lora_names.h"
 
 namespace tiller {
@@ -19,19 +20,14 @@ struct Change {
   std::vector<std::pair<const LoraDelta*, double>> deltas;
 };
 
-/// The change in the shape of the weight, in float32.
-Tensor product(const LoraDelta& delta, at::IntArrayRef shape) {
-  const Tensor up = delta.up.to(at::kFloat).flatten(1), down = delta.down.to(at::kFloat);
-  if (!delta.mid.defined()) return at::mm(up, down.flatten(1)).view(shape);
-  const Tensor mid = delta.mid.to(at::kFloat);
-  return at::einsum("oi,ijkl,jc->ockl", {up, mid, down.flatten(1)}).reshape(shape);
-}
-
 bool fits(const LoraDelta& delta, const Tensor& parameter) {
-  const auto inner = [](const Tensor& x, int64_t from) { return x.numel() / x.size(from); };
-  if (parameter.dim() < 2 || delta.up.size(0) != parameter.size(0)) return false;
-  const int64_t kernel = delta.mid.defined() ? delta.mid.size(2) * delta.mid.size(3) : 1;
-  return inner(delta.down, 0) * kernel == inner(parameter, 0);
+  if (parameter.dim() < 1 || delta.shape.rows != parameter.size(0) ||
+      delta.shape.rows * delta.shape.columns != parameter.numel())
+    return false;
+  const Tensor& lengths = delta.magnitude;
+  return !lengths.defined() ||
+         (parameter.dim() > 1 && (lengths.size(0) == parameter.size(0) ||
+                                  (lengths.size(0) == 1 && lengths.size(1) == parameter.size(1))));
 }
 
 /// Module names in the original layout, with '_' between words, and diffusers' ones.
@@ -44,17 +40,25 @@ NameMap underscored_ldm_names(const TensorMap& unet) {
   return names;
 }
 
-/// Parameters by module, as LoRAs spell it.
+/// Parameters by module, as LoRAs spell it; biases by MODULE.bias.
 std::map<std::string, Tensor> by_module(const NamedTensors& parameters, bool is_text) {
-  const std::string weight = ".weight", outer = "text_model.";
+  const std::string outer = "text_model.";
   std::map<std::string, Tensor> modules;
   for (const auto& [name, tensor] : parameters) {
-    if (!name.ends_with(weight)) continue;
-    std::string module = name.substr(0, name.size() - weight.size());
+    const size_t dot = name.rfind('.');
+    const std::string kind = dot == name.npos ? "" : name.substr(dot);
+    if (kind != ".weight" && kind != ".bias") continue;
+    std::string module = name.substr(0, dot);
     if (is_text && module.starts_with(outer)) module.erase(0, outer.size());
-    modules[with_underscores(module)] = tensor;
+    modules[with_underscores(module) + (kind == ".bias" ? kind : "")] = tensor;
   }
   return modules;
+}
+
+/// The module as diffusers calls it.
+std::string module_of(const std::string& name, const NameMap& ldm) {
+  const size_t dot = name.find('.');
+  return renamed(name.substr(0, dot), ldm, '_') + (dot == name.npos ? "" : name.substr(dot));
 }
 
 std::string family_or_width(int64_t width) {
@@ -66,7 +70,7 @@ std::string family_or_width(int64_t width) {
 void check_family(const Lora& lora, const TensorMap& unet) {
   const int64_t expected = context_width_of(unet);
   for (const auto& [module, delta] : lora.parts.at("unet")) {
-    const int64_t width = delta.down.size(1);
+    const int64_t width = delta.shape.columns;
     if (module.ends_with("attn2_to_k") && expected && width != expected)
       throw Error(lora.file + ": this LoRA is " + family_or_width(width) + ", the model is " +
                   family_or_width(expected) + ".");
@@ -80,16 +84,16 @@ void collect(const WeightedLora& item, const std::string& part, const NameMap& l
   const auto& deltas = lora.parts.at(part);
   std::vector<std::string> unknown, misshapen;
   for (const auto& [name, delta] : deltas) {
-    const std::string module = renamed(name, ldm, '_');
+    const std::string module = module_of(name, ldm);
     if (module != name && deltas.count(module)) continue;  // the file has it in both layouts
     const auto found = modules.find(module);
     if (found == modules.end()) {
       unknown.push_back(name);
     } else if (!fits(delta, found->second)) {
       misshapen.push_back(name);
-    } else {
+    } else if (item.weight != 0) {
       changes[module].parameter = found->second;
-      changes[module].deltas.emplace_back(&delta, item.weight * delta.scale);
+      changes[module].deltas.emplace_back(&delta, item.weight);
     }
   }
   std::string text;
@@ -102,10 +106,26 @@ void collect(const WeightedLora& item, const std::string& part, const NameMap& l
                 ".");
 }
 
+/// The weight with the change, its rows or columns stretched to the lengths of the magnitude.
+Tensor stretched(const Tensor& changed, const Tensor& magnitude) {
+  const Tensor flat = changed.reshape({changed.size(0), changed.size(1), -1});
+  const bool rows = magnitude.size(0) == flat.size(0);
+  const Tensor lengths = flat.square().sum(rows ? at::IntArrayRef{1, 2} : at::IntArrayRef{0, 2},
+                                           /*keepdim=*/true);
+  return (flat * (magnitude.to(flat.device(), at::kFloat) / lengths.sqrt().add(1e-12)))
+      .view_as(changed);
+}
+
 void merge(const Change& change) {
-  Tensor sum = change.parameter.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-  for (const auto& [delta, weight] : change.deltas)
-    sum.add_(product(*delta, sum.sizes()).to(sum.device()), weight);
+  const Tensor original = change.parameter.to(at::kFloat), sum = original.clone();
+  for (const auto& [delta, weight] : change.deltas) {
+    const Tensor product = lora_product(delta->factors).view(sum.sizes()).to(sum.device());
+    if (!delta->magnitude.defined())
+      sum.add_(product, weight * delta->scale);
+    else
+      sum.add_(stretched(original.add(product, weight * delta->scale), delta->magnitude) -
+               original);
+  }
   change.parameter.copy_(sum);
 }
 

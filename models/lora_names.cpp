@@ -1,7 +1,6 @@
 #include "models/lora_names.h"
 
 #include <algorithm>
-#include <optional>
 #include <regex>
 
 #include "io/error.h"
@@ -10,23 +9,43 @@ namespace tiller {
 namespace {
 
 struct Ending {
-  const char* text;
-  LoraRole role;
+  const char *text, *factor;
+  bool bias = false;
 };
 /// The longer of two that match stands first.
 constexpr Ending kEndings[] = {
-    {".lora_linear_layer.down.weight", LoraRole::down},
-    {".lora_linear_layer.up.weight", LoraRole::up},
-    {".lora_down.weight", LoraRole::down},
-    {".lora_up.weight", LoraRole::up},
-    {".lora_mid.weight", LoraRole::mid},
-    {".lora.down.weight", LoraRole::down},
-    {".lora.up.weight", LoraRole::up},
-    {"_lora.down.weight", LoraRole::down},
-    {"_lora.up.weight", LoraRole::up},
-    {".lora_A.weight", LoraRole::down},
-    {".lora_B.weight", LoraRole::up},
-    {".alpha", LoraRole::alpha},
+    {".lora_linear_layer.down.weight", "down"},
+    {".lora_linear_layer.up.weight", "up"},
+    {".lora_down.weight", "down"},
+    {".lora_up.weight", "up"},
+    {".lora_mid.weight", "mid"},
+    {".lora.down.weight", "down"},
+    {".lora.up.weight", "up"},
+    {"_lora.down.weight", "down"},
+    {"_lora.up.weight", "up"},
+    {".lora_A.weight", "down"},
+    {".lora_B.weight", "up"},
+    {".lora_magnitude_vector.weight", "lora_magnitude_vector"},
+    {".lora_magnitude_vector", "lora_magnitude_vector"},
+    {".dora_scale", "dora_scale"},
+    {".hada_w1_a", "hada_w1_a"},
+    {".hada_w1_b", "hada_w1_b"},
+    {".hada_w2_a", "hada_w2_a"},
+    {".hada_w2_b", "hada_w2_b"},
+    {".hada_t1", "hada_t1"},
+    {".hada_t2", "hada_t2"},
+    {".lokr_w1", "lokr_w1"},
+    {".lokr_w1_a", "lokr_w1_a"},
+    {".lokr_w1_b", "lokr_w1_b"},
+    {".lokr_w2", "lokr_w2"},
+    {".lokr_w2_a", "lokr_w2_a"},
+    {".lokr_w2_b", "lokr_w2_b"},
+    {".lokr_t2", "lokr_t2"},
+    {".diff", "diff"},
+    {".w_norm", "diff"},
+    {".diff_b", "diff", true},
+    {".b_norm", "diff", true},
+    {".alpha", "alpha"},
 };
 
 struct Beginning {
@@ -59,17 +78,9 @@ constexpr Rewrite kTextProjections[] = {
     {"to_q", "q_proj"}, {"to_k", "k_proj"}, {"to_v", "v_proj"}, {"to_out", "out_proj"}};
 
 /// Adapters that change weights by another rule, by a part of their tensors' names.
-constexpr Rewrite kOtherAdapters[] = {{".dora_scale", "DoRA"},
-                                      {".lora_magnitude_vector", "DoRA"},
-                                      {".hada_", "LoHa"},
-                                      {".lokr_", "LoKr"},
-                                      {".oft_", "OFT"},
+constexpr Rewrite kOtherAdapters[] = {{".oft_", "OFT"},
                                       {".boft_", "BOFT"},
                                       {".on_input", "IA3"},
-                                      {".w_norm", "LyCORIS norms"},
-                                      {".b_norm", "LyCORIS norms"},
-                                      {".diff.", "full differences"},
-                                      {".diff_b.", "full differences"},
                                       {".lora_B.bias", "LoRA with biases"}};
 /// Networks that are no UNet.
 constexpr const char* kTransformers[] = {"double_blocks", "single_blocks", "joint_blocks",
@@ -94,14 +105,10 @@ void refuse_others(const std::string& name, const std::string& file) {
       refuse_lora(file, "a LoRA of a transformer such as Flux or SD3 ('" + printable(name) + "')");
 }
 
-/// The module without the ending that says the tensor's role.
-std::optional<std::string> without_ending(const std::string& name, LoraRole& role) {
-  for (const auto& ending : kEndings) {
-    if (!name.ends_with(ending.text)) continue;
-    role = ending.role;
-    return name.substr(0, name.size() - std::string(ending.text).size());
-  }
-  return std::nullopt;
+const Ending* ending_of(const std::string& name) {
+  for (const auto& ending : kEndings)
+    if (name.ends_with(ending.text)) return &ending;
+  return nullptr;
 }
 
 void split_part(LoraName& result) {
@@ -138,15 +145,19 @@ LoraName parse_lora_name(const std::string& name, const std::string& file) {
   std::string plain = std::regex_replace(name, adapter, ".$1.weight");
   if (plain.starts_with("base_model.model.")) plain.erase(0, 17);
   LoraName result;
-  const auto module = without_ending(plain, result.role);
-  if (module) result.module = *module;
+  const Ending* ending = ending_of(plain);
+  if (ending) {
+    result.module = plain.substr(0, plain.size() - std::string(ending->text).size());
+    result.factor = ending->factor;
+  }
   split_part(result);
-  if (!module || result.part.empty())
+  if (!ending || result.part.empty())
     refuse_lora(file, "a tensor called '" + printable(name) + "'");
   result.path = result.module;
   const bool is_text = result.part != "unet";
   result.module = canonical(result.module, is_text);
   if (is_text) result.module = replaced(result.module, "text_model_", "");
+  if (ending->bias) result.module += ".bias";
   return result;
 }
 

@@ -3,12 +3,10 @@
 
 namespace tiller {
 
-enum class LoraRole { down, up, mid, alpha };
-
 struct LoraName {
   std::string part, module;  ///< As in Lora.
   std::string path;          ///< The module as the file names it in the part, with dots.
-  LoraRole role = LoraRole::down;
+  std::string factor;        ///< As in LoraFactors, or alpha, dora_scale, lora_magnitude_vector.
 };
 
 /// What the name of a tensor in a LoRA file says. Throws Error naming `file` when it is of another

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <set>
 
 #include "io/error.h"
 #include "io/json.h"
@@ -20,25 +21,44 @@ struct LoraPart {
   std::map<std::string, int64_t> layers;  ///< Modules by what they are.
 };
 
+bool is_convolution(const std::string& module, const LoraDelta& delta) {
+  for (const auto& [name, factor] : delta.factors)
+    if (factor.dim() == 4 && factor.size(2) > 1) return true;
+  return module.find("conv") != std::string::npos && !module.ends_with("shortcut");
+}
+
 std::string layer_of(const std::string& module, const LoraDelta& delta) {
+  if (delta.shape.columns == 1) return "norms and biases";
   if (module.find("attn") != std::string::npos) return "attention";
   if (module.find("_ff_") != std::string::npos || module.find("mlp") != std::string::npos)
     return "feed-forward";
-  return delta.down.dim() == 4 && delta.down.size(2) > 1 ? "convolutions" : "others";
+  return is_convolution(module, delta) ? "convolutions" : "others";
+}
+
+std::string kind_of(const LoraDelta& delta) {
+  const std::string first = delta.factors.begin()->first;
+  const std::string kind = first.starts_with("hada")   ? "LoHa"
+                           : first.starts_with("lokr") ? "LoKr"
+                           : first == "diff"           ? "whole changes"
+                                                       : "LoRA";
+  return delta.magnitude.defined() ? "DoRA" + (kind == "LoRA" ? "" : " of " + kind) : kind;
 }
 
 struct LoraSummary {
   std::map<std::string, LoraPart> parts;
-  int64_t least_rank = 0, largest_rank = 0;
+  std::set<std::string> kinds;
+  int64_t least_rank = 0, largest_rank = 0;  ///< 0: nothing is factored.
 };
 
 LoraSummary summary_of(const Lora& lora) {
   LoraSummary summary;
   for (const auto& [part, deltas] : lora.parts)
     for (const auto& [module, delta] : deltas) {
-      const int64_t rank = delta.up.size(1);
       ++summary.parts[part].modules;
       ++summary.parts[part].layers[layer_of(module, delta)];
+      summary.kinds.insert(kind_of(delta));
+      const int64_t rank = delta.shape.rank;
+      if (rank == 0) continue;
       summary.largest_rank = std::max(summary.largest_rank, rank);
       summary.least_rank = summary.least_rank ? std::min(summary.least_rank, rank) : rank;
     }
@@ -66,6 +86,7 @@ void show_lora(const fs::path& path, bool as_json) {
     const Json json = {{"kind", "lora"},
                        {"file", path.filename().string()},
                        {"family", family},
+                       {"kinds", summary.kinds},
                        {"rank", {summary.least_rank, summary.largest_rank}},
                        {"parts", parts}};
     std::cout << indented(json) << "\n";
@@ -74,9 +95,10 @@ void show_lora(const fs::path& path, bool as_json) {
   const std::string least = std::to_string(summary.least_rank),
                     largest = std::to_string(summary.largest_rank);
   std::vector<std::vector<std::string>> rows = {
-      {"kind", "LoRA"},
-      {"family", family.empty() ? "can't be told" : family},
-      {"rank", least == largest ? least : least + " to " + largest}};
+      {"kind", enumerate({summary.kinds.begin(), summary.kinds.end()})},
+      {"family", family.empty() ? "can't be told" : family}};
+  if (summary.largest_rank)
+    rows.push_back({"rank", least == largest ? least : least + " to " + largest});
   for (const auto& [name, part] : summary.parts) rows.push_back({name, text_of(part)});
   std::cout << table(rows);
 }
@@ -108,8 +130,10 @@ void show_inversion(const fs::path& path, bool as_json) {
 
 bool is_lora(const NamedTensors& tensors) {
   return std::any_of(tensors.begin(), tensors.end(), [](const auto& entry) {
-    for (const char* mark : {".lora_", "_lora.", ".lora."})
+    for (const char* mark : {".lora_", "_lora.", ".lora.", ".hada_w", ".lokr_w"})
       if (entry.first.find(mark) != std::string::npos) return true;
+    for (const char* end : {".diff", ".diff_b", ".w_norm", ".b_norm"})
+      if (entry.first.ends_with(end)) return true;
     return false;
   });
 }

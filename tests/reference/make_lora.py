@@ -1,9 +1,11 @@
-"""Writes fixtures/lora.json: LoRAs in each style of names, and weights that diffusers and PEFT make of them.
+"""Writes fixtures/lora.json: LoRAs in each style of names, and weights that diffusers and PEFT make of them; DoRA, LoHa, LoKr and
+whole changes, by PEFT where diffusers reads them, else by LyCORIS' functions.
 
 All tensors have formula.py's values. A style lists its tensors as [name, shape], and of the weights that it changes,
 after fusing, the sum and six values at even distances.
 
-Usage: python make_lora.py > ../fixtures/lora.json. Needs torch, diffusers (0.42.1), transformers, peft and accelerate.
+Usage: python make_lora.py > ../fixtures/lora.json. Needs torch, diffusers (0.42.1), transformers, peft, accelerate and
+lycoris-lora (4.1.3).
 """
 
 import json
@@ -16,6 +18,7 @@ from diffusers.loaders.lora_conversion_utils import (
     _convert_non_diffusers_lora_to_diffusers,
     _maybe_map_sgm_blocks_to_diffusers,
 )
+from lycoris.functional import general, loha, lokr
 
 UNET = {
     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
@@ -92,6 +95,20 @@ def convert(state, config):
     return _convert_non_diffusers_lora_to_diffusers(state)
 
 
+def peft_dora(module):
+    return *peft(module), f"unet.{module}.lora_magnitude_vector"
+
+
+def lengths(weight):
+    """The shape of PEFT's magnitudes."""
+    out, _, *kernel = weight.shape
+    return [1, out, *kernel_of_ones(kernel)] if kernel else [out]
+
+
+def kernel_of_ones(kernel):
+    return [1 for _ in kernel]
+
+
 def summary(tensor):
     flat = tensor.detach().double().flatten()
     return [float(f"{value:.10g}") for value in [flat.sum(), *flat[:: max(1, len(flat) // 6)][:6]]]
@@ -102,8 +119,9 @@ def run(style, naming, modules, alpha, weight, metadata=None):
     before = {name: value.clone() for name, value in unet.state_dict().items()}
     state, shapes = {}, []
     for module in modules:
-        down, up, alpha_name = naming(module)
-        for name, shape in zip((down, up), factors(before[module + ".weight"])):
+        down, up, alpha_name, *magnitude = naming(module)
+        weight_before = before[module + ".weight"]
+        for name, shape in zip((down, up, *magnitude), (*factors(weight_before), lengths(weight_before))):
             state[name] = formula.weight(name, tuple(shape))
             shapes.append([name, shape])
         if alpha_name and alpha is not None:
@@ -124,6 +142,110 @@ def run(style, naming, modules, alpha, weight, metadata=None):
     return case
 
 
+def lyc_name(module, ending):
+    return "lora_unet_" + module.replace(".", "_") + ending
+
+
+def loha_shapes(weight):
+    out, into, *kernel = weight.shape
+    if kernel and kernel[0] > 1:
+        return {f".hada_{name}": shape for i in (1, 2) for name, shape in
+                ((f"w{i}_a", [RANK, out]), (f"w{i}_b", [RANK, into]), (f"t{i}", [RANK, RANK, *kernel]))}
+    return {f".hada_{name}": shape for i in (1, 2) for name, shape in
+            ((f"w{i}_a", [out, RANK]), (f"w{i}_b", [RANK, into]))}
+
+
+def loha_flat_shapes(weight):
+    out, into = weight.shape[0], weight[0].numel()
+    return {f".hada_{name}": shape for i in (1, 2) for name, shape in ((f"w{i}_a", [out, RANK]), (f"w{i}_b", [RANK, into]))}
+
+
+def loha_change(weight, named):
+    w = {name[6:]: value for name, value in named.items() if name.startswith(".hada_")}
+    change = loha.diff_weight(w["w1_b"], w["w1_a"], w["w2_b"], w["w2_a"], w.get("t1"), w.get("t2"))
+    return change.reshape(weight.shape), RANK
+
+
+def lokr_shapes(weight):
+    """The second matrix whole, of a kernel with a core, else of two factors."""
+    out, into, *kernel = weight.shape
+    first, second = [2, 4], [out // 2, into // 4]
+    if not kernel:
+        return {".lokr_w1": first, ".lokr_w2_a": [second[0], RANK], ".lokr_w2_b": [RANK, second[1]]}
+    return {".lokr_w1": first, ".lokr_w2_a": [RANK, second[0]], ".lokr_w2_b": [RANK, second[1]],
+            ".lokr_t2": [RANK, RANK, *kernel]}
+
+
+def lokr_factored_shapes(weight):
+    out, into, *kernel = weight.shape
+    pixels = kernel[0] * kernel[1] if kernel else 1
+    return {".lokr_w1_a": [2, RANK], ".lokr_w1_b": [RANK, 4], ".lokr_w2_a": [out // 2, RANK],
+            ".lokr_w2_b": [RANK, into // 4 * pixels]}
+
+
+def lokr_whole_shapes(weight):
+    out, into, *kernel = weight.shape
+    return {".lokr_w1": [2, 4], ".lokr_w2": [out // 2, into // 4, *kernel]}
+
+
+def lokr_change(weight, named):
+    get = lambda name: named.get(f".lokr_{name}")
+    change = lokr.kron_weight(get("w1"), get("w1_a"), get("w1_b"), get("w2"), get("w2_a"), get("w2_b"), get("t2"))
+    return change.reshape(weight.shape), RANK if ".lokr_w2_b" in named else None
+
+
+def locon_shapes(weight):
+    down, up = factors(weight)
+    return {".lora_down.weight": down, ".lora_up.weight": up}
+
+
+def locon_change(weight, named):
+    up, down = named[".lora_up.weight"], named[".lora_down.weight"]
+    return (up.flatten(1) @ down.flatten(1)).reshape(weight.shape), RANK
+
+
+def row_lengths(weight):
+    return [weight.shape[0], *[1 for _ in weight.shape[1:]]]
+
+
+def column_lengths(weight):
+    return [1, weight.shape[1], *[1 for _ in weight.shape[2:]]]
+
+
+def run_lycoris(style, modules, shapes, change_of, alpha, weight, dora=None):
+    """dora: the shape of the lengths that rows or columns get."""
+    before = formula.fill(UNet2DConditionModel(**UNET)).state_dict()
+    listed, changed, alphas = [], {}, {}
+    for module in modules:
+        own = before[module + ".weight"]
+        named = shapes(own) | ({".dora_scale": dora(own)} if dora else {})
+        named = {ending: formula.weight(lyc_name(module, ending), tuple(shape)) for ending, shape in named.items()}
+        listed += [[lyc_name(module, ending), list(value.shape)] for ending, value in named.items()]
+        alphas[lyc_name(module, ".alpha")] = alpha
+        change, rank = change_of(own, named)
+        after = own + weight * (alpha / rank if rank else 1) * change
+        if dora:
+            after = general.weight_decompose(after, named[".dora_scale"], 1, dora is row_lengths, backend="torch")
+        changed[module + ".weight"] = summary(after)
+    return {"style": style, "tensors": listed, "weight": weight, "changed": changed, "alphas": alphas}
+
+
+def run_whole(weight):
+    """Whole changes of weights, biases and norms, in the original layout's names."""
+    before = formula.fill(UNet2DConditionModel(**UNET)).state_dict()
+    entries = [("down_blocks.0.resnets.1.conv1.weight", "input_blocks_2_0_in_layers_2.diff"),
+               ("down_blocks.0.resnets.1.conv1.bias", "input_blocks_2_0_in_layers_2.diff_b"),
+               ("down_blocks.0.resnets.1.norm1.weight", "input_blocks_2_0_in_layers_0.w_norm"),
+               ("down_blocks.0.resnets.1.norm1.bias", "input_blocks_2_0_in_layers_0.b_norm"),
+               (f"{DOWN}{BLOCK}.attn2.to_k.weight", "input_blocks_5_1_transformer_blocks_0_attn2_to_k.diff")]
+    listed, changed = [], {}
+    for parameter, name in entries:
+        own, name = before[parameter], "lora_unet_" + name
+        listed.append([name, list(own.shape)])
+        changed[parameter] = summary(own + weight * formula.weight(name, tuple(own.shape)))
+    return {"style": "whole", "tensors": listed, "weight": weight, "changed": changed}
+
+
 def main():
     torch.set_num_threads(1)
     everything = ATTENTION + OTHERS + CONVOLUTIONS
@@ -135,6 +257,15 @@ def main():
             {"r": RANK, "lora_alpha": 5, "target_modules": ATTENTION, "use_rslora": True}),
         run("plain", plain, ATTENTION, None, 1.0),
         run("processor", processor, ATTENTION, None, 1.5),
+        run("dora", peft_dora, ATTENTION + CONVOLUTIONS[:2], None, 0.7),
+        run_lycoris("dora_rows", everything, locon_shapes, locon_change, 2.0, 1.0, row_lengths),
+        run_lycoris("dora_columns", everything, locon_shapes, locon_change, 1.0, 0.6, column_lengths),
+        run_lycoris("loha", everything, loha_shapes, loha_change, 2.0, 0.8),
+        run_lycoris("loha_flat", CONVOLUTIONS, loha_flat_shapes, loha_change, 1.0, 1.0, row_lengths),
+        run_lycoris("lokr", everything, lokr_shapes, lokr_change, 2.0, 0.9),
+        run_lycoris("lokr_factored", everything, lokr_factored_shapes, lokr_change, 1.0, 1.2),
+        run_lycoris("lokr_whole", everything, lokr_whole_shapes, lokr_change, 1.0, 1.0, column_lengths),
+        run_whole(0.5),
     ]
     names = [[name, list(value.shape)] for name, value in UNet2DConditionModel(**UNET).state_dict().items()]
     print('{"unet": ' + json.dumps(names) + ',\n"cases": [\n' + ",\n".join(map(json.dumps, cases)) + "\n]}")
