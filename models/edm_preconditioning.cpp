@@ -59,6 +59,8 @@ const std::vector<std::string>& edm_preconditioner_names() {
   return names;
 }
 
+bool is_edm_scheduler(const std::string& class_name) { return class_name.starts_with("EDM"); }
+
 EdmRetelling retell(const EdmPreconditioner& by, const Tensor& t) {
   const auto real = [](const Tensor& x) { return x.to(at::kFloat); };
   const Tensor sigma = (4 * t.to(at::kDouble)).exp();
@@ -80,7 +82,7 @@ EdmRetelling retell(const EdmPreconditioner& by, const Tensor& t) {
   const double data = by.sigma_data;
   const Tensor squared = sigma.square() + data * data, own = squared.sqrt();
   return {real(norm / own), real(t), real(2 * (data * data - 0.25) * sigma / squared),
-          real(2 * data * norm / own)};
+          real((by.negative ? -2 : 2) * data * norm / own)};
 }
 
 }  // namespace tiller

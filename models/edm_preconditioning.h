@@ -13,6 +13,7 @@ struct EdmPreconditioner {
   enum class Kind { edm, vp, ve, iddpm };
   Kind kind = Kind::edm;
   double sigma_data = 0.5;               ///< edm: the data's standard deviation.
+  bool negative = false;                 ///< edm: c_out is below zero, as where v is predicted.
   double beta_d = 19.9, beta_min = 0.1;  ///< vp: beta(t) = beta_d t + beta_min.
   double c1 = 0.001, c2 = 0.008;  ///< iddpm: the largest step of its cosine schedule, its offset.
   int64_t timesteps = 1000;       ///< vp and iddpm: told from 0 to this, less one.
@@ -21,6 +22,10 @@ struct EdmPreconditioner {
 
 /// The kinds' names: "edm", "vp", "ve" and "iddpm", in their order.
 const std::vector<std::string>& edm_preconditioner_names();
+
+/// Whether diffusers' scheduler of that name preconditions, EDMEulerScheduler and
+/// EDMDPMSolverMultistepScheduler.
+bool is_edm_scheduler(const std::string& class_name);
 
 /// What an iddpm network was trained on, the largest first: as many as timesteps, and zero.
 std::vector<double> iddpm_sigmas(const EdmPreconditioner&);

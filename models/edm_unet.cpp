@@ -7,6 +7,7 @@
 
 #include "models/edm_blocks.h"
 #include "models/edm_embedding.h"
+#include "models/retold_network.h"
 #include "models/spine.h"
 
 namespace tiller {
@@ -47,10 +48,8 @@ class EdmUNet final : public Network {
   edm::Block take(Weights&, const std::string& name, int64_t in, int64_t out,
                   std::optional<Site> site = {}, edm::Resample resample = edm::Resample::none);
   std::optional<Site> site(const std::string& path, Part, int level, int64_t channels) const;
-  Tensor run(const Tensor& x, const Tensor& t, Rows& rows) const;
 
   EdmConfig config_;
-  bool is_usual_;
   std::vector<Site> sites_;
   edm::Embedding embedding_;
   Conv2d first_;
@@ -66,9 +65,7 @@ class EdmUNet final : public Network {
 };
 
 EdmUNet::EdmUNet(const EdmConfig& config, Weights& weights)
-    : config_(config),
-      is_usual_(config.preconditioner == EdmPreconditioner{}),
-      embedding_(edm::take_embedding(weights, config)) {
+    : config_(config), embedding_(edm::take_embedding(weights, config)) {
   take_encoder(weights);
   take_decoder(weights);
   const bool adm = config.dhariwal;
@@ -167,7 +164,7 @@ void EdmUNet::take_decoder(Weights& weights) {
   }
 }
 
-Tensor EdmUNet::run(const Tensor& x, const Tensor& t, Rows& rows) const {
+Tensor EdmUNet::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
   const Tensor embedded = embedding_(rows, t);
   const Tensor input = x.to(out_conv_.weight.scalar_type());
   Tensor image = rows.roots(input).contiguous(at::MemoryFormat::ChannelsLast);
@@ -192,21 +189,10 @@ Tensor EdmUNet::run(const Tensor& x, const Tensor& t, Rows& rows) const {
   return out_conv_(rows, out_norm_.silu(h)).to(at::kFloat);
 }
 
-Tensor EdmUNet::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
-  if (is_usual_) return run(x, t, rows);
-  const EdmRetelling told = retell(config_.preconditioner, t);
-  const auto column = [](const Tensor& values) { return values.reshape({-1, 1, 1, 1}); };
-  const Tensor y = x.to(at::kFloat);
-  const Tensor output =
-      run(y * column(told.in), told.timestep, rows).narrow(1, 0, config_.img_channels);
-  const auto spread = [&](const Tensor& values) { return rows.expand(rows.roots(values)); };
-  return spread(column(told.skip) * y) + spread(column(told.out)) * output;
-}
-
 }  // namespace
 
 std::unique_ptr<Network> edm_unet(const EdmConfig& config, Weights& weights) {
-  return std::make_unique<EdmUNet>(config, weights);
+  return retold(std::make_unique<EdmUNet>(config, weights), config.preconditioner);
 }
 
 }  // namespace tiller

@@ -5,6 +5,7 @@
 #include "io/error.h"
 #include "models/components.h"
 #include "models/derived_config.h"
+#include "models/edm_marks.h"
 #include "models/family.h"
 #include "models/single_file_parts.h"
 
@@ -31,8 +32,6 @@ const std::vector<std::pair<std::string, std::string>> kForeign = {
 
 /// Those that would pass for one.
 const std::vector<std::pair<std::string, std::string>> kUnsupported = {
-    {"edm_mean", "Playground 2.5, an EDM model"},
-    {"edm_vpred.sigma_max", "CosXL, an EDM model"},
     {"diffusion_model.label_emb.weight", "Stable Diffusion's x4 upscaler"},
     {"motion_modules.", "an AnimateDiff motion module"},
     {"controlnet_cond_embedding.", "a ControlNet"},
@@ -133,18 +132,20 @@ void add_unet(Components& components, TensorMap unet, const TensorFile& file, Fa
     refuse_file(path, "SD2.1 unCLIP, which reads images");
   config["sample_size"] = xl ? 128 : family == Family::sd2 && v ? 96 : 64;
   components.index = index_of(family, config["in_channels"]);
-  components.parts["scheduler"] =
-      component({}, scheduler_config_of(family, v, v && has(file, "ztsnr")), path);
+  Json scheduler = edm_scheduler_config(file);
+  if (scheduler.is_null()) scheduler = scheduler_config_of(family, v, v && has(file, "ztsnr"));
+  components.parts["scheduler"] = component({}, std::move(scheduler), path);
   components.parts["unet"] = component(std::move(unet), std::move(config), path);
 }
 
-void add_vae(Components& components, TensorMap vae, std::optional<Family> family,
-             const fs::path& path) {
+void add_vae(Components& components, TensorMap vae, const TensorFile& file,
+             std::optional<Family> family, const fs::path& path) {
   Json config = vae_config_of(vae);
   if (family) {
     const bool xl = *family == Family::sdxl || *family == Family::refiner;
     config.update(vae_scaling_of(xl));
     config["sample_size"] = xl ? 1024 : 512;
+    config.update(edm_latent_statistics(file));
   }
   components.parts["vae"] = component(std::move(vae), std::move(config), path);
 }
@@ -175,7 +176,7 @@ Components single_file_components(const fs::path& path) {
     add_text_encoders(components, file, *family, path);
     add_unet(components, std::move(unet), file, *family, path);
   }
-  if (!vae.empty()) add_vae(components, std::move(vae), family, path);
+  if (!vae.empty()) add_vae(components, std::move(vae), file, family, path);
   return components;
 }
 

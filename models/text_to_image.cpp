@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "models/class_to_image.h"
+#include "models/retold_network.h"
 #include "models/unet2d_condition.h"
 #include "models/unet2d_config.h"
 
@@ -29,6 +30,16 @@ bool says(const Json& config, const std::string& key, const Json& value) {
 int64_t integer_or_zero(const Json& config, const std::string& key) {
   const auto found = config.find(key);
   return found != config.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+
+/// Values out of bounds are refused with the rest of the scheduler's file.
+EdmPreconditioner preconditioner_of(const Json& scheduler) {
+  EdmPreconditioner by;
+  const auto name = scheduler.find("_class_name"), data = scheduler.find("sigma_data");
+  if (name == scheduler.end() || !name->is_string() || !is_edm_scheduler(*name)) return by;
+  if (data != scheduler.end() && data->is_number()) by.sigma_data = *data;
+  by.negative = says(scheduler, "prediction_type", "v_prediction");
+  return by;
 }
 
 bool is_xl(const Json& unet) { return says(unet, "addition_embed_type", "text_time"); }
@@ -159,7 +170,10 @@ Model pipeline_model(Components components, at::ScalarType dtype, at::Device dev
     model.vae = vae_from(std::move(part(components, "vae")), dtype, device);
   Weights weights({std::move(unet.tensors), {}}, unet.file, dtype, device);
   weights.fp8 = fp8;
-  model.network = unet2d_condition(unet.config, weights);
+  if (components.parts.contains("scheduler"))
+    model.scheduler = components.parts["scheduler"].config;
+  model.network =
+      retold(unet2d_condition(unet.config, weights), preconditioner_of(model.scheduler));
   model.parameters = weights.finish();
   check_channels(model);
   if (model.vae) check_vae(model);
@@ -167,8 +181,6 @@ Model pipeline_model(Components components, at::ScalarType dtype, at::Device dev
   take_sample_size(model, unet.config);
   model.width = model.parameters.front().second.size(0);
   model.guidance_channels = integer_or_zero(unet.config, "time_cond_proj_dim");
-  if (components.parts.contains("scheduler"))
-    model.scheduler = components.parts["scheduler"].config;
   return model;
 }
 

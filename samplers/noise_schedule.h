@@ -20,7 +20,10 @@ struct NoiseSchedule {
   std::optional<PredictionType> flow = {};
   bool edm = false;  ///< The network is told ln(sigma) / 4, and the table is uniform in that.
   double sigma_min = 0.002, sigma_max = 80;  ///< EDM's ends.
-  std::vector<double> known_sigmas = {};     ///< Not empty: an EDM network knows these alone.
+  /// Runs on sigmas begin in noise of variance sigma^2 + 1, as diffusers' EDM schedulers have it.
+  bool begins_with_data = false;
+  bool exponential = false;  ///< EDM's usual sigmas are uniform in the logarithm, not Karras'.
+  std::vector<double> known_sigmas = {};  ///< Not empty: an EDM network knows these alone.
   double shift = 1;  ///< Of a flow's sigmas: sigma becomes shift sigma / (1 + (shift - 1) sigma).
 
   int64_t size() const { return static_cast<int64_t>(alphas_cumprod.size()); }

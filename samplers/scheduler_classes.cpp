@@ -54,6 +54,8 @@ const std::map<std::string, SchedulerClass>& classes() {
        {"euler",
         {"zero snr", "sigmas", "sigma ends", "final"},
         R"({"interpolation_type": "linear", "timestep_type": "discrete"})"_json}},
+      {"EDMEulerScheduler", {"euler", {}, Json::object()}},
+      {"EDMDPMSolverMultistepScheduler", {"dpm++2m", {}, Json::object()}},
       {"FlowMatchEulerDiscreteScheduler", {"euler", {}, Json::object()}},
       {"FlowMatchHeunDiscreteScheduler", {"heun", {}, Json::object()}},
       {"EulerAncestralDiscreteScheduler", {"euler-a", {"zero snr"}, Json::object()}},
@@ -127,7 +129,7 @@ Json scheduler_defaults(const std::string& class_name) {
 std::string scheduler_sampler(const std::string& class_name, const Json& keys) {
   const auto found = classes().find(class_name);
   if (found == classes().end()) return "";
-  if (class_name != "DPMSolverMultistepScheduler") return found->second.sampler;
+  if (!class_name.ends_with("DPMSolverMultistepScheduler")) return found->second.sampler;
   const std::string algorithm = keys.value("algorithm_type", "dpmsolver++");
   const std::string name = keys.value("solver_order", 2) >= 3 ? "dpm++3m" : "dpm++2m";
   if (algorithm == "dpmsolver++" || algorithm == "deis") return name;

@@ -2,6 +2,7 @@
 
 #include "io/error.h"
 #include "models/config_reader.h"
+#include "models/edm_preconditioning.h"
 #include "samplers/scheduler_classes.h"
 
 namespace tiller {
@@ -76,6 +77,9 @@ void read_levels(KeyReader& reader) {
   reader.word("final_sigmas_type", {"zero", "sigma_min"});
   reader.number("sigma_min", 1e-6, kLargest);
   reader.number("sigma_max", 1e-6, kLargest);
+  reader.number("sigma_data", 1e-3, 1e3);
+  reader.number("rho", 0.1, 100);
+  reader.word("sigma_schedule", {"karras", "exponential"});
   reader.number("lambda_min_clipped", -kLargest, kLargest);
   reader.integer("original_inference_steps", 1, 1'000'000);
   reader.flags({"set_alpha_to_one", "rescale_betas_zero_snr", "use_karras_sigmas",
@@ -116,6 +120,18 @@ auto naming_the_file(const Function& read) {
   }
 }
 
+/// The network is an EDM's, whose preconditioning models/text_to_image.cpp reads.
+SchedulerSetup edm_setup(SchedulerSetup setup) {
+  const Json& keys = setup.keys;
+  const std::string type = keys.value("prediction_type", "epsilon");
+  if (type != "epsilon" && type != "v_prediction")
+    config_error("prediction_type", type, "epsilon or v_prediction");
+  const double least = keys.value("sigma_min", 0.002), most = keys.value("sigma_max", 80.0);
+  if (least >= most) config_error("sigma_max", most, "more than " + Json(least).dump());
+  setup.prediction = PredictionType::edm;
+  return setup;
+}
+
 SchedulerSetup read_setup(const Json& json) {
   KeyReader reader(json);
   reader.text("_class_name");
@@ -126,10 +142,21 @@ SchedulerSetup read_setup(const Json& json) {
   SchedulerSetup setup;
   setup.keys = reader.keys();
   setup.class_name = setup.keys.value("_class_name", "");
+  if (is_edm_scheduler(setup.class_name)) return edm_setup(std::move(setup));
   const bool flow = setup.class_name.starts_with("FlowMatch");
   setup.prediction =
       prediction_type_from(setup.keys.value("prediction_type", flow ? "flow" : "epsilon"));
   return setup;
+}
+
+/// The same of an EDM's; its sigmas are the schedule's.
+Json edm_keys(const SchedulerSetup& setup, const Json& taken) {
+  Json keys = Json::object();
+  for (const auto& [key, value] : taken.items())
+    if (key != "timestep_spacing" && setup.keys.contains(key)) keys[key] = setup.keys.at(key);
+  for (const char* key : {"sigma_min", "sigma_max", "steps_offset"}) keys.erase(key);
+  if (setup.keys.contains("rho")) keys["rho"] = setup.keys.at("rho");
+  return keys;
 }
 
 /// A flow's scheduler says nothing of the defaults of others: what the file lacks is the sampler's
@@ -148,6 +175,7 @@ Json flow_keys(const SchedulerSetup& setup, Json taken) {
 Json class_keys(const SchedulerSetup& setup, const Sampler& sampler) {
   Json keys = scheduler_defaults(sampler.scheduler);
   if (is_flow(setup.prediction)) return flow_keys(setup, std::move(keys));
+  if (setup.prediction == PredictionType::edm) return edm_keys(setup, keys);
   for (auto& [key, value] : keys.items())
     if (setup.keys.contains(key)) value = setup.keys.at(key);
   return keys;
@@ -157,6 +185,15 @@ NoiseSchedule flow_schedule_from(const SchedulerSetup& setup) {
   const Json& keys = setup.keys;
   return flow_schedule(setup.prediction, keys.value("num_train_timesteps", int64_t{1000}),
                        keys.value("shift", keys.value("flow_shift", 1.0)));
+}
+
+NoiseSchedule edm_schedule_from(const Json& keys) {
+  NoiseSchedule schedule =
+      edm_schedule(keys.value("num_train_timesteps", int64_t{1000}), keys.value("sigma_min", 0.002),
+                   keys.value("sigma_max", 80.0));
+  schedule.begins_with_data = true;
+  schedule.exponential = keys.value("sigma_schedule", "karras") == "exponential";
+  return schedule;
 }
 
 NoiseSchedule schedule_from(const Json& keys) {
@@ -210,6 +247,7 @@ std::vector<Option> configured_options(const SchedulerSetup& setup, const Sample
 
 NoiseSchedule configured_schedule(const SchedulerSetup& setup, const Sampler& sampler) {
   return naming_the_file([&] {
+    if (setup.prediction == PredictionType::edm) return edm_schedule_from(setup.keys);
     return is_flow(setup.prediction) ? flow_schedule_from(setup)
                                      : schedule_from(class_keys(setup, sampler));
   });

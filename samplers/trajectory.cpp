@@ -67,10 +67,10 @@ double whole_timestep(double t, const NoiseSchedule& schedule, SigmaRule rule) {
   return truncated ? std::trunc(t) : std::nearbyint(t);
 }
 
-/// EDM's networks are made for Karras' sigmas.
+/// EDM's networks are made for sigmas of a rule.
 SigmaRule rule_for(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
-  const bool usual = config.sigmas == SigmaRule::none && schedule.edm;
-  return usual ? SigmaRule::karras : config.sigmas;
+  if (config.sigmas != SigmaRule::none || !schedule.edm) return config.sigmas;
+  return schedule.exponential ? SigmaRule::exponential : SigmaRule::karras;
 }
 
 /// How many of the table's timesteps lambda_min_clipped leaves.
@@ -169,7 +169,7 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
       trajectory.levels[i].timestep = schedule.network_timestep(timesteps[i]);
   trajectory.known_sigmas = schedule.known_sigmas;
   trajectory.cleanest = {1, table.front()};
-  if (config.spacing == Spacing::leading || !config.respacing.empty())
+  if (config.spacing == Spacing::leading || !config.respacing.empty() || schedule.begins_with_data)
     trajectory.initial_scale = std::hypot(sigmas.front(), 1);
   return trajectory;
 }

@@ -5,6 +5,7 @@
 #include "io/error.h"
 #include "io/physical_memory.h"
 #include "models/autoencoder_file.h"
+#include "models/edm_preconditioning.h"
 #include "models/packed_conv.h"
 #include "models/packed_linear.h"
 #include "models/text_to_image.h"
@@ -71,6 +72,10 @@ LoadOptions options_of(const GenerateRequest& request) {
 void set_prediction(Model& model, const std::string& type) {
   if (type.empty()) return;
   if (model.has_scheduler()) {
+    const auto name = model.scheduler.find("_class_name");
+    if (name != model.scheduler.end() && name->is_string() && is_edm_scheduler(*name))
+      throw UsageError("--prediction-type: got " + type + ", expected none: the model's " +
+                       printable(*name) + " says it.");
     model.scheduler["prediction_type"] = type;
     return;
   }

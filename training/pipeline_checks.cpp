@@ -34,6 +34,10 @@ PipelineConfig checked_pipeline(const TrainOptions& options) {
                      printable(config.unet.at("num_class_embeds").dump()) +
                      ", expected none beside a text encoder.");
   const auto setup = read_scheduler_config(config.scheduler);
+  if (setup.prediction == PredictionType::edm)
+    throw UsageError(options.config_file + ": scheduler._class_name: got " +
+                     printable(setup.class_name) +
+                     ", expected another: pipelines aren't trained by EDM's objective.");
   check_objective(options, setup.prediction);
   if (setup.prediction == PredictionType::epsilon &&
       setup.keys.value("rescale_betas_zero_snr", false))

@@ -289,6 +289,41 @@ std::string single_file_message(const NamedTensors& tensors) {
   return "";
 }
 
+NamedTensors marked(const char* test, const NamedTensors& marks) {
+  NamedTensors tensors = test::ldm_tensors(test::ldm_case(test));
+  tensors.insert(tensors.end(), marks.begin(), marks.end());
+  return tensors;
+}
+
+TEST(SingleFile, KnowsPlaygroundByItsLatents) {
+  const Components playground =
+      components_of(marked("tiny_sdxl", {{"edm_mean", at::full({1, 4, 1, 1}, -1.5)},
+                                         {"edm_std", at::full({1, 4, 1, 1}, 8.25)}}));
+  const Json& scheduler = playground.parts.at("scheduler").config;
+  EXPECT_EQ(scheduler.at("_class_name"), "EDMDPMSolverMultistepScheduler");
+  EXPECT_EQ(scheduler.at("sigma_max"), 80);
+  const Json& vae = playground.parts.at("vae").config;
+  EXPECT_EQ(vae.at("latents_mean"), Json(std::vector<double>(4, -1.5)));
+  EXPECT_EQ(vae.at("latents_std"), Json(std::vector<double>(4, 8.25)));
+  EXPECT_EQ(vae.at("scaling_factor"), 0.5);
+}
+
+TEST(SingleFile, KnowsCosXlByItsSigmas) {
+  const Components cosxl =
+      components_of(marked("tiny_sdxl", {{"edm_vpred.sigma_max", at::scalar_tensor(110.0)},
+                                         {"edm_vpred.sigma_min", at::scalar_tensor(0.25)}}));
+  const Json& scheduler = cosxl.parts.at("scheduler").config;
+  EXPECT_EQ(scheduler.at("_class_name"), "EDMEulerScheduler");
+  EXPECT_EQ(scheduler.at("prediction_type"), "v_prediction");
+  EXPECT_EQ(scheduler.at("sigma_max"), 110);
+  EXPECT_EQ(scheduler.at("sigma_min"), 0.25);
+  EXPECT_FALSE(cosxl.parts.at("vae").config.contains("latents_mean"));
+  const Tensor none = at::full({}, NAN);
+  EXPECT_NE(single_file_message(marked("tiny_sdxl", {{"edm_vpred.sigma_max", none}}))
+                .find("edm_vpred.sigma_max"),
+            std::string::npos);
+}
+
 TEST(SingleFile, SaysWhatAnotherFileIs) {
   const Tensor x = at::zeros({1});
   const auto says = [&](const std::string& name, const std::string& what) {
@@ -299,7 +334,6 @@ TEST(SingleFile, SaysWhatAnotherFileIs) {
   says("joint_blocks.0.x", "Stable Diffusion 3");
   says("lora_unet_mid.lora_down.weight", "a LoRA");
   says("control_model.time_embed.0.weight", "a ControlNet");
-  says("edm_mean", "Playground");
   says("something.else", "'something.else'");
 }
 
