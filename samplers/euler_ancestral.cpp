@@ -6,21 +6,17 @@ namespace tiller {
 namespace {
 
 Tensor euler_ancestral_step(const Tensor& x, const Prediction& p, const Trajectory& trajectory,
-                            int i, const EulerAncestralOptions& options, NoiseSource& noise) {
+                            int i, const AncestralOptions& options, NoiseSource& noise) {
   const double from = trajectory.levels[i].sigma;
   const auto [down, up] = ancestral_step(from, trajectory.landing(i).sigma, options.eta);
   const Combination below = euler_step(x, p, from, {1, down});
   return below + up * options.s_noise * Combination(noise.draw(x));
 }
 
-EulerAncestralOptions ancestral_options(const Options& options) {
-  return {options.number("eta", 0, 1), options.number("s_noise", 0)};
-}
-
 }  // namespace
 
 Tensor sample_euler_ancestral(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
-                              const EulerAncestralOptions& options, NoiseSource& noise,
+                              const AncestralOptions& options, NoiseSource& noise,
                               const Observer& observer) {
   x = as_state(x);
   for (int i = 0; i < trajectory.steps(); ++i) {
@@ -44,12 +40,12 @@ Sampler euler_ancestral_sampler() {
               [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                  const Options& options, NoiseSource& noise, const Observer& observer) {
                 return sample_euler_ancestral(denoise, std::move(x), trajectory,
-                                              ancestral_options(options), noise, observer);
+                                              ancestral_from(options), noise, observer);
               },
           .step =
               [](const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
                  const Options& options, NoiseSource& noise) {
-                return euler_ancestral_step(x, p, trajectory, i, ancestral_options(options), noise);
+                return euler_ancestral_step(x, p, trajectory, i, ancestral_from(options), noise);
               }};
 }
 

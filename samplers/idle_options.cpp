@@ -46,7 +46,9 @@ void find_unowned(const Choice& choice) {
       {"clip_sample_range", {"clip_sample", "reflect_sample"}},
       {"s_tmin", {"s_churn"}},
       {"s_tmax", {"s_churn"}},
-      {"s_noise", {"s_churn", "eta"}}};
+      {"s_noise", {"s_churn", "eta"}},
+      {"tau_low", {"tau"}},
+      {"tau_high", {"tau"}}};
   for (const auto& [option, owners] : all) {
     if (!choice.written.has(option)) continue;
     std::string known;

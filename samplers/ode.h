@@ -41,6 +41,12 @@ inline Combination euler_step(const Tensor& x, const Prediction& p, double sigma
   return p.sample + to.sigma * slope(x, p, sigma);
 }
 
+/// A level within step i, on its scale: alpha = 1, or a flow's own.
+inline NoiseLevel level_between(const Trajectory& trajectory, int i, double sigma) {
+  const double alpha = trajectory.levels[i].alpha == 1 ? 1 : 1 - sigma;
+  return {alpha, sigma, trajectory.timestep_of(sigma / alpha), i};
+}
+
 /// Throws UsageError where noise is to be added to a flow's levels, of which churn's rule says
 /// nothing.
 inline void require_churnable(const Trajectory& trajectory, const Churn& churn) {
@@ -51,6 +57,17 @@ inline void require_churnable(const Trajectory& trajectory, const Churn& churn) 
 /// Of the samplers on a flow's own levels.
 inline Option shift_option() {
   return {"shift", "", "of a flow's sigmas; exp(mu) of a dynamic one; else the model's"};
+}
+
+/// Of samplers that step below the next level and add noise up to it.
+inline std::vector<Option> ancestral_option_list() {
+  return {{"eta", "1", "share of the noise, 0: none"},
+          {"s_noise", "1", "scale of the noise"},
+          shift_option()};
+}
+
+inline AncestralOptions ancestral_from(const Options& options) {
+  return {options.number("eta", 0, 1), options.number("s_noise", 0)};
 }
 
 inline std::vector<Option> churn_options() {

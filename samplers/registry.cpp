@@ -1,5 +1,7 @@
 #include "samplers/registry.h"
 
+#include <algorithm>
+
 #include "io/error.h"
 
 namespace tiller {
@@ -12,15 +14,24 @@ namespace tiller {
   X(euler)                 \
   X(euler_ancestral)       \
   X(heun)                  \
+  X(dpm2)                  \
+  X(dpm2_ancestral)        \
   X(dpmpp_2m)              \
   X(dpmpp_2m_karras)       \
   X(dpmpp_3m)              \
+  X(dpmpp_2s)              \
+  X(dpmpp_3s)              \
   X(dpmpp_2m_sde)          \
   X(dpmpp_3m_sde)          \
   X(dpmpp_sde)             \
+  X(dpmpp_2s_ancestral)    \
   X(unipc)                 \
+  X(deis)                  \
+  X(sa_solver)             \
   X(pndm)                  \
   X(lms)                   \
+  X(ipndm)                 \
+  X(ipndm_v)               \
   X(gradient_estimation)   \
   X(lcm)                   \
   X(tcd)                   \
@@ -43,13 +54,20 @@ TILLER_SAMPLERS(TILLER_DECLARE)
 
 namespace {
 
+/// Appends the shared options but for those of which the sampler has its own default.
+void add_shared_options(std::vector<Option>& options) {
+  const auto own = options;
+  for (const auto& shared : trajectory_options()) {
+    const auto same = [&](const Option& option) { return option.name == shared.name; };
+    if (std::none_of(own.begin(), own.end(), same)) options.push_back(shared);
+  }
+}
+
 std::vector<Sampler> all_samplers() {
 #define TILLER_ENTRY(name) name##_sampler(),
   std::vector<Sampler> all = {TILLER_SAMPLERS(TILLER_ENTRY)};
 #undef TILLER_ENTRY
-  for (auto& sampler : all)
-    sampler.options.insert(sampler.options.end(), trajectory_options().begin(),
-                           trajectory_options().end());
+  for (auto& sampler : all) add_shared_options(sampler.options);
   return all;
 }
 

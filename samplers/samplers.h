@@ -43,19 +43,31 @@ struct Churn {
 Tensor sample_euler(const Denoiser&, Tensor x, const Trajectory&, const Churn&, NoiseSource&,
                     const Observer& = {});
 
-/// Euler steps below the next level and noise back up to it, as in k-diffusion. alpha = 1. Draws at
-/// each step, the last too, as EulerAncestralDiscreteScheduler does.
-struct EulerAncestralOptions {
-  double eta = 1;      ///< 0: plain Euler.
+/// Of samplers that step below the next level and add noise up to it, as in k-diffusion.
+struct AncestralOptions {
+  double eta = 1;      ///< 0: to the next level itself.
   double s_noise = 1;  ///< Scales the noise.
 };
-Tensor sample_euler_ancestral(const Denoiser&, Tensor x, const Trajectory&,
-                              const EulerAncestralOptions&, NoiseSource&, const Observer& = {});
+
+/// Euler's steps so. alpha = 1. Draws at each step, the last too, as
+/// EulerAncestralDiscreteScheduler does.
+Tensor sample_euler_ancestral(const Denoiser&, Tensor x, const Trajectory&, const AncestralOptions&,
+                              NoiseSource&, const Observer& = {});
 
 /// Heun's method, arXiv 2206.00364, algorithm 2: two evaluations a step, one at the step to zero.
 /// alpha = 1. Churn::strict has no meaning here.
 Tensor sample_heun(const Denoiser&, Tensor x, const Trajectory&, const Churn&, NoiseSource&,
                    const Observer& = {});
+
+/// DPM-Solver-2, arXiv 2206.00927, as k-diffusion's sample_dpm_2 and KDPM2DiscreteScheduler have
+/// it: along the slope at the geometric mean of a step's sigmas, two evaluations a step, one at the
+/// step to zero. alpha = 1, or a flow's own levels. Churn::strict has no meaning here.
+Tensor sample_dpm2(const Denoiser&, Tensor x, const Trajectory&, const Churn&, NoiseSource&,
+                   const Observer& = {});
+/// Its ancestral form, sample_dpm_2_ancestral and KDPM2AncestralDiscreteScheduler; on a flow's own
+/// levels ComfyUI's. Draws once a step but for the step to zero.
+Tensor sample_dpm2_ancestral(const Denoiser&, Tensor x, const Trajectory&, const AncestralOptions&,
+                             NoiseSource&, const Observer& = {});
 
 /// DPM-Solver++ multistep of up to third order, arXiv 2211.01095, algorithm 2, and its SDE form
 /// (DPMSolverMultistepScheduler). Any alpha. Draws once a step, the last too, when eta > 0.
@@ -87,6 +99,35 @@ struct DpmSdeOptions {
 Tensor sample_dpmpp_sde(const Denoiser&, Tensor x, const Trajectory&, const DpmSdeOptions&,
                         NoiseSource&, const Observer& = {});
 
+/// DPM-Solver++(2S), arXiv 2211.01095, algorithm 1 at r = 1/2, over ancestral steps: k-diffusion's
+/// sample_dpmpp_2s_ancestral, on a flow's own levels ComfyUI's. Two evaluations a step, one at the
+/// step to zero. alpha = 1, or a flow's own levels. Draws once a step but for the step to zero.
+Tensor sample_dpmpp_2s_ancestral(const Denoiser&, Tensor x, const Trajectory&,
+                                 const AncestralOptions&, NoiseSource&, const Observer& = {});
+
+/// DPM-Solver++ singlestep, arXiv 2211.01095, algorithm 1 and its third order
+/// (DPMSolverSinglestepScheduler): steps come in groups, of which each step goes anew from the
+/// group's begin. Any alpha. Draws nothing.
+struct DpmSinglestepOptions {
+  int order = 2;  ///< 1 to 3: steps in a group.
+  DpmMultistepOptions::Solver solver = DpmMultistepOptions::Solver::midpoint;
+  bool lower_order_final = false;  ///< A group that ends with the run ends at order 1.
+};
+Tensor sample_dpmpp_singlestep(const Denoiser&, Tensor x, const Trajectory&,
+                               const DpmSinglestepOptions&, NoiseSource&, const Observer& = {});
+
+/// SA-Solver, arXiv 2309.05019, data prediction (SASolverScheduler). Any alpha. Draws once a step,
+/// the last too.
+struct SaOptions {
+  int order = 2;                         ///< Of the predictor, 1 to 4.
+  int corrector_order = 2;               ///< 1 to 4.
+  bool lower_order_final = true;         ///< At most as many orders as there are steps left.
+  double tau = 1;                        ///< 0: no noise; 1: the SDE's.
+  double tau_low = 200, tau_high = 800;  ///< Network's timesteps beyond which tau is 0.
+};
+Tensor sample_sa(const Denoiser&, Tensor x, const Trajectory&, const SaOptions&, NoiseSource&,
+                 const Observer& = {});
+
 /// UniPC, arXiv 2302.04867, data prediction. Any alpha. Draws nothing.
 struct UniPcOptions {
   enum class Basis { bh1, bh2 };
@@ -97,6 +138,15 @@ struct UniPcOptions {
 };
 Tensor sample_unipc(const Denoiser&, Tensor x, const Trajectory&, const UniPcOptions&, NoiseSource&,
                     const Observer& = {});
+
+/// DEIS, arXiv 2204.13902, the multistep form in log rho (rho = sigma / alpha): epsilon is
+/// interpolated in log rho, and the integral over rho is exact. Any alpha. Draws nothing.
+struct DeisOptions {
+  int order = 2;                  ///< 1 to 3.
+  bool lower_order_final = true;  ///< Runs of fewer than 15 steps end at orders 2 and 1.
+};
+Tensor sample_deis(const Denoiser&, Tensor x, const Trajectory&, const DeisOptions&, NoiseSource&,
+                   const Observer& = {});
 
 /// PNDM, arXiv 2202.09778: linear multistep of fourth order, which begins with one step of improved
 /// Euler or three of Runge-Kutta (which need Trajectory::level_at). Draws nothing.
@@ -117,6 +167,17 @@ struct LmsOptions {
 };
 Tensor sample_lms(const Denoiser&, Tensor x, const Trajectory&, const LmsOptions&, NoiseSource&,
                   const Observer& = {});
+
+/// iPNDM, arXiv 2204.13902, as ComfyUI's sample_ipndm and sample_ipndm_v have it: slopes in sigma
+/// combined with Adams-Bashforth's weights for even steps, or with weights for the steps' own
+/// lengths. The latter aren't Adams-Bashforth's from order 3 on, which sample_lms has. alpha = 1,
+/// or a flow's own levels. Draws nothing.
+struct IpndmOptions {
+  int order = 4;               ///< 1 to 4.
+  bool variable_step = false;  ///< ipndm_v.
+};
+Tensor sample_ipndm(const Denoiser&, Tensor x, const Trajectory&, const IpndmOptions&, NoiseSource&,
+                    const Observer& = {});
 
 /// Gradient estimation, arXiv 2306.04848: along gamma epsilon_t + (1 - gamma) epsilon_{t+1}, on any
 /// alpha. mu as in its authors' smalldiffusion: a step goes down to sigma' = (sigma_to /

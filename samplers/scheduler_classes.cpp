@@ -36,6 +36,7 @@ struct SchedulerClass {
   std::string sampler;
   std::vector<std::string> groups;  ///< The later ones count.
   Json own;
+  std::vector<std::string> lacks = {};  ///< Of what all others share.
 };
 
 const std::map<std::string, SchedulerClass>& classes() {
@@ -60,6 +61,8 @@ const std::map<std::string, SchedulerClass>& classes() {
       {"FlowMatchHeunDiscreteScheduler", {"heun", {}, Json::object()}},
       {"EulerAncestralDiscreteScheduler", {"euler-a", {"zero snr"}, Json::object()}},
       {"HeunDiscreteScheduler", {"heun", {"latent betas", "sigmas", "clip"}, Json::object()}},
+      {"KDPM2DiscreteScheduler", {"dpm2", {"latent betas", "sigmas"}, Json::object()}},
+      {"KDPM2AncestralDiscreteScheduler", {"dpm2-a", {"latent betas", "sigmas"}, Json::object()}},
       {"LMSDiscreteScheduler", {"lms", {"sigmas"}, Json::object()}},
       {"DPMSolverSDEScheduler", {"dpm++sde", {"latent betas", "sigmas"}, Json::object()}},
       {"DPMSolverMultistepScheduler",
@@ -72,6 +75,21 @@ const std::map<std::string, SchedulerClass>& classes() {
         {"zero snr", "sigmas", "sigma ends", "final", "threshold", "flow"},
         R"({"solver_order": 2, "solver_type": "bh2", "lower_order_final": true,
             "predict_x0": true, "disable_corrector": null, "solver_p": null})"_json}},
+      {"DEISMultistepScheduler",
+       {"deis",
+        {"sigmas", "threshold", "flow"},
+        R"({"solver_order": 2, "solver_type": "logrho", "lower_order_final": true})"_json}},
+      {"DPMSolverSinglestepScheduler",
+       {"dpm++2s",
+        {"sigmas", "final", "threshold", "flow"},
+        R"({"solver_order": 2, "solver_type": "midpoint", "lower_order_final": false,
+            "lambda_min_clipped": null})"_json,
+        {"timestep_spacing", "steps_offset"}}},
+      {"SASolverScheduler",
+       {"sa-solver",
+        {"sigmas", "threshold", "flow"},
+        R"({"predictor_order": 2, "corrector_order": 2, "lower_order_final": true,
+            "lambda_min_clipped": null})"_json}},
       {"LCMScheduler",
        {"lcm",
         {"latent betas", "leading", "zero snr", "clip", "threshold", "consistency"},
@@ -115,6 +133,16 @@ std::string variance_name(const Json& keys) {
   config_error("variance_type", name, "fixed_small, fixed_large or learned_range");
 }
 
+/// Of an EDM's network or of others.
+bool is_multistep(const std::string& class_name) {
+  return class_name.ends_with("DPMSolverMultistepScheduler");
+}
+
+/// DPM-Solver's classes, whose order is part of the sampler's name.
+bool order_is_named(const std::string& class_name) {
+  return is_multistep(class_name) || class_name == "DPMSolverSinglestepScheduler";
+}
+
 }  // namespace
 
 Json scheduler_defaults(const std::string& class_name) {
@@ -123,17 +151,22 @@ Json scheduler_defaults(const std::string& class_name) {
   if (found == classes().end()) return keys;
   for (const auto& name : found->second.groups) keys.update(group(name));
   keys.update(found->second.own);
+  for (const auto& name : found->second.lacks) keys.erase(name);
   return keys;
 }
 
 std::string scheduler_sampler(const std::string& class_name, const Json& keys) {
   const auto found = classes().find(class_name);
   if (found == classes().end()) return "";
-  if (!class_name.ends_with("DPMSolverMultistepScheduler")) return found->second.sampler;
-  const std::string algorithm = keys.value("algorithm_type", "dpmsolver++");
-  const std::string name = keys.value("solver_order", 2) >= 3 ? "dpm++3m" : "dpm++2m";
-  if (algorithm == "dpmsolver++" || algorithm == "deis") return name;
-  return algorithm == "sde-dpmsolver++" ? name + "-sde" : "";
+  const std::string algorithm = keys.value("algorithm_type", "");
+  if (class_name == "DEISMultistepScheduler" && algorithm == "sde-dpmsolver++") return "";
+  if (class_name == "SASolverScheduler" && algorithm == "noise_prediction") return "";
+  if (!order_is_named(class_name)) return found->second.sampler;
+  const bool multistep = is_multistep(class_name);
+  const std::string name = std::string(keys.value("solver_order", 2) >= 3 ? "dpm++3" : "dpm++2") +
+                           (multistep ? "m" : "s");
+  if (algorithm.empty() || algorithm == "dpmsolver++" || algorithm == "deis") return name;
+  return multistep && algorithm == "sde-dpmsolver++" ? name + "-sde" : "";
 }
 
 std::vector<std::string> scheduler_classes() {
@@ -157,16 +190,14 @@ void refuse_unsupported(const Json& keys) {
 }
 
 void keep_own_order(Json& keys, const Sampler& sampler) {
-  if (sampler.scheduler == "DPMSolverMultistepScheduler") keys.erase("solver_order");
+  if (order_is_named(sampler.scheduler)) keys.erase("solver_order");
 }
 
 std::map<std::string, Json> options_of_keys(const Json& keys) {
   static const std::map<std::string, std::string> names = {
-      {"timestep_spacing", "spacing"},
-      {"steps_offset", "offset"},
-      {"final_sigmas_type", "final"},
-      {"solver_order", "order"},
-      {"original_inference_steps", "original_steps"}};
+      {"timestep_spacing", "spacing"}, {"steps_offset", "offset"},
+      {"final_sigmas_type", "final"},  {"solver_order", "order"},
+      {"predictor_order", "order"},    {"original_inference_steps", "original_steps"}};
   std::map<std::string, Json> options;
   for (const auto& [key, value] : keys.items()) {
     const auto found = names.find(key);

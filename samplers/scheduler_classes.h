@@ -21,7 +21,7 @@ std::vector<std::string> scheduler_classes();
 /// Throws Error where a key asks for what no sampler here does.
 void refuse_unsupported(const nlohmann::json& keys);
 
-/// DPMSolverMultistepScheduler's order is part of the sampler's name: takes it out of the keys.
+/// The order of DPM-Solver's classes is part of the sampler's name: takes it out of the keys.
 void keep_own_order(nlohmann::json& keys, const Sampler&);
 
 /// A class's keys as the options that samplers have for them.

@@ -91,7 +91,8 @@ void read_levels(KeyReader& reader) {
 }
 
 void read_solver(KeyReader& reader) {
-  reader.integer("solver_order", 1, 10);
+  for (const char* order : {"solver_order", "predictor_order", "corrector_order"})
+    reader.integer(order, 1, 10);
   reader.word("solver_type", {"midpoint", "heun", "bh1", "bh2", "logrho"});
   reader.text("algorithm_type");
   reader.text("variance_type");

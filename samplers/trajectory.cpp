@@ -200,6 +200,12 @@ Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig
   return trajectory;
 }
 
+Trajectory rounded_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  NoiseSchedule rounding = schedule;
+  rounding.cosine = false;
+  return open_trajectory(rounding, config);
+}
+
 Trajectory consistency_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
   refuse_sigma_rule(config);
   if (schedule.edm || schedule.flow == PredictionType::rectified_flow)

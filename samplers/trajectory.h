@@ -68,9 +68,12 @@ Trajectory ode_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// The same as the authors of rectified flow step by Euler's method (arXiv 2209.03003): over the
 /// whole of the line, the network being told times from 1e-3 on.
 Trajectory euler_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
-/// Variance preserving, with the open spacing and whole timesteps: DPM++ and UniPC. Default:
+/// Variance preserving, with the open spacing and whole timesteps: DPM++ multistep. Default:
 /// linspace. Sigmas of a rule span the model's whole table.
 Trajectory open_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
+/// The same but that timesteps of Karras' sigmas are rounded on cosine schedules too, as diffusers'
+/// classes other than DPMSolverMultistepScheduler have it: UniPC, DEIS and their like.
+Trajectory rounded_trajectory(const NoiseSchedule&, const TrajectoryConfig&);
 /// Variance preserving, at timesteps of the table, descending, of which the run ends at the last.
 Trajectory timestep_trajectory(const NoiseSchedule&, const std::vector<double>& timesteps);
 /// Variance preserving, at `steps` of the `original_steps` timesteps that a consistency model was

@@ -141,7 +141,7 @@ Sampler unipc_sampler() {
                       {"solver", "bh2", "bh1 or bh2: the paper's B(h)"},
                       {"corrector", "true", "false: the predictor alone"},
                       {"lower_order_final", "true", "lower order in the last steps"}},
-          .trajectory = open_trajectory,
+          .trajectory = rounded_trajectory,
           .run = [](const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                     const Options& options, NoiseSource& noise, const Observer& observer) {
             const bool bh1 = options.choice("solver", {"bh1", "bh2"}) == "bh1";
