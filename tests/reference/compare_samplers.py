@@ -17,6 +17,12 @@ import torch
 from make_pipelines import NEGATIVE, PROMPT, SAMPLERS, SEED, SIZE, STEPS
 from safetensors.torch import load_file
 
+SAMPLERS["dpm2"] = ("KDPM2DiscreteScheduler", {})
+SAMPLERS["dpm2-a"] = ("KDPM2AncestralDiscreteScheduler", {})
+SAMPLERS["dpm++2s"] = ("DPMSolverSinglestepScheduler", {})
+SAMPLERS["dpm++3s"] = ("DPMSolverSinglestepScheduler", {"solver_order": 3})
+SAMPLERS["deis"] = ("DEISMultistepScheduler", {})
+SAMPLERS["sa-solver"] = ("SASolverScheduler", {})
 SAMPLERS["dpm++sde"] = ("DPMSolverSDEScheduler", {"noise_sampler_seed": SEED})
 GUIDERS = {  # guiders count evaluations, Tiller steps: no steps are named, since some samplers evaluate twice a step
     guided.APG: guided.GUIDERS[guided.APG],

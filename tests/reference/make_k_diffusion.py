@@ -37,6 +37,12 @@ CASES = [  # Tiller's name and options, k-diffusion's function and arguments
     ("dpm++3m-sde", "third_order=k-diffusion,solver=heun,lower_order_final=false", "sample_dpmpp_3m_sde", {}),
     ("dpm++3m-sde", "eta=0,third_order=k-diffusion,solver=heun,lower_order_final=false", "sample_dpmpp_3m_sde",
      dict(eta=0.0)),
+    ("dpm2", "", "sample_dpm_2", {}),
+    ("dpm2", "s_churn=2,s_tmax=10", "sample_dpm_2", dict(s_churn=2.0, s_tmax=10.0)),
+    ("dpm2-a", "", "sample_dpm_2_ancestral", {}),
+    ("dpm2-a", "eta=0.5,s_noise=1.1", "sample_dpm_2_ancestral", dict(eta=0.5, s_noise=1.1)),
+    ("dpm++2s-a", "", "sample_dpmpp_2s_ancestral", {}),
+    ("dpm++2s-a", "eta=0.5,s_noise=1.1", "sample_dpmpp_2s_ancestral", dict(eta=0.5, s_noise=1.1)),
 ]
 EDM_CASES = [  # Tiller's options, steps, edm_sampler's arguments
     ("", 8, {}),

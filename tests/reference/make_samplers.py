@@ -35,10 +35,17 @@ CLASSES = {
     "lms": schedulers.LMSDiscreteScheduler,
     "lcm": schedulers.LCMScheduler,
     "tcd": schedulers.TCDScheduler,
+    "dpm2": schedulers.KDPM2DiscreteScheduler,
+    "dpm2-a": schedulers.KDPM2AncestralDiscreteScheduler,
+    "deis": schedulers.DEISMultistepScheduler,
+    "dpm++2s": schedulers.DPMSolverSinglestepScheduler,
+    "dpm++3s": schedulers.DPMSolverSinglestepScheduler,
+    "sa-solver": schedulers.SASolverScheduler,
 }
 # What the name of a sampler says of its class's config.
 NAMED = {
     "dpm++3m": dict(solver_order=3),
+    "dpm++3s": dict(solver_order=3),
     "dpm++2m-sde": dict(algorithm_type="sde-dpmsolver++"),
     "dpm++3m-sde": dict(algorithm_type="sde-dpmsolver++", solver_order=3),
 }
@@ -160,6 +167,45 @@ CASES = [
     ("tcd", 4, "eta=0.3", dict(eta=0.3), SD),
     ("tcd", 8, "eta=0", dict(eta=0.0), SD, V, ZERO_SNR),
     ("tcd", 3, "eta=1", dict(eta=1.0), SD, CLIP),
+    ("dpm2", 8, "", {}, SD, LEADING, V),
+    ("dpm2", 7, "", {}, LINEAR, TRAILING),
+    ("dpm2", 8, "", {}, SD, KARRAS),
+    ("dpm2", 8, "", {}, SD, EXPONENTIAL, V),
+    ("dpm2", 7, "", {}, SD, BETA),
+    ("dpm2-a", 8, "", {}, SD, LEADING, V),
+    ("dpm2-a", 7, "", {}, LINEAR, TRAILING),
+    ("dpm2-a", 8, "", {}, SD, KARRAS),
+    ("deis", 8, "", {}, LINEAR, TRAILING, SAMPLE),
+    ("deis", 8, "", {}, SD, LEADING, V),
+    ("deis", 8, "", {}, SD, KARRAS),
+    ("deis", 20, "", {}, SD, KARRAS, dict(solver_order=3)),
+    ("deis", 8, "", {}, COSINE, KARRAS, V),
+    ("deis", 8, "", {}, SD, EXPONENTIAL),
+    ("deis", 9, "", {}, SD, BETA),
+    ("deis", 10, "order=3", {}, SD, dict(solver_order=3)),
+    ("deis", 20, "", {}, SD, dict(solver_order=3)),
+    ("deis", 7, "", {}, SD, dict(solver_order=1)),
+    ("deis", 7, "", {}, SD, dict(solver_order=3, lower_order_final=False, algorithm_type="dpmsolver++", solver_type="heun")),
+    ("deis", 8, "", {}, SD, THRESHOLD),
+    ("unipc", 8, "", {}, COSINE, KARRAS, V),
+    ("dpm++2s", 7, "", {}, SD, V),
+    ("dpm++2s", 8, "", {}, SD, KARRAS, SAMPLE),
+    ("dpm++2s", 8, "", {}, SD, SIGMA_MIN, dict(solver_type="heun")),
+    ("dpm++2s", 8, "", {}, SD, SIGMA_MIN, KARRAS),
+    ("dpm++2s", 8, "", {}, SD, SIGMA_MIN, dict(lower_order_final=True)),
+    ("dpm++2s", 6, "order=1", {}, SD, BETA, dict(solver_order=1)),
+    ("dpm++2s", 10, "", {}, COSINE, dict(lambda_min_clipped=-5.1), THRESHOLD),
+    ("dpm++3s", 9, "", {}, SD, SIGMA_MIN),
+    ("dpm++3s", 9, "solver=heun", {}, SD, SIGMA_MIN, dict(solver_type="heun")),
+    ("dpm++3s", 8, "", {}, SD, KARRAS),
+    ("dpm++3s", 9, "", {}, SD, EXPONENTIAL, V),
+    ("dpm++3s", 10, "", {}, SD),
+    ("sa-solver", 8, "", {}, SD, V),
+    ("sa-solver", 8, "", {}, SD, LEADING, dict(predictor_order=3, corrector_order=4)),
+    ("sa-solver", 7, "", {}, LINEAR, TRAILING, SAMPLE, dict(predictor_order=1, corrector_order=1)),
+    ("sa-solver", 12, "", {}, SD, KARRAS, dict(predictor_order=3, corrector_order=3, lower_order_final=False)),
+    ("sa-solver", 8, "", {}, SD, EXPONENTIAL, dict(predictor_order=4, corrector_order=2)),
+    ("sa-solver", 8, "", {}, COSINE, dict(lambda_min_clipped=-5.1), THRESHOLD),
 ]
 # Every class on the two published configs, as a pipeline's `from_config` makes it.
 # DDPMScheduler draws at the last step, too; TCDScheduler's step() has another default than diffusers' pipelines and Tiller.
@@ -167,7 +213,7 @@ OPTIONS = {"ddpm": "strict=true", "tcd": "eta=0.3"}
 for name in CLASSES:
     options = OPTIONS.get(name, "")
     CASES += [(name, 10, options, {}, SD15), (name, 10, options, {}, SDXL), (name, 7, options, {}, SDXL, V)]
-    if name not in ("pndm", "dpm++sde", "euler-a"):  # which refuse it
+    if name not in ("pndm", "dpm++sde", "euler-a", "dpm2", "dpm2-a"):  # which refuse it
         CASES.append((name, 9, options, {}, SD15, SAMPLE))
 # Image to image; at 20 steps the last half isn't a short run to DPM-Solver++.
 IMAGE_CASES = [(name, 10, OPTIONS.get(name, ""), {}, SD15, 0.6) for name in CLASSES if name not in ("ddpm", "pndm", "lms")]

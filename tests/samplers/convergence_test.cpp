@@ -36,7 +36,9 @@ struct Order {
 /// difference has its whole weight; half of it, diffusers', leaves an error of second order.
 /// Multistep methods of third order and more begin with a step of Euler's, whose error is of second
 /// order on a uniform grid: the graded one shows what comes after. ge's extrapolation is
-/// Adams-Bashforth's at gamma = 1.5 and of first order elsewhere. bdia-edm goes towards noise by
+/// Adams-Bashforth's at gamma = 1.5 and of first order elsewhere. ipndm's weights are those of even
+/// steps, which is an error of second order where steps change steadily, ipndm-v's one of third.
+/// The singlestep methods have whole groups here. bdia-edm goes towards noise by
 /// Euler's method; rex's coupling makes Euler's method symmetric, and so of even order.
 const std::vector<Order>& orders() {
   static const std::vector<Order> all = {
@@ -46,22 +48,34 @@ const std::vector<Order>& orders() {
       {"ge", "", 1, true},
       {"ge", "gamma=1.5", 2, true},
       {"heun", "", 2, false},
+      {"dpm2", "", 2, false},
+      {"dpm2-a", "eta=0", 2, false},
       {"dpm++2m", "", 2, true},
       {"dpm++2m", "solver=heun", 2, true},
       {"dpm++2m-karras", "", 2, true},
       {"dpm++3m", "", 2, true},
       {"dpm++3m", "third_order=exact", 3, true, Grid::graded},
+      {"dpm++2s", "", 2, true},
+      {"dpm++2s", "solver=heun", 2, true},
+      {"dpm++3s", "", 3, true, Grid::uniform, 150},
+      {"dpm++3s", "solver=heun", 3, true, Grid::uniform, 150},
       {"dpm++2m-sde", "eta=0", 2, true},
       {"dpm++3m-sde", "eta=0", 2, true},
       {"dpm++3m-sde", "eta=0,third_order=exact", 3, true, Grid::graded},
       {"dpm++sde", "eta=0", 2, false},
+      {"dpm++2s-a", "eta=0", 2, false},
       {"unipc", "order=1,lower_order_final=false", 2, true},
       {"unipc", "lower_order_final=false", 3, true},
+      {"deis", "", 2, true},
+      {"deis", "order=3", 3, true, Grid::graded},
+      {"sa-solver", "tau=0,lower_order_final=false", 2, true},
       {"pndm", "", 2, true},
       {"pndm", "skip_prk_steps=false", 2, true},
       {"lms", "order=2", 2, false},
       {"lms", "order=3", 3, false, Grid::graded},
       {"lms", "", 4, false, Grid::graded},
+      {"ipndm", "", 2, false},
+      {"ipndm-v", "", 3, false},
       {"tcd", "eta=0", 1, true},
       {"bdia", "gamma=0.5,lattice=off", 1, true},
       {"bdia-edm", "gamma=0.5,lattice=off", 1, false},
@@ -99,6 +113,9 @@ TEST(Convergence, OrdersAreThoseOfTheory) {
   }
 }
 
+/// These levels' timesteps are others than a network's.
+const std::string kAllNoise = "tau_low=0,tau_high=1e9";
+
 struct Stochastic {
   std::string sampler, options;
   bool preserving;
@@ -111,7 +128,10 @@ const std::vector<Stochastic>& stochastic() {
                                               {"ge", "gamma=1,mu=0.5", true, 150},
                                               {"euler-a", "", false, 150},
                                               {"heun", "s_churn=20,s_noise=1", false, 100},
+                                              {"dpm2-a", "", false, 60},
+                                              {"dpm++2s-a", "", false, 60},
                                               {"dpm++sde", "", false, 60},
+                                              {"sa-solver", kAllNoise, true, 120},
                                               {"dpm++2m-sde", "", true, 120},
                                               {"dpm++3m-sde", "", true, 120},
                                               {"tcd", "", true, 150}};

@@ -71,7 +71,7 @@ TEST(IdleOptions, OneLimitCounts) {
 }
 
 TEST(IdleOptions, ChurnsNumbersNeedChurn) {
-  for (const std::string name : {"euler", "heun"}) {
+  for (const std::string name : {"euler", "heun", "dpm2"}) {
     for (const std::string option : {"s_tmin", "s_tmax", "s_noise"}) {
       expect_complaint(name, option + "=1.007", option + ": got 1.007 without s_churn, expected");
       expect_complaint(name, "s_churn=0," + option + "=1", "without s_churn");
@@ -81,6 +81,8 @@ TEST(IdleOptions, ChurnsNumbersNeedChurn) {
   EXPECT_EQ(complaint("euler-a", "s_noise=1.003"), "");
   expect_complaint("euler-a", "eta=0,s_noise=1.003", "s_noise: got 1.003 without eta");
   expect_complaint("dpm++2m-sde", "eta=0,s_noise=1.003", "s_noise: got 1.003 without eta");
+  expect_complaint("dpm2-a", "eta=0,s_noise=1.003", "s_noise: got 1.003 without eta");
+  expect_complaint("sa-solver", "tau=0,tau_low=100", "tau_low: got 100 without tau");
 }
 
 TEST(IdleOptions, ThirdOrderNeedsThreeSteps) {
@@ -92,7 +94,8 @@ TEST(IdleOptions, SigmasNeedARule) {
   for (const std::string option : {"sigma_min=0.1", "sigma_max=10", "rho=5"}) {
     for (const std::string name : {"ddim", "ddpm", "pndm", "lcm", "tcd", "bdia", "ge"})
       expect_complaint(name, option, "which moves no level of this run");
-    for (const std::string name : {"euler", "heun", "lms", "dpm++2m", "unipc", "euler-a"}) {
+    for (const std::string name :
+         {"euler", "heun", "lms", "dpm++2m", "unipc", "euler-a", "dpm2", "deis"}) {
       expect_complaint(name, option, "which moves no level of this run");
       expect_complaint(name, option + ",sigmas=ays-sd15", "which moves no level of this run");
       EXPECT_EQ(complaint(name, option + ",sigmas=karras"), "") << name << " " << option;
@@ -115,6 +118,7 @@ TEST(IdleOptions, LevelsThatAreChosenOtherwise) {
     EXPECT_EQ(complaint(name, "spacing=trailing"), "") << name;
   EXPECT_EQ(complaint("ddim", "spacing=leading,offset=1"), "");
   EXPECT_EQ(complaint("euler", "final=sigma_min"), "");
+  EXPECT_EQ(complaint("deis", "final=zero"), "");
 }
 
 TEST(IdleOptions, LimitsThatAreNotRead) {

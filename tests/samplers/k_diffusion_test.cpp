@@ -15,7 +15,7 @@ int unused_draws(const std::vector<double>& sigmas, const Options& options) {
 
 TEST(KDiffusion, TrajectoriesAreThoseOfKDiffusionAndEdm) {
   const Json cases = fixture("k_diffusion.json").at("cases");
-  ASSERT_EQ(cases.size(), 17u);
+  ASSERT_EQ(cases.size(), 23u);
   for (const Json& test : cases) {
     const bool float64 = test.at("float64");
     const Configured chosen(test.at("sampler"), test.at("options"));

@@ -79,11 +79,12 @@ TEST(Order, ThreeStepsAreCloserThanTwo) {
 
 /// Ancestral samplers must end with the data's own mean and spread.
 TEST(Ancestral, KeepTheDistribution) {
-  for (const std::string name :
-       {"ddpm", "ddim", "euler-a", "dpm++sde", "dpm++2m-sde", "dpm++3m-sde"}) {
+  for (const std::string name : {"ddpm", "ddim", "euler-a", "dpm2-a", "dpm++2s-a", "dpm++sde",
+                                 "dpm++2m-sde", "dpm++3m-sde"}) {
     const Configured chosen(name, name == "ddim" ? "eta=1" : "");
-    const int steps = name == "dpm++sde" ? 60 : 200;  // of two evaluations
-    const auto trajectory = log_uniform(steps, name != "euler-a" && name != "dpm++sde");
+    const bool two = name == "dpm++sde" || name == "dpm2-a" || name == "dpm++2s-a";
+    const int steps = two ? 60 : 200;  // of two evaluations
+    const auto trajectory = log_uniform(steps, name != "euler-a" && !two);
     SeededNoise noise({5, 6});
     const auto& first = trajectory.levels.front();
     const Tensor unit = noise.draw(at::empty({2, 1, 100, 100}));

@@ -135,7 +135,8 @@ std::string refusal(const std::string& sampler, const std::string& options) {
 }
 
 TEST(Parallel, RefusesSamplersByName) {
-  for (const std::string name : {"heun", "dpm++2m", "unipc", "pndm", "lms", "bdia", "dpm++sde"}) {
+  for (const std::string name :
+       {"heun", "dpm++2m", "unipc", "pndm", "lms", "bdia", "dpm++sde", "dpm2-a", "deis"}) {
     const std::string error = refusal(name, "");
     EXPECT_NE(error.find("got sampler " + name), std::string::npos) << error;
     EXPECT_NE(error.find("expected one of ddim"), std::string::npos) << error;

@@ -52,8 +52,26 @@ TEST(SchedulerConfig, ClassesStandForSamplers) {
             "dpm++3m-sde");
   EXPECT_EQ(sampler(R"({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})"),
             "euler");
+  EXPECT_EQ(sampler(R"({"_class_name": "KDPM2DiscreteScheduler"})"), "dpm2");
+  EXPECT_EQ(sampler(R"({"_class_name": "KDPM2AncestralDiscreteScheduler"})"), "dpm2-a");
+  EXPECT_EQ(sampler(R"({"_class_name": "DEISMultistepScheduler"})"), "deis");
+  EXPECT_EQ(sampler(R"({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "deis"})"),
+            "dpm++2m");  // as diffusers reads it
   EXPECT_THROW(sampler(R"({"_class_name": "DPMSolverMultistepScheduler",
                            "algorithm_type": "dpmsolver"})"),
+               Error);
+  EXPECT_EQ(sampler(R"({"_class_name": "DPMSolverSinglestepScheduler"})"), "dpm++2s");
+  EXPECT_EQ(sampler(R"({"_class_name": "DPMSolverSinglestepScheduler", "solver_order": 3})"),
+            "dpm++3s");
+  EXPECT_EQ(sampler(R"({"_class_name": "SASolverScheduler"})"), "sa-solver");
+  EXPECT_THROW(sampler(R"({"_class_name": "SASolverScheduler",
+                           "algorithm_type": "noise_prediction"})"),
+               Error);
+  EXPECT_THROW(sampler(R"({"_class_name": "DPMSolverSinglestepScheduler",
+                           "algorithm_type": "sde-dpmsolver++"})"),
+               Error);
+  EXPECT_THROW(sampler(R"({"_class_name": "DEISMultistepScheduler",
+                           "algorithm_type": "sde-dpmsolver++"})"),
                Error);
   EXPECT_THROW(sampler("{}"), Error);
 }
@@ -68,7 +86,7 @@ TEST(SchedulerConfig, EveryClassHasItsSampler) {
     const auto name = configured_sampler(read_scheduler_config(json));
     EXPECT_EQ(find_sampler(name).scheduler, sampler.scheduler);
   }
-  EXPECT_EQ(classes.size(), 12u);
+  EXPECT_EQ(classes.size(), 17u);
 }
 
 TEST(SchedulerConfig, MissingKeysAreTheClasssOwn) {
@@ -80,7 +98,14 @@ TEST(SchedulerConfig, MissingKeysAreTheClasssOwn) {
   EXPECT_FALSE(configured(Json::object(), "pndm").flag("skip_prk_steps"));
   EXPECT_TRUE(configured(Json::object(), "ddim").flag("clip_sample"));
   EXPECT_FALSE(configured(kStableDiffusion, "ddim").flag("clip_sample"));
+  EXPECT_EQ(configured(kStableDiffusion, "deis").text("final"), "sigma_min");
+  EXPECT_EQ(configured(with("final_sigmas_type", "zero"), "deis").text("final"), "sigma_min");
+  EXPECT_EQ(configured(with("solver_order", 3), "deis").integer("order"), 3);
+  EXPECT_EQ(configured(with("predictor_order", 3), "sa-solver").integer("order"), 3);
+  EXPECT_FALSE(configured(kStableDiffusion, "dpm++2s").has("offset"));  // it has linspace alone
+  EXPECT_FALSE(configured(with("timestep_spacing", "leading"), "dpm++2s").has("spacing"));
   EXPECT_NEAR(sigma_table(schedule_of(Json::object(), "heun")).back(), 25.1, 0.1);  // its own betas
+  EXPECT_NEAR(sigma_table(schedule_of(Json::object(), "dpm2")).back(), 25.1, 0.1);
   EXPECT_NEAR(sigma_table(schedule_of(Json::object(), "lcm")).back(), 14.61, 0.01);
 }
 
@@ -127,6 +152,7 @@ TEST(SchedulerConfig, RefusesWrongTypesAndBounds) {
 
 TEST(SchedulerConfig, RefusesWhatNoSamplerDoes) {
   EXPECT_THROW(configured(with("use_flow_sigmas", true), "unipc"), Error);
+  EXPECT_THROW(configured(with("use_flow_sigmas", true), "deis"), Error);
   EXPECT_NO_THROW(configured(with("use_flow_sigmas", true), "ddim"));
   EXPECT_THROW(configured(with("predict_x0", false), "unipc"), Error);
   EXPECT_THROW(configured(with("timestep_type", "continuous"), "euler"), Error);
