@@ -62,6 +62,16 @@ Tensor encode_images(const Autoencoder& planned, const Tensor& images, const Ten
   return scale_latents(latents.sample(noise.to(vae.device)), kl.config());
 }
 
+Tensor encode_unscaled(const Autoencoder& planned, const Tensor& images, double scaling,
+                       const VaeOptions& options) {
+  const Autoencoder& vae = planned.arrived();
+  const Tensor input = images.to(vae.device);
+  if (const auto* tiny = std::get_if<AutoencoderTiny>(&vae.network))
+    return tiny->encode(input) / scaling;
+  const auto& kl = std::get<AutoencoderKL>(vae.network);
+  return kl.encode(input, widened(kl, options)).mean;
+}
+
 Tensor decode_latents(const Autoencoder& planned, const Tensor& latents,
                       const VaeOptions& options) {
   const Autoencoder& vae = planned.arrived();

@@ -38,6 +38,11 @@ Autoencoder loaded_beside(Autoencoder plan, at::Device device, std::function<Aut
 Tensor encode_images(const Autoencoder&, const Tensor& images, const Tensor& noise,
                      const VaeOptions& = {});
 
+/// The likeliest latents of images as the autoencoder itself has them, not scaled: float32. A TAESD
+/// has but scaled ones, which are divided by `scaling`.
+Tensor encode_unscaled(const Autoencoder&, const Tensor& images, double scaling,
+                       const VaeOptions& = {});
+
 /// latents: (B, C, h, w), scaled. Returns float32 images in about [-1, 1]. Where half precision
 /// overflows it says so on standard error and decodes in float32.
 Tensor decode_latents(const Autoencoder&, const Tensor& latents, const VaeOptions& = {});

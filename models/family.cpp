@@ -9,18 +9,19 @@ struct Row {
   Family family;
   const char* name;
   int64_t context;
-  const char *pipeline, *inpainting, *scheduler;
+  const char *pipeline, *inpainting, *editing, *scheduler;
 };
 
 constexpr Row kFamilies[] = {
     {Family::sd1, "SD1.5", 768, "StableDiffusionPipeline", "StableDiffusionInpaintPipeline",
-     "PNDMScheduler"},
+     "StableDiffusionInstructPix2PixPipeline", "PNDMScheduler"},
     {Family::sd2, "SD2", 1024, "StableDiffusionPipeline", "StableDiffusionInpaintPipeline",
-     "PNDMScheduler"},
+     "StableDiffusionInstructPix2PixPipeline", "PNDMScheduler"},
     {Family::sdxl, "SDXL", 2048, "StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline",
-     "EulerDiscreteScheduler"},
+     "StableDiffusionXLInstructPix2PixPipeline", "EulerDiscreteScheduler"},
     {Family::refiner, "SDXL refiner", 1280, "StableDiffusionXLImg2ImgPipeline",
-     "StableDiffusionXLInpaintPipeline", "EulerDiscreteScheduler"},
+     "StableDiffusionXLInpaintPipeline", "StableDiffusionXLInstructPix2PixPipeline",
+     "EulerDiscreteScheduler"},
 };
 
 const Row& row_of(Family family) { return kFamilies[static_cast<size_t>(family)]; }
@@ -37,7 +38,9 @@ std::string family_of_context(int64_t width) {
 
 Json index_of(Family family, int64_t in_channels) {
   const Row& row = row_of(family);
-  Json index = {{"_class_name", in_channels == 9 ? row.inpainting : row.pipeline}};
+  Json index = {{"_class_name", in_channels == 9   ? row.inpainting
+                                : in_channels == 8 ? row.editing
+                                                   : row.pipeline}};
   if (family == Family::sdxl) index["force_zeros_for_empty_prompt"] = true;
   if (family == Family::refiner)
     index.update({{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}});

@@ -52,11 +52,18 @@ struct Model {
   nlohmann::json scheduler;          ///< diffusers' scheduler_config.json; null elsewhere.
   int64_t time_ids = 0;              ///< SDXL's numbers of micro-conditioning, 6 or 5; else 0.
   int64_t guidance_channels = 0;     ///< Width of a distilled network's guidance embedding (LCM).
+  /// Of a model that `edits`: it reads the image's latents as it has its own, scaled (CosXL).
+  bool reads_scaled_image = false;
 
   /// Whether `scheduler` says how it was trained: that of a diffusers pipeline, if only by default.
   bool has_scheduler() const { return kind == "text_to_image" || kind == "class_to_image"; }
   /// Whether prompts steer it, and not labels.
   bool reads_text() const { return kind == "unet2d_condition" || kind == "text_to_image"; }
+  /// Whether it reads an image's latents beside those that it denoises, and changes that image as
+  /// the prompt says: InstructPix2Pix, arXiv 2211.09800.
+  bool edits() const {
+    return reads_text() && network && network->in_channels() == 2 * network->out_channels();
+  }
 };
 
 /// Takes the default size from a diffusers UNet's config, at the model's pixel_scale.

@@ -110,6 +110,19 @@ void take_text(Model& model, Components& components, at::ScalarType dtype, at::D
   if (model.text->xl) model.time_ids = time_ids_of(model.config, *model.text);
 }
 
+/// Other pipelines' networks read an image beside their latents in ways of their own (Marigold).
+void take_edits(Model& model, const Json& index) {
+  if (!model.edits()) return;
+  const auto name = index.find("_class_name");
+  const std::string pipeline = name != index.end() && name->is_string() ? *name : Json("");
+  if (!pipeline.starts_with("StableDiffusion"))
+    throw Error("model_index.json: _class_name: got '" + printable(pipeline, 80) +
+                "' with a UNet that reads " + std::to_string(model.network->in_channels()) +
+                " channels, expected StableDiffusionInstructPix2PixPipeline or "
+                "StableDiffusionXLInstructPix2PixPipeline.");
+  model.reads_scaled_image = says(index, "is_cosxl_edit", true);
+}
+
 /// Of what only text-to-image models read beside their latents, such as masks.
 void check_channels(const Model& model) {
   const int64_t in = model.network->in_channels(), out = model.network->out_channels();
@@ -176,6 +189,7 @@ Model pipeline_model(Components components, at::ScalarType dtype, at::Device dev
       retold(unet2d_condition(unet.config, weights), preconditioner_of(model.scheduler));
   model.parameters = weights.finish();
   check_channels(model);
+  take_edits(model, components.index);
   if (model.vae) check_vae(model);
   model.pixel_scale = model.vae ? model.vae->downscale() : 1;
   take_sample_size(model, unet.config);

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "io/error.h"
+#include "models/autoencoder.h"
 #include "models/autoencoder_kl.h"
 #include "models/autoencoder_tiny.h"
 #include "tests/models/formula.h"
@@ -241,6 +242,17 @@ TEST(AutoencoderTiny, EqualsDiffusers) {
   const Input input = input_of(test, 4, 4);
   expect_equal(vae.encode(input.images), test.at("encoded"));
   expect_equal(vae.decode(input.latents), test.at("decoded"));
+}
+
+TEST(Autoencoder, EncodesWithoutScaling) {
+  at::NoGradGuard guard;
+  const Json &kl = reference().at("kl").at(0), &tiny = reference().at("tiny");
+  const auto built = build<AutoencoderKL>(kl.at("config"));
+  const Tensor images = input_of(kl, built.model.config()).images;
+  const Tensor likeliest = built.model.encode(images).mean;
+  EXPECT_TRUE(encode_unscaled({built.model}, images, 0.5).equal(likeliest));
+  const Autoencoder rough{build<AutoencoderTiny>(tiny.at("config")).model};
+  expect_equal(0.5 * encode_unscaled(rough, input_of(tiny, 4, 4).images, 0.5), tiny.at("encoded"));
 }
 
 TEST(AutoencoderTiny, FullSizeHasDiffusersTensorsAndShapes) {

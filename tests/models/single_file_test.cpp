@@ -99,6 +99,25 @@ TEST(SingleFile, NamesThePipeline) {
   EXPECT_EQ(pipeline("tiny_refiner"), "StableDiffusionXLImg2ImgPipeline");
 }
 
+/// InstructPix2Pix's checkpoints, told by the eight channels of their first convolution.
+TEST(SingleFile, TellsModelsThatEditImages) {
+  const auto editing = [](const char* name) {
+    NamedTensors tensors = test::ldm_tensors(test::ldm_case(name));
+    for (auto& [tensor_name, tensor] : tensors)
+      if (tensor_name == "model.diffusion_model.input_blocks.0.0.weight")
+        tensor = at::cat({tensor, tensor}, 1);
+    return components_of(tensors);
+  };
+  const Components sd1 = editing("tiny_sd1");
+  EXPECT_EQ(sd1.index.at("_class_name"), "StableDiffusionInstructPix2PixPipeline");
+  EXPECT_EQ(sd1.parts.at("unet").config.at("in_channels"), 8);
+  EXPECT_EQ(prediction_of(sd1), "epsilon");
+  EXPECT_EQ(prediction_of(editing("tiny_sd2")), "epsilon");
+  const Components sdxl = editing("tiny_sdxl");
+  EXPECT_EQ(sdxl.index.at("_class_name"), "StableDiffusionXLInstructPix2PixPipeline");
+  EXPECT_EQ(sdxl.index.at("force_zeros_for_empty_prompt"), true);
+}
+
 TEST(SingleFile, DescribesTheTextEncodersOfPublishedModels) {
   const Components sd2 = components_of(test::ldm_case("sd2"));
   const Json& h = sd2.parts.at("text_encoder").config;
