@@ -126,6 +126,7 @@ GuidedBatch Conversation::conditionings_at(const NoiseLevel& level) const {
   keep(now.positive);
   if (now.negative) keep(*now.negative);
   if (now.empty) keep(*now.empty);
+  if (now.without_image) keep(*now.without_image);
   return now;
 }
 
@@ -142,6 +143,7 @@ GuidanceStep Conversation::step_at(const Tensor& x, const NoiseLevel& level) con
   step.positive = &now_.positive;
   step.negative = now_.negative ? &*now_.negative : nullptr;
   step.empty = now_.empty ? &*now_.empty : nullptr;
+  step.without_image = now_.without_image ? &*now_.without_image : nullptr;
   for (size_t i = 0; i < guidances_.size(); ++i)
     step.asks_negative |=
         active_[i] && guidances_[i].entry->family == "cfg" && !guidances_[i].guidance->is_idle();

@@ -14,8 +14,10 @@ struct GuidedBatch {
   Conditioning positive;
   std::optional<Conditioning> negative;
   std::optional<Conditioning> empty;  ///< Of the empty prompt, where a guidance needs_empty.
-  std::vector<uint64_t> seeds;        ///< One an image.
-  int steps = 1;                      ///< Of the whole run.
+  /// The negative one without the image that the model edits.
+  std::optional<Conditioning> without_image = {};
+  std::vector<uint64_t> seeds;  ///< One an image.
+  int steps = 1;                ///< Of the whole run.
   /// Reads the conditional branch's cross-attention; empty: nobody does.
   TextObserver observer = {};
   /// Asks for branches like a guidance, at every step, and adds nothing; null: none.

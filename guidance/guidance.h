@@ -13,7 +13,9 @@ struct GuidanceStep {
   const Conditioning* positive = nullptr;
   const Conditioning* negative = nullptr;  ///< nullptr: the model knows none.
   const Conditioning* empty = nullptr;     ///< Of the empty prompt; nullptr: there is none.
-  bool asks_negative = false;              ///< Whether one of cfg's family acts at this step.
+  /// The negative one without the image that the model edits; nullptr: it edits none.
+  const Conditioning* without_image = nullptr;
+  bool asks_negative = false;  ///< Whether one of cfg's family acts at this step.
 };
 
 /// An evaluation that a guidance asks for.

@@ -9,6 +9,9 @@
 
 namespace tiller {
 
+/// cfg's image_scale where none is given, of models that edit images: their authors'.
+inline constexpr double usual_image_scale = 1.5;
+
 /// Loads a second model (AutoGuidance) by the path that the user wrote.
 using ModelLoader = std::function<Model(const fs::path&)>;
 

@@ -282,6 +282,79 @@ TEST(Denoiser, WindowsOfAnInpaintingModel) {
   EXPECT_GT(relative_error(guided(model, "nag + sag:scale=1", x, batch).epsilon, plain), 1e-2);
 }
 
+/// Of a model that edits images: prompts, and latents of the image beside x but in one branch.
+GuidedBatch editing_batch(std::vector<uint64_t> seeds) {
+  const auto images = int64_t(seeds.size());
+  GuidedBatch batch = text_batch(std::move(seeds));
+  const Tensor image = normal({images, 4, 8, 8}, 3);
+  batch.positive.channels = batch.negative->channels = image;
+  batch.without_image = batch.negative;
+  batch.without_image->channels = at::zeros_like(image);
+  return batch;
+}
+
+TEST(Denoiser, AnEditedImageHasAScaleOfItsOwn) {
+  const at::NoGradGuard guard;
+  const Model model = text_model(8);
+  const auto batch = editing_batch({7, 8});
+  const Tensor x = normal({2, 4, 8, 8}, 1);
+  const auto alone = [&](const Conditioning& conditioning) -> Tensor {
+    GuidedBatch one = text_batch({7, 8});
+    one.positive = conditioning;
+    return guided(model, "none", x, one).epsilon;
+  };
+  const Tensor text = alone(batch.positive), image = alone(*batch.negative),
+               nothing = alone(*batch.without_image);
+  const auto formula = [&](double scale, double image_scale) {
+    return nothing + scale * (text - image) + image_scale * (image - nothing);
+  };
+  const auto got = [&](const std::string& guidance, bool share = true) -> Tensor {
+    return guided(model, guidance, x, batch, share).epsilon;
+  };
+  EXPECT_GT(relative_error(formula(5, 2), formula(5, 1)), 1e-2);
+  EXPECT_LT(relative_error(got("cfg:scale=5,image_scale=2"), formula(5, 2)), 1e-5);
+  EXPECT_LT(relative_error(got("cfg:scale=5,image_scale=2", false), formula(5, 2)), 1e-5);
+  EXPECT_LT(relative_error(got("cfg:scale=5"), formula(5, 1.5)), 1e-5);
+  EXPECT_LT(relative_error(got("cfg:scale=5,image_scale=1"), formula(5, 1)), 1e-5);
+  EXPECT_LT(relative_error(got("cfg:scale=1,image_scale=2"), text), 1e-5) << "as in diffusers";
+  EXPECT_LT(relative_error(got("apg:form=diffusers,space=raw,eta=1,momentum=0,scale=5,"
+                               "norm_threshold=1e9"),
+                           formula(5, 1)),
+            1e-5)
+      << "other forms of cfg steer by the text alone";
+  EXPECT_LT(relative_error(got("cfg:scale=5,image_scale=2 + pag:scale=3"),
+                           formula(5, 2) + got("pag:scale=3") - text),
+            1e-5);
+}
+
+/// Text and image part at the first cross-attention, the third branch at the start.
+TEST(Denoiser, BranchesOfAnEditShareWhatTheyRead) {
+  const at::NoGradGuard guard;
+  const Model model = text_model(8);
+  const auto batch = editing_batch({7});
+  const Tensor x = normal({1, 4, 8, 8}, 1);
+  const auto cost_of = [&](const std::string& guidance) {
+    GuidanceCost cost;
+    guided(model, guidance, x, batch, true, &cost);
+    return cost;
+  };
+  const GuidanceCost two = cost_of("cfg:image_scale=1"), three = cost_of("cfg:image_scale=2");
+  EXPECT_EQ(two.branches, 2);
+  EXPECT_EQ(three.branches, 3);
+  EXPECT_EQ(three.evaluations, 1);
+  EXPECT_LT(two.flops.spent, two.flops.unshared);
+  const double saved = two.flops.unshared - two.flops.spent;
+  EXPECT_NEAR(three.flops.unshared - three.flops.spent, saved, 0.01 * saved);
+  EXPECT_EQ(cost_of("cfg:scale=1,image_scale=2").branches, 1);
+}
+
+TEST(Denoiser, AnEditWithoutTheThirdBranchIsRefused) {
+  const Model model = text_model(8);
+  auto batch = editing_batch({7});
+  batch.without_image.reset();
+  EXPECT_THROW(guided(model, "cfg", normal({1, 4, 8, 8}, 1), batch), UsageError);
+}
+
 TEST(Denoiser, AutoguidanceAsksTheOtherModel) {
   const Model model = toy_model();
   const ModelLoader load = [](const fs::path&) {

@@ -53,8 +53,9 @@ TEST(Registry, RefusesWhatItDoesNotKnow) {
       {"", "got ''"},
       {"cfg + ", "got ''"},
       {"cfg:scal=3",
-       "guidance cfg: options: got 'scal', expected scale, from, to, sigma_from and sigma_to. Did "
-       "you mean 'scale'?"},
+       "guidance cfg: options: got 'scal', expected scale, image_scale, from, to, sigma_from and "
+       "sigma_to. Did you mean 'scale'?"},
+      {"cfg:image_scale=2", "guidance cfg: image_scale: got '2', expected none: the model"},
       {"cfg:scale=x", "guidance cfg: scale: got 'x', expected a number."},
       {"cfg:scale=2,scale=3", "twice"},
       {"tpg:layers=d7", "guidance tpg: layers: 'd7'"},
@@ -137,6 +138,15 @@ TEST(Registry, IcgNeedsACondition) {
   EXPECT_EQ(message_of("icg", model), "");
   model.classes = 0;
   EXPECT_TRUE(contains(message_of("icg", model), "guidance icg: got a model that knows no labels"));
+}
+
+TEST(Registry, AnImageWeighsInModelsThatEditOne) {
+  const Model model = text_model(8), other = text_model(9);
+  EXPECT_EQ(message_of("cfg:scale=5,image_scale=2", model), "");
+  EXPECT_EQ(message_of("cfg", model), "");
+  EXPECT_TRUE(contains(message_of("cfg:image_scale=2", other), "expected none"));
+  EXPECT_TRUE(contains(message_of("cfg:image_scale=0.9", model), "a number from 1 to 1000"));
+  EXPECT_TRUE(contains(message_of("apg:image_scale=2", model), "got 'image_scale'"));
 }
 
 TEST(Registry, CfgNeedsAnUnconditionalBranch) {
