@@ -8,6 +8,7 @@
 #include "io/hash.h"
 #include "models/device.h"
 #include "tools/evaluate.h"
+#include "tools/image_checks.h"
 #include "tools/inputs.h"
 #include "tools/notes.h"
 #include "tools/outputs.h"
@@ -124,6 +125,7 @@ SchemeRun begin(const Flags& flags, Processes& processes) {
   run.parallel = flags.text("parallel", "");
   run.generation = prepare(request_for(flags, run.schemes),
                            [&](int64_t steps) { return widest_window(run, steps); });
+  require_latents_alone(run.generation.model);
   if (processes.first()) note_unread_flags(flags, run.generation.model);
   if (processes.first() && !flags.has("reference") && !flags.has("quiet"))
     std::cerr << "Without --reference there will be no distances.\n";

@@ -12,6 +12,7 @@
 #include "tools/behind.h"
 #include "tools/caching.h"
 #include "tools/generate_report.h"
+#include "tools/image_checks.h"
 #include "tools/inputs.h"
 #include "tools/inversion_file.h"
 #include "tools/kept_images.h"
@@ -219,19 +220,6 @@ void write_collected(const Run& run) {
   }
 }
 
-/// An inpainting network reads a mask and what it covers beside the latents.
-void require_mask(const Generation& generation) {
-  const Network& network = *generation.model.network;
-  const int64_t in = network.in_channels(), out = network.out_channels();
-  if (!generation.model.text || in == out) return;
-  if (in != 2 * out + 1)
-    throw Error("--model: got a UNet that reads " + std::to_string(in) + " channels, expected " +
-                std::to_string(out) + " or, of one that inpaints, " + std::to_string(2 * out + 1) +
-                ".");
-  if (!generation.init.mask.defined())
-    throw UsageError("--mask: got none, expected it and --init-image: the model inpaints.");
-}
-
 /// Most models of text want classifier-free guidance; distilled ones are told a scale.
 void hint_at_guidance(const Flags& flags, const Generation& generation) {
   const GenerateRequest& request = generation.request;
@@ -245,7 +233,7 @@ void hint_at_guidance(const Flags& flags, const Generation& generation) {
 /// Throws UsageError or Error on what can't be done, before anything is computed.
 void check(const Flags& flags, Run& run) {
   check_words(flags, run.generation);
-  require_mask(run.generation);
+  require_read_images(run.generation);
   run.outputs =
       choose_outputs(flags, run.generation.request, int64_t(run.generation.images.size()));
   run.rows = choose_rows(run.generation);

@@ -123,7 +123,7 @@ void choose_sampler(Generation& generation) {
     generation.model.prediction = setup->prediction;
     require_signal(generation.trajectory, setup->prediction);
   }
-  if (generation.init.image.defined() && request.image.strength < 1)
+  if (generation.init.image.defined() && !model.edits() && request.image.strength < 1)
     generation.trajectory =
         sampler.from_strength(generation.trajectory, request.image.strength, options);
 }

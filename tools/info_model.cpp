@@ -54,6 +54,11 @@ std::string towers_text(const TextModel& text) {
   return all;
 }
 
+/// What a text-to-image model does with an image beside its latents.
+std::string kind_text(const Model& model) {
+  return model.kind + (model.text && model.edits() ? " that edits an image (InstructPix2Pix)" : "");
+}
+
 /// A pipeline's network by itself: the rest of its folder says what it predicts, and of what.
 bool is_lone_unet(const Model& model) {
   return model.config.value("_class_name", Json()) == "UNet2DConditionModel" &&
@@ -90,7 +95,7 @@ void print_model(const Model& model) {
   const Network& network = *model.network;
   const std::string size = std::to_string(model.image_size);
   std::cout << table(
-      {{"kind", model.kind},
+      {{"kind", kind_text(model)},
        {"weights", model.file + ", hash " + model.hash.get()},
        {"parameters", text_of(contents_of(model.parameters))},
        {"size", size + "x" + size + ", " + std::to_string(network.in_channels()) + " channels"},
@@ -122,6 +127,7 @@ Json model_json(const Model& model) {
   json.update(contents_json(contents_of(model.parameters)));
   json.update({{"size", model.image_size},
                {"channels", model.network->in_channels()},
+               {"edits_images", model.text && model.edits()},
                {"classes", model.classes},
                {"class_names", model.class_names},
                {"null_label", model.null_label},

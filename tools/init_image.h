@@ -4,9 +4,9 @@
 namespace tiller {
 using at::Tensor;
 
-/// The image that a run begins with.
+/// The image that a run begins with, or that its model edits.
 struct InitImage {
-  Tensor image;  ///< (1, 3, H, W) in [-1, 1]; undefined: the run begins with noise.
+  Tensor image;  ///< (1, 3, H, W) in [-1, 1]; undefined: there is none.
   Tensor mask;   ///< (1, 1, H, W), 1 where the image is to change; undefined: everywhere.
 };
 

@@ -9,6 +9,7 @@
 #include "io/image.h"
 #include "samplers/lattice.h"
 #include "tools/conditioning.h"
+#include "tools/image_checks.h"
 #include "tools/residence.h"
 
 namespace tiller {
@@ -113,10 +114,9 @@ void require_invertible(const Generation& generation, std::span<const ChosenGuid
     throw UsageError("--sampler: got " + sampler.name + ", which has no inverse, expected one of " +
                      enumerate(able, able.size()) + ".");
   }
+  require_latents_alone(generation.model);
   if (generation.init.image.defined())
     throw UsageError("--init-image: got one, expected none: inversion begins with --image.");
-  if (generation.model.network->in_channels() > generation.model.network->out_channels())
-    throw UsageError("--model: got an inpainting network, expected one that reads latents alone.");
   check_inverse_options(generation);
   for (const auto& chosen : guidances)
     if (chosen.guidance->remembers())

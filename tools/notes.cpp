@@ -37,6 +37,7 @@ std::vector<std::string> unread_flags(const Flags& flags, const Model& model) {
                                              {"aesthetic-score", refines},
                                              {"negative-aesthetic-score", refines},
                                              {"embedded-guidance", model.guidance_channels > 0},
+                                             {"strength", !model.edits()},
                                              {"vae-tiling", tiles}};
   std::vector<std::string> unread;
   for (const auto& [flag, known] : reads)

@@ -1,7 +1,10 @@
 #include "tools/recipe.h"
 
+#include <algorithm>
+
 #include "io/error.h"
 #include "io/json.h"
+#include "io/options.h"
 #include "tools/program.h"
 
 namespace tiller {
@@ -12,33 +15,37 @@ std::string quoted(const std::string& value) {
   return value.find_first_of(",:\n\"") == std::string::npos ? value : dumped(Json(value));
 }
 
-/// The scale of classifier-free guidance as written or by default; "" without it.
-std::string cfg_scale(std::span<const ChosenGuidance> guidances) {
+/// The first cfg's options; without one none.
+Options cfg_options(std::span<const ChosenGuidance> guidances) {
   for (const auto& guidance : guidances) {
     if (guidance.entry->name != "cfg") continue;
-    const size_t at = guidance.text.find("scale=");
-    if (at != std::string::npos) {
-      const size_t begin = at + 6;
-      return guidance.text.substr(begin, guidance.text.find(',', begin) - begin);
-    }
-    for (const auto& option : guidance.entry->options)
-      if (option.name == "scale") return option.value;
+    const size_t colon = std::min(guidance.text.find(':'), guidance.text.size() - 1);
+    return parse_options("cfg", guidance.text.substr(colon + 1), guidance.entry->options);
   }
-  return "";
+  return {};
+}
+
+/// Scales as Automatic1111 names them.
+std::string cfg_scales(const Model& model, std::span<const ChosenGuidance> guidances) {
+  const Options options = cfg_options(guidances);
+  if (!options.has("scale")) return "";
+  const std::string text = ", CFG scale: " + options.text("scale");
+  if (!model.edits()) return text;
+  return text + ", Image CFG scale: " +
+         (options.has("image_scale") ? options.text("image_scale")
+                                     : Json(usual_image_scale).dump());
 }
 
 /// "frog\nSteps: 30, Sampler: ddim, ..."
 std::string parameters(const Generation& generation, const GenerateRequest& request,
                        std::span<const ChosenGuidance> guidances, const std::string& prompt) {
   const std::string& negative = request.text.negative;
-  const std::string scale = cfg_scale(guidances);
   std::string text = prompt.empty() ? "" : prompt + "\n";
   if (!negative.empty()) text += "Negative prompt: " + negative + "\n";
   text += "Steps: " + std::to_string(generation.trajectory.steps()) +
           ", Sampler: " + quoted(request.sampler);
-  if (!scale.empty()) text += ", CFG scale: " + scale;
-  text += ", Seed: " + std::to_string(request.seed) + ", Size: " + to_text(request.size) +
-          ", Model hash: " + generation.model.hash.get() +
+  text += cfg_scales(generation.model, guidances) + ", Seed: " + std::to_string(request.seed) +
+          ", Size: " + to_text(request.size) + ", Model hash: " + generation.model.hash.get() +
           ", Model: " + quoted(generation.model.file);
   if (request.rng == "nv") text += ", RNG: NV";
   if (!request.cache.empty()) text += ", Cache: " + quoted(request.cache);

@@ -34,7 +34,7 @@ struct TextRequest {
   double aesthetic_score = 6, negative_aesthetic_score = 2.5;  ///< SDXL's refiner.
 };
 
-/// An image to begin with.
+/// An image to begin with, or to edit.
 struct ImageRequest {
   std::string init_image, mask;  ///< Files; empty: none.
   double strength = 0.8;         ///< Share of the steps that are taken.

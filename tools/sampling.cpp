@@ -21,6 +21,17 @@
 namespace tiller {
 namespace {
 
+/// What the network reads beside x is the same for all branches, but for the one without the image
+/// that is edited.
+void share_channels(const Model& model, GuidedBatch& batch) {
+  const Tensor& channels = batch.positive.channels;
+  for (auto* other : {&batch.negative, &batch.empty})
+    if (*other) (*other)->channels = channels;
+  if (!model.edits()) return;
+  batch.without_image = batch.negative;
+  batch.without_image->channels = at::zeros_like(channels);
+}
+
 /// One batch of samples, and of a flow how straight it came.
 DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> guidances,
                      std::span<const ImageSpec> images,
@@ -34,8 +45,7 @@ DoneImages run_batch(const Generation& generation, std::span<ChosenGuidance> gui
   SeededNoise noise(batch.seeds, random_numbers(generation.request));
   if (generation.init.image.defined()) use_vae(generation);
   const Start start = start_of(generation, int64_t(images.size()), noise, batch.positive);
-  for (auto* other : {&batch.negative, &batch.empty})
-    if (*other) (*other)->channels = batch.positive.channels;
+  share_channels(generation.model, batch);
   use_unet(generation);
   Straightness straightness(start.x, generation.trajectory);
   const bool flow = is_flow(generation.model.prediction);

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/family.h"
+
 namespace tiller {
 namespace {
 
@@ -14,6 +16,32 @@ Tensor encoded(const Generation& generation, const Tensor& image, int64_t images
   return encode_images(vae, pixels, drawn, generation.vae_options()).to(generation.device);
 }
 
+/// Latents of the image that the model edits, as the network was trained to read them.
+Tensor latents_to_edit(const Generation& generation, int64_t images) {
+  const Model& model = generation.model;
+  const Tensor& image = generation.init.image;
+  Tensor latents = image;
+  if (model.vae && model.reads_scaled_image) {
+    const ImageSize size = latent_size(generation);
+    const Tensor likeliest = at::zeros({1, model.vae->channels(), size.height, size.width});
+    latents = encode_images(*model.vae, image, likeliest, generation.vae_options());
+  } else if (model.vae) {
+    const double scaling = vae_scaling_of(model.text->xl).at("scaling_factor");
+    latents = encode_unscaled(*model.vae, image, scaling, generation.vae_options());
+  }
+  return latents.to(generation.device).repeat({images, 1, 1, 1});
+}
+
+/// Pure noise, beside which the network reads the image to edit.
+Start edit_of(const Generation& generation, NoiseSource& noise, at::IntArrayRef shape,
+              Conditioning& conditioning) {
+  conditioning.channels = latents_to_edit(generation, shape.front());
+  Start start;
+  start.noise = initial_noise(noise, shape, generation.device);
+  start.x = start.noise * generation.trajectory.initial_scale;
+  return start;
+}
+
 }  // namespace
 
 Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
@@ -21,6 +49,7 @@ Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
   const ImageSize size = latent_size(generation);
   const Network& network = *generation.model.network;
   const std::vector<int64_t> shape = {images, network.out_channels(), size.height, size.width};
+  if (generation.model.edits()) return edit_of(generation, noise, shape, conditioning);
   const InitImage& init = generation.init;
   const bool reads_mask = network.in_channels() > network.out_channels();
   const bool begins_with_noise =

@@ -13,7 +13,7 @@ struct Start {
 
 /// Draws in the order of diffusers' pipelines: the encoder's sample of the init image, the noise,
 /// then the encoder's sample of the masked image, which goes into `conditioning` for networks that
-/// read it.
+/// read it. So does the image that a network edits, of which nothing is drawn.
 Start start_of(const Generation&, int64_t images, NoiseSource&, Conditioning& conditioning);
 
 /// After each step puts the init image, as noisy as the sample, back where the mask leaves it.

@@ -56,7 +56,11 @@ class Pipelines : public ProgramTest {
   }
 
   void make_pipeline(const std::string& family) const {
-    const Json& entry = fixture().at(family);
+    make_pipeline(family, fixture().at(family));
+  }
+
+  /// The folder `family` as the fixture's entry says.
+  void make_pipeline(const std::string& family, const Json& entry) const {
     const Json& configs = entry.at("configs");
     Json index = {{"_class_name", entry.at("class")}};
     const auto text = [](const Json& c, Weights& w) { ClipText(c, w); };
