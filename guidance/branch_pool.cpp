@@ -12,7 +12,9 @@ bool alike(const Perturbation* a, const Perturbation* b) {
 }
 
 bool alike(const Control& a, const Control& b) {
-  return a.net == b.net && a.hint.is_same(b.hint) && a.scale == b.scale;
+  return a.net == b.net && a.hint.is_same(b.hint) && a.scale == b.scale &&
+         std::equal(a.features.begin(), a.features.end(), b.features.begin(), b.features.end(),
+                    [](const Tensor& own, const Tensor& other) { return own.is_same(other); });
 }
 
 bool alike(const Conditioning& a, const Conditioning& b) {

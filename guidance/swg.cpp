@@ -39,7 +39,13 @@ class SlidingWindow final : public Guidance {
       for (const int64_t left : columns_.begins) {
         Conditioning& seen = seen_[requests.size()];
         if (seen.channels.defined()) seen.channels = crop(seen.channels, top, left);
-        for (Control& control : seen.controls) control.hint = crop(control.hint, top, left);
+        for (Control& control : seen.controls) {
+          if (!control.net)
+            throw UsageError(
+                "guidance swg: got a T2I-Adapter, expected ControlNets or none: the windows "
+                "would need features of their own.");
+          control.hint = crop(control.hint, top, left);
+        }
         requests.push_back({.branch = {&seen}, .input = crop(step.x, top, left)});
       }
     return requests;

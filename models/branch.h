@@ -13,12 +13,13 @@ class ControlNet;
 class FeatureMemory;
 struct IpAdapter;
 
-/// A ControlNet and the image that it steers by.
+/// A ControlNet and the image that it steers by, or what a T2I-Adapter makes of one.
 struct Control {
   std::shared_ptr<const ControlNet> net;
   Tensor hint;  ///< (1, C, H, W) at the latent's size: the image as ControlNet::embed reads it.
   double scale = 1;
   double from = 0, to = 1;  ///< Acts at step i of n where from <= i / n and (i + 1) / n <= to.
+  std::vector<Tensor> features = {};  ///< t2i_features', in place of net and hint.
 };
 
 /// What a network is conditioned on. Undefined tensors are absent. Branches that hold the very same

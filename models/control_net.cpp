@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "io/error.h"
 #include "models/config_reader.h"
 
@@ -87,6 +89,12 @@ void add(Tensor& x, const Tensor& residual, double scale) {
   x = x + scale * residual;
 }
 
+std::string sides_of(at::IntArrayRef sizes) {
+  std::string text;
+  for (const int64_t size : sizes) text += (text.empty() ? "" : "x") + std::to_string(size);
+  return text;
+}
+
 /// The same branches for another network: the texts alone, without perturbations.
 struct PlainBranches {
   std::vector<Conditioning> texts;
@@ -153,6 +161,7 @@ Tensor add_controls(Rows& rows, const Tensor& x, const Tensor& t, const Tensor& 
   Tensor h = rows.split_contexts(middle);
   for (Tensor& skip : skips) skip = rows.expand(skip);
   for (const Control& control : rows.controls()) {
+    if (!control.net) continue;
     Rows own(plain.branches, rows.images(), rows.options());
     const auto residuals = control.net->residuals(x, t, control.hint, own);
     rows.count(own.flops());
@@ -164,6 +173,26 @@ Tensor add_controls(Rows& rows, const Tensor& x, const Tensor& t, const Tensor& 
     add(h, gathered(skips.size()), control.scale);
   }
   return h;
+}
+
+bool has_nets(const std::vector<Control>& controls) {
+  return std::any_of(controls.begin(), controls.end(),
+                     [](const Control& control) { return control.net != nullptr; });
+}
+
+Tensor add_features(const Rows& rows, Tensor x, size_t stage, bool is_middle) {
+  for (const Control& control : rows.controls()) {
+    if (stage >= control.features.size()) continue;
+    const Tensor& feature = control.features[stage];
+    const bool fits = feature.sizes().slice(1) == x.sizes().slice(1);
+    if (!fits && is_middle) continue;
+    if (!fits)
+      throw Error("--control: got features of " + sides_of(feature.sizes().slice(1)) +
+                  " from a T2I-Adapter, expected the model's " + sides_of(x.sizes().slice(1)) +
+                  ".");
+    x = x + control.scale * feature.to(x.scalar_type());
+  }
+  return x;
 }
 
 std::vector<Control> acting(const std::vector<Control>& controls, int step, int steps) {

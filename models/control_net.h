@@ -46,6 +46,15 @@ class ControlNet {
 Tensor add_controls(Rows& rows, const Tensor& x, const Tensor& t, const Tensor& middle,
                     std::vector<Tensor>& skips);
 
+/// Whether there is a ControlNet among them.
+bool has_nets(const std::vector<Control>&);
+
+/// x: (R, C, H, W), what a stage of the way down leaves before it is halved (where the stage
+/// doesn't attend, after), or for the stage after the last what the middle does. Adds that stage's
+/// features of the rows' T2I-Adapters. Throws Error where they don't fit; the middle leaves such
+/// ones out, as diffusers does.
+Tensor add_features(const Rows& rows, Tensor x, size_t stage, bool is_middle = false);
+
 /// Those that act at step `step` of `steps`.
 std::vector<Control> acting(const std::vector<Control>&, int step, int steps);
 

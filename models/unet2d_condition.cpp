@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
+
 #include "io/error.h"
 #include "models/control_net.h"
 #include "models/unet2d_blocks.h"
@@ -27,6 +29,7 @@ class UNet2DCondition final : public Network {
  private:
   void check_input(const Tensor& x, const Rows& rows) const;
   Tensor input(const Tensor& x, const Rows& rows) const;
+  Tensor go_down(size_t i, const Tensor& from, const Tensor& time, Rows& rows) const;
   at::ScalarType dtype() const { return conv_in_.weight.scalar_type(); }
 
   UNet2DConfig config_;
@@ -36,7 +39,21 @@ class UNet2DCondition final : public Network {
   GroupNorm norm_out_;
   std::vector<Site> sites_;
   int up_blocks_ = 0;
+  std::map<size_t, size_t> stages_;  ///< By the skip that reads a T2I-Adapter's features of it.
 };
+
+/// The skip of each stage's last stack, or where it has none of all of it.
+std::map<size_t, size_t> feature_stages(const UNet2DConfig& config) {
+  std::map<size_t, size_t> stages;
+  size_t last = 0;
+  for (size_t i = 0; i < config.down.size(); ++i) {
+    const UNet2DStage& stage = config.down[i];
+    const bool halves = i + 1 < config.down.size();
+    last += size_t(stage.resnets) + halves;
+    stages[last - (halves && !stage.depths.empty())] = i;
+  }
+  return stages;
+}
 
 UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) : config_(config) {
   const int64_t width = config.down.front().channels;
@@ -50,6 +67,7 @@ UNet2DCondition::UNet2DCondition(const UNet2DConfig& config, Weights& weights) :
   conv_out_ = take_conv(weights, "conv_out", width, config.out_channels, config.conv_out_kernel);
   sites_ = builder.sites();
   up_blocks_ = builder.up_resnets();
+  stages_ = feature_stages(config);
 }
 
 /// x and the channels that are read beside it.
@@ -73,24 +91,29 @@ void UNet2DCondition::check_input(const Tensor& x, const Rows& rows) const {
                 std::to_string(size_multiple()) + ".");
 }
 
+Tensor UNet2DCondition::go_down(size_t i, const Tensor& from, const Tensor& time,
+                                Rows& rows) const {
+  const Tensor h = i ? run_down(down_[i - 1], rows, from, time) : conv_in_(rows, from);
+  const auto stage = stages_.find(i);
+  return stage == stages_.end() ? h : add_features(rows, h, stage->second);
+}
+
 Tensor UNet2DCondition::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
   check_input(x, rows);
   const Tensor time = time_(t, rows);
   Tensor h = input(x, rows).to(dtype()).contiguous(at::MemoryFormat::ChannelsLast);
   if (config_.center_input) h = 2 * h - 1;
   const auto middle = [&](const Tensor& from, Skips& skips) {
-    const Tensor own = run_mid(mid_, rows, from, time);
-    return rows.controls().empty() ? own : add_controls(rows, x, t, own, skips);
+    const Tensor own = add_features(rows, run_mid(mid_, rows, from, time), config_.down.size(),
+                                    /*is_middle=*/true);
+    return has_nets(rows.controls()) ? add_controls(rows, x, t, own, skips) : own;
   };
-  const Spine spine{.skips = down_.size() + 1,
-                    .down =
-                        [&](size_t i, const Tensor& from) {
-                          return i ? run_down(down_[i - 1], rows, from, time)
-                                   : conv_in_(rows, from);
-                        },
-                    .middle = middle,
-                    .up = [&](size_t i, const Tensor& from,
-                              Skips& skips) { return run_up(up_[i], rows, from, time, skips); }};
+  const Spine spine{
+      .skips = down_.size() + 1,
+      .down = [&](size_t i, const Tensor& from) { return go_down(i, from, time, rows); },
+      .middle = middle,
+      .up = [&](size_t i, const Tensor& from,
+                Skips& skips) { return run_up(up_[i], rows, from, time, skips); }};
   h = run_spine(spine, rows, h);
   return conv_out_(rows, norm_out_.silu(h)).to(at::kFloat);
 }

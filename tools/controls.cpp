@@ -8,6 +8,7 @@
 #include "io/image.h"
 #include "models/control_net_file.h"
 #include "models/ip_adapter_file.h"
+#include "models/t2i_adapter.h"
 #include "tools/generation.h"
 
 namespace tiller {
@@ -34,16 +35,21 @@ Control load_control(const Generation& generation, const std::string& net,
   const c10::InferenceMode inference;
   const ControlChoice choice = control_choice(net);
   Control control;
+  control.scale = choice.scale;
+  control.from = choice.from;
+  control.to = choice.to;
+  const Tensor map = read_map(image, generation.request.size);
+  if (is_t2i_adapter(choice.path)) {
+    control.features = t2i_features(choice.path, map, generation.dtype, generation.device);
+    return control;
+  }
   control.net =
       load_control_net(choice.path, generation.model.config, generation.dtype, generation.device);
   if (control.net->pixel_scale() != generation.model.pixel_scale)
     throw Error(choice.path + ": got a ControlNet for images " +
                 std::to_string(control.net->pixel_scale()) + " times the latents' size, expected " +
                 std::to_string(generation.model.pixel_scale) + " times.");
-  control.hint = control.net->embed(read_map(image, generation.request.size));
-  control.scale = choice.scale;
-  control.from = choice.from;
-  control.to = choice.to;
+  control.hint = control.net->embed(map);
   return control;
 }
 
