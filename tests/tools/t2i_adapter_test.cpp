@@ -49,7 +49,9 @@ class T2IAdapters : public Pipelines {
       if (light) conv(block + ".out_conv", width, out, 1);
       in = out;
     }
-    save_part(name, config, tensors);
+    Json named = config;
+    named["_class_name"] = "T2IAdapter";
+    save_part(name, named, tensors);
   }
 
   void make_all(const std::string& family) const {
@@ -130,6 +132,7 @@ TEST_F(T2IAdapters, ThatDontFitAreRefused) {
   expect_refusal("--control full_xl" + image, "from a T2I-Adapter");
   expect_refusal("--control full" + image + " --guidance swg", "got a T2I-Adapter");
   Json config = reference().at("adapters").at("full");
+  config["_class_name"] = "T2IAdapter";
   config["channels"] = {32, 48};
   write("full/config.json", config.dump());
   expect_refusal("--control full" + image, "adapter.body.1");
