@@ -1,5 +1,7 @@
 #include "samplers/scheduler_classes.h"
 
+#include <algorithm>
+
 #include "io/error.h"
 #include "models/config_reader.h"
 
@@ -36,7 +38,7 @@ struct SchedulerClass {
   std::string sampler;
   std::vector<std::string> groups;  ///< The later ones count.
   Json own;
-  std::vector<std::string> lacks = {};  ///< Of what all others share.
+  std::vector<std::string> lacks = {};  ///< Shared keys that a file says nothing of.
 };
 
 const std::map<std::string, SchedulerClass>& classes() {
@@ -151,8 +153,14 @@ Json scheduler_defaults(const std::string& class_name) {
   if (found == classes().end()) return keys;
   for (const auto& name : found->second.groups) keys.update(group(name));
   keys.update(found->second.own);
-  for (const auto& name : found->second.lacks) keys.erase(name);
   return keys;
+}
+
+bool takes_key(const std::string& class_name, const std::string& key) {
+  const auto found = classes().find(class_name);
+  if (found == classes().end()) return true;
+  const auto& lacks = found->second.lacks;
+  return std::find(lacks.begin(), lacks.end(), key) == lacks.end();
 }
 
 std::string scheduler_sampler(const std::string& class_name, const Json& keys) {

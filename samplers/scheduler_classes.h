@@ -12,6 +12,10 @@ namespace tiller {
 /// The class's keys with its own defaults; null: none. An unknown class takes those that all share.
 nlohmann::json scheduler_defaults(const std::string& class_name);
 
+/// Whether a class has the key at all: of those that it lacks its defaults count, whatever a file
+/// says.
+bool takes_key(const std::string& class_name, const std::string& key);
+
 /// Which sampler a class with these keys of its file stands for; "" when Tiller has none.
 std::string scheduler_sampler(const std::string& class_name, const nlohmann::json& keys);
 

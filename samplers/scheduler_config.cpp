@@ -178,7 +178,7 @@ Json class_keys(const SchedulerSetup& setup, const Sampler& sampler) {
   if (is_flow(setup.prediction)) return flow_keys(setup, std::move(keys));
   if (setup.prediction == PredictionType::edm) return edm_keys(setup, keys);
   for (auto& [key, value] : keys.items())
-    if (setup.keys.contains(key)) value = setup.keys.at(key);
+    if (setup.keys.contains(key) && takes_key(sampler.scheduler, key)) value = setup.keys.at(key);
   return keys;
 }
 

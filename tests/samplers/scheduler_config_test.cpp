@@ -102,8 +102,8 @@ TEST(SchedulerConfig, MissingKeysAreTheClasssOwn) {
   EXPECT_EQ(configured(with("final_sigmas_type", "zero"), "deis").text("final"), "sigma_min");
   EXPECT_EQ(configured(with("solver_order", 3), "deis").integer("order"), 3);
   EXPECT_EQ(configured(with("predictor_order", 3), "sa-solver").integer("order"), 3);
-  EXPECT_FALSE(configured(kStableDiffusion, "dpm++2s").has("offset"));  // it has linspace alone
-  EXPECT_FALSE(configured(with("timestep_spacing", "leading"), "dpm++2s").has("spacing"));
+  EXPECT_EQ(configured(kStableDiffusion, "dpm++2s").integer("offset"), 0);  // it has no such key
+  EXPECT_EQ(configured(with("timestep_spacing", "leading"), "dpm++2s").text("spacing"), "linspace");
   EXPECT_NEAR(sigma_table(schedule_of(Json::object(), "heun")).back(), 25.1, 0.1);  // its own betas
   EXPECT_NEAR(sigma_table(schedule_of(Json::object(), "dpm2")).back(), 25.1, 0.1);
   EXPECT_NEAR(sigma_table(schedule_of(Json::object(), "lcm")).back(), 14.61, 0.01);
