@@ -133,7 +133,6 @@ void add_unet(Components& components, TensorMap unet, const TensorFile& file, Fa
   config["sample_size"] = xl ? 128 : family == Family::sd2 && v ? 96 : 64;
   components.index = index_of(family, config["in_channels"]);
   Json scheduler = edm_scheduler_config(file);
-  components.index["is_cosxl_edit"] = !scheduler.is_null();  // of those that edit, CosXL's alone
   if (scheduler.is_null()) scheduler = scheduler_config_of(family, v, v && has(file, "ztsnr"));
   components.parts["scheduler"] = component({}, std::move(scheduler), path);
   components.parts["unet"] = component(std::move(unet), std::move(config), path);

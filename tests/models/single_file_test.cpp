@@ -336,7 +336,6 @@ TEST(SingleFile, KnowsCosXlByItsSigmas) {
   EXPECT_EQ(scheduler.at("prediction_type"), "v_prediction");
   EXPECT_EQ(scheduler.at("sigma_max"), 110);
   EXPECT_EQ(scheduler.at("sigma_min"), 0.25);
-  EXPECT_EQ(cosxl.index.at("is_cosxl_edit"), true);
   EXPECT_FALSE(cosxl.parts.at("vae").config.contains("latents_mean"));
   const Tensor none = at::full({}, NAN);
   EXPECT_NE(single_file_message(marked("tiny_sdxl", {{"edm_vpred.sigma_max", none}}))

@@ -51,6 +51,18 @@ TEST_F(InstructPipelines, CosxlsImageIsScaled) {
   expect_all_runs("cosxl", "sdxl", {{"is_cosxl_edit", true}});
 }
 
+TEST_F(InstructPipelines, AnEdmModelsImageIsScaledUnlessItsIndexSaysNo) {
+  const auto edited = [&](const std::string& name, const Json& words) {
+    make_editor(name, "sdxl", words);
+    write(name + "/scheduler/scheduler_config.json",
+          R"({"_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction"})");
+    return latents_of(command(name, "--init-image picture.png --steps 2"));
+  };
+  const Tensor usual = edited("usual", Json::object());
+  EXPECT_TRUE(edited("yes", {{"is_cosxl_edit", true}}).equal(usual));
+  EXPECT_GT(relative_error(edited("no", {{"is_cosxl_edit", false}}), usual), 1e-3);
+}
+
 TEST_F(InstructPipelines, OneFileGivesTheLatentsOfTheFolder) {
   make_editor("sd1", "sd1");
   const Tensor expected = latents_of(edit(""));
