@@ -212,7 +212,8 @@ TEST(Straightness, IsTheMeanSquareOverTime) {
 
 TEST(Flow, RefusesWhatHasNoMeaning) {
   const auto flow = PredictionType::flow;
-  EXPECT_THROW(run_flow("euler", "s_churn=5", 4, flow), UsageError);
+  for (const std::string name : {"euler", "dpm2"})
+    EXPECT_THROW(run_flow(name, "s_churn=5", 4, flow), UsageError);
   EXPECT_THROW(run_flow("euler", "spacing=leading", 4, flow), UsageError);
   EXPECT_THROW(run_flow("euler", "sigmas=ays-sdxl", 4, flow), UsageError);
   const Configured shifted("euler", "shift=3");

@@ -112,6 +112,11 @@ TEST(Registry, OptionsOverrideTheConfig) {
   EXPECT_EQ(result.rho, 5);
 }
 
+/// Its noise goes by these.
+TEST(SaSolver, RefusesNetworksThatAreToldNoTimesteps) {
+  EXPECT_THROW(find_sampler("sa-solver").trajectory(edm_schedule(), {}), UsageError);
+}
+
 TEST(Ddpm, RefusesALearnedVarianceThatIsNotThere) {
   const Configured chosen("ddpm", "variance=learned_range");
   const auto trajectory = chosen.sampler.trajectory(diffusers_schedule({}), {});
