@@ -117,7 +117,9 @@ std::string lone_part(const fs::path& folder) {
 std::string lone_part(const Json& config) {
   const auto found = config.find("_class_name");
   const std::string name = found != config.end() && found->is_string() ? *found : Json("");
-  return name.starts_with("Autoencoder") || name.starts_with("ControlNet") ? printable(name) : "";
+  const bool part =
+      name.starts_with("Autoencoder") || name.starts_with("ControlNet") || name == "T2IAdapter";
+  return part ? printable(name) : "";
 }
 
 std::vector<fs::path> weight_files(const fs::path& weights) {

@@ -78,10 +78,9 @@ constexpr Rewrite kTextProjections[] = {
     {"to_q", "q_proj"}, {"to_k", "k_proj"}, {"to_v", "v_proj"}, {"to_out", "out_proj"}};
 
 /// Adapters that change weights by another rule, by a part of their tensors' names.
-constexpr Rewrite kOtherAdapters[] = {{".oft_", "OFT"},
-                                      {".boft_", "BOFT"},
-                                      {".on_input", "IA3"},
-                                      {".lora_B.bias", "LoRA with biases"}};
+constexpr Rewrite kOtherAdapters[] = {
+    {".oft_", "OFT"},        {".boft_", "BOFT"},      {".on_input", "IA3"},
+    {".a1.weight", "GLoRA"}, {".b1.weight", "GLoRA"}, {".lora_B.bias", "LoRA with biases"}};
 /// Networks that are no UNet.
 constexpr const char* kTransformers[] = {"double_blocks", "single_blocks", "joint_blocks",
                                          "single_transformer_blocks", "lora_transformer_"};

@@ -281,6 +281,7 @@ TEST(Lora, OfAnotherKindIsRefusedByName) {
   };
   refuses("lora_unet_conv_in.oft_blocks", "OFT");
   refuses("lora_unet_conv_in.on_input", "IA3");
+  refuses("lora_unet_conv_in.b1.weight", "GLoRA");
   refuses("unet.conv_in.lora_B.bias", "LoRA with biases");
   refuses("lora_unet_double_blocks_0_img_attn_proj.lora_down.weight", "Flux");
   refuses("model.diffusion_model.input_blocks.0.0.weight", "model.diffusion_model.input_blocks");

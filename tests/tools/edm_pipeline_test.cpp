@@ -49,6 +49,15 @@ TEST_F(EdmPipelines, RunEverySamplerOnSigmas) {
   }
 }
 
+TEST_F(EdmPipelines, AreCalledSoByInfo) {
+  make(cosxl());
+  const Result info = tiller("info sdxl");
+  EXPECT_NE(info.out.find("EDMEulerScheduler, sigma from 0.002 to 120.0, exponential"),
+            std::string::npos)
+      << info.out << info.err;
+  EXPECT_EQ(Json::parse(tiller("info sdxl --json").out).at("prediction"), "edm");
+}
+
 TEST_F(EdmPipelines, RefuseWhatTheirSchedulerSays) {
   make(cosxl());
   expect_refusal("--prediction-type epsilon", "the model's EDMEulerScheduler says it");

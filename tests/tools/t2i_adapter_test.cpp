@@ -129,6 +129,7 @@ TEST_F(T2IAdapters, ReadTheAuthorsLayout) {
 TEST_F(T2IAdapters, ThatDontFitAreRefused) {
   make_all("sd1");
   const std::string image = " --control-image 1.png";
+  EXPECT_NE(tiller("info full").out.find("T2IAdapter"), std::string::npos);
   expect_refusal("--control full_xl" + image, "from a T2I-Adapter");
   expect_refusal("--control full" + image + " --guidance swg", "got a T2I-Adapter");
   Json config = reference().at("adapters").at("full");
