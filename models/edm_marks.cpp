@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "io/error.h"
+#include "models/single_file_parts.h"
 
 namespace tiller {
 namespace {
@@ -33,13 +34,13 @@ double edm_number(const TensorFile& file, const std::string& name, double usual)
 }  // namespace
 
 nlohmann::json edm_scheduler_config(const TensorFile& file) {
-  if (edm_mark(file, "edm_mean").defined())
+  if (has(file, "edm_mean"))
     return {{"_class_name", "EDMDPMSolverMultistepScheduler"},
             {"sigma_min", 0.002},
             {"sigma_max", 80.0},
             {"sigma_data", 0.5},
             {"prediction_type", "epsilon"}};
-  if (edm_mark(file, "edm_vpred.sigma_max").defined())
+  if (has(file, "edm_vpred.sigma_max"))
     return {{"_class_name", "EDMEulerScheduler"},
             {"sigma_min", edm_number(file, "edm_vpred.sigma_min", 0.002)},
             {"sigma_max", edm_number(file, "edm_vpred.sigma_max", 120)},

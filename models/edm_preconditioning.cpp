@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <nlohmann/json.hpp>
+
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -60,6 +62,11 @@ const std::vector<std::string>& edm_preconditioner_names() {
 }
 
 bool is_edm_scheduler(const std::string& class_name) { return class_name.starts_with("EDM"); }
+
+bool has_edm_scheduler(const nlohmann::json& config) {
+  const auto name = config.find("_class_name");
+  return name != config.end() && name->is_string() && is_edm_scheduler(*name);
+}
 
 EdmRetelling retell(const EdmPreconditioner& by, const Tensor& t) {
   const auto real = [](const Tensor& x) { return x.to(at::kFloat); };

@@ -1,6 +1,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <string>
 #include <vector>
 
@@ -26,6 +28,8 @@ const std::vector<std::string>& edm_preconditioner_names();
 /// Whether diffusers' scheduler of that name preconditions, EDMEulerScheduler and
 /// EDMDPMSolverMultistepScheduler.
 bool is_edm_scheduler(const std::string& class_name);
+/// The same of a scheduler_config.json, or null.
+bool has_edm_scheduler(const nlohmann::json& config);
 
 /// What an iddpm network was trained on, the largest first: as many as timesteps, and zero.
 std::vector<double> iddpm_sigmas(const EdmPreconditioner&);

@@ -117,14 +117,15 @@ Tensor stretched(const Tensor& changed, const Tensor& magnitude) {
 }
 
 void merge(const Change& change) {
-  const Tensor original = change.parameter.to(at::kFloat), sum = original.clone();
+  Tensor sum = change.parameter.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   for (const auto& [delta, weight] : change.deltas) {
     const Tensor product = lora_product(delta->factors).view(sum.sizes()).to(sum.device());
-    if (!delta->magnitude.defined())
+    if (!delta->magnitude.defined()) {
       sum.add_(product, weight * delta->scale);
-    else
-      sum.add_(stretched(original.add(product, weight * delta->scale), delta->magnitude) -
-               original);
+      continue;
+    }
+    const Tensor original = change.parameter.to(at::kFloat);
+    sum.add_(stretched(original.add(product, weight * delta->scale), delta->magnitude) - original);
   }
   change.parameter.copy_(sum);
 }

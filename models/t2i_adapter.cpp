@@ -13,6 +13,7 @@
 #include "models/config_reader.h"
 #include "models/diffusers_folder.h"
 #include "models/layers.h"
+#include "models/single_file_parts.h"
 
 namespace tiller {
 namespace {
@@ -108,11 +109,6 @@ Tensor gray(const Tensor& image) {
 constexpr const char* kOriginalMark = "body.0.block1.weight";
 constexpr int64_t kOriginalResnets = 2, kOriginalDownscale = 8;
 
-bool is_original(const TensorFile& file) {
-  return std::any_of(file.tensors.begin(), file.tensors.end(),
-                     [](const auto& entry) { return entry.first == kOriginalMark; });
-}
-
 /// "body.5.block1.weight" of the authors' files is "adapter.body.2.resnets.1.block1.weight".
 std::string diffusers_name(const std::string& name) {
   static const std::regex layer("body\\.(\\d{1,3})\\.(.*)");
@@ -147,7 +143,7 @@ Component original_component(const TensorFile& file, const fs::path& path) {
 Component adapter_component(const fs::path& path, bool half) {
   if (fs::is_directory(path)) return component_in(path, half);
   TensorFile file = load_tensors(path);
-  if (is_original(file)) return original_component(file, path);
+  if (has(file, kOriginalMark)) return original_component(file, path);
   return {read_json_object(path.parent_path() / "config.json"), path.string(),
           std::move(file.tensors)};
 }
@@ -155,10 +151,8 @@ Component adapter_component(const fs::path& path, bool half) {
 }  // namespace
 
 bool is_t2i_adapter(const fs::path& path) {
-  if (fs::is_regular_file(path) && is_original(load_tensors(path))) return true;
-  const fs::path config = (fs::is_directory(path) ? path : path.parent_path()) / "config.json";
-  return fs::is_regular_file(config) &&
-         read_json_object(config).value("_class_name", Json()) == "T2IAdapter";
+  if (fs::is_regular_file(path) && has(load_tensors(path), kOriginalMark)) return true;
+  return lone_part(fs::is_directory(path) ? path : path.parent_path()) == "T2IAdapter";
 }
 
 std::vector<Tensor> t2i_features(const fs::path& path, const Tensor& image, at::ScalarType dtype,

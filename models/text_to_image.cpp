@@ -32,15 +32,10 @@ int64_t integer_or_zero(const Json& config, const std::string& key) {
   return found != config.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
 }
 
-bool is_edm(const Json& scheduler) {
-  const auto name = scheduler.find("_class_name");
-  return name != scheduler.end() && name->is_string() && is_edm_scheduler(*name);
-}
-
 /// Values out of bounds are refused with the rest of the scheduler's file.
 EdmPreconditioner preconditioner_of(const Json& scheduler) {
   EdmPreconditioner by;
-  if (!is_edm(scheduler)) return by;
+  if (!has_edm_scheduler(scheduler)) return by;
   const auto data = scheduler.find("sigma_data");
   if (data != scheduler.end() && data->is_number()) by.sigma_data = *data;
   by.negative = says(scheduler, "prediction_type", "v_prediction");
@@ -126,7 +121,7 @@ void take_edits(Model& model, const Json& index) {
                 " channels, expected StableDiffusionInstructPix2PixPipeline or "
                 "StableDiffusionXLInstructPix2PixPipeline.");
   model.reads_scaled_image = index.contains("is_cosxl_edit") ? says(index, "is_cosxl_edit", true)
-                                                             : is_edm(model.scheduler);
+                                                             : has_edm_scheduler(model.scheduler);
 }
 
 /// Of what only text-to-image models read beside their latents, such as masks.

@@ -20,12 +20,6 @@ int singlestep_order(const Trajectory& trajectory, int i, const DpmSinglestepOpt
   return lowered || trajectory.landing(i).sigma == 0 ? 1 : order;
 }
 
-/// An estimate of x_0 and the log SNR of where it was made.
-struct GroupEstimate {
-  Tensor sample;
-  double lambda;
-};
-
 /// Where a group began.
 struct Group {
   Tensor x;
@@ -33,9 +27,9 @@ struct Group {
 };
 
 /// From a group's begin to a level, by the group's estimates, the latest first.
-Tensor singlestep(const Group& group, const std::deque<GroupEstimate>& past, int order,
+Tensor singlestep(const Group& group, const std::deque<Estimate>& past, int order,
                   const NoiseLevel& to, DpmMultistepOptions::Solver solver) {
-  const GroupEstimate &latest = past[0], &first = past[order - 1];
+  const Estimate &latest = past[0], &first = past[order - 1];
   const double h = log_snr(to) - first.lambda, grown = -std::expm1(-h);
   Combination next = (to.sigma / group.from.sigma) * Combination(group.x);
   next.add(first.sample, to.alpha * grown);
@@ -57,7 +51,7 @@ Tensor sample_dpmpp_singlestep(const Denoiser& denoise, Tensor x, const Trajecto
                                const DpmSinglestepOptions& options, NoiseSource&,
                                const Observer& observer) {
   x = as_state(x);
-  std::deque<GroupEstimate> past;  // the latest first
+  std::deque<Estimate> past;  // the latest first
   Group group;
   for (int i = 0; i < trajectory.steps(); ++i) {
     const NoiseLevel& from = trajectory.levels[i];

@@ -10,6 +10,12 @@ inline double log_snr(const NoiseLevel& level) {
   return std::log(level.alpha) - std::log(level.sigma);
 }
 
+/// An estimate of x_0 and the log SNR of where it was made.
+struct Estimate {
+  Tensor sample;
+  double lambda;
+};
+
 /// Whether a step's weights beyond first order are undefined: it ends without noise, or where it
 /// began (a sigma rule whose last sigma is the final one).
 inline bool is_flat(const NoiseLevel& from, const NoiseLevel& to) {

@@ -10,12 +10,6 @@
 namespace tiller {
 namespace {
 
-/// An estimate of x_0 and the log SNR of where it was made.
-struct SaEstimate {
-  Tensor sample;
-  double lambda;
-};
-
 /// p times the integral of exp(p v) v^j over v from -h to 0, for j below `count`.
 std::vector<double> exponential_moments(double p, double h, size_t count) {
   std::vector<double> moments = {-std::expm1(-p * h)};
@@ -45,7 +39,7 @@ struct SaStep {
   double h() const { return log_snr(to) - log_snr(from); }
 
   /// What each of the estimates counts, in units of alpha.
-  std::vector<double> weights(const std::deque<SaEstimate>& estimates, int order) const {
+  std::vector<double> weights(const std::deque<Estimate>& estimates, int order) const {
     const double power = 1 + tau * tau, h = this->h();
     std::vector<double> nodes, result;
     for (int k = 0; k < order; ++k) nodes.push_back(estimates[k].lambda - log_snr(to));
@@ -62,7 +56,7 @@ struct SaStep {
     return {result[0] + moved, result[1] - moved};
   }
 
-  Tensor taken(const Tensor& x, const Tensor& noise, const std::deque<SaEstimate>& estimates,
+  Tensor taken(const Tensor& x, const Tensor& noise, const std::deque<Estimate>& estimates,
                int order) const {
     const double variance = tau * tau * h();
     Combination next = (to.sigma / from.sigma * std::exp(-variance)) * Combination(x);
@@ -86,8 +80,8 @@ int limited_order(int order, int from_here, const SaOptions& options) {
 Tensor sample_sa(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                  const SaOptions& options, NoiseSource& noise, const Observer& observer) {
   x = as_state(x);
-  std::deque<SaEstimate> past;  // the latest first
-  Tensor before, drawn;         // where the last step began, and its noise
+  std::deque<Estimate> past;  // the latest first
+  Tensor before, drawn;       // where the last step began, and its noise
   for (int i = 0; i < trajectory.steps(); ++i) {
     const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
     const int left = trajectory.steps() - i;

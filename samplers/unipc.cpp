@@ -12,12 +12,6 @@ namespace {
 
 using Basis = UniPcOptions::Basis;
 
-/// An estimate of x_0 and the log SNR of where it was made.
-struct Estimate {
-  Tensor sample;
-  double lambda;
-};
-
 /// Solves the small system a x = b by elimination with pivoting.
 std::vector<double> solve(std::vector<std::vector<double>> a, std::vector<double> b) {
   const size_t n = b.size();

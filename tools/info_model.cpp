@@ -13,15 +13,9 @@
 namespace tiller {
 namespace {
 
-/// Whether a text-to-image model's scheduler is of EDM's networks.
-bool has_edm_scheduler(const Model& model) {
-  return model.scheduler.is_object() &&
-         is_edm_scheduler(model.scheduler.value("_class_name", std::string()));
-}
-
 /// A scheduler's config says it of a text-to-image model.
 std::string prediction_of(const Model& model) {
-  if (has_edm_scheduler(model)) return prediction_type_name(PredictionType::edm);
+  if (has_edm_scheduler(model.scheduler)) return prediction_type_name(PredictionType::edm);
   if (!model.scheduler.is_object()) return prediction_type_name(model.prediction);
   const bool flow = model.scheduler.value("_class_name", "").starts_with("FlowMatch");
   return model.scheduler.value("prediction_type", flow ? "flow" : "epsilon");
@@ -84,7 +78,7 @@ std::string vae_text(const Model& model) {
 
 std::string schedule_text(const Model& model) {
   if (is_lone_unet(model)) return said_elsewhere;
-  if (has_edm_scheduler(model)) {
+  if (has_edm_scheduler(model.scheduler)) {
     const SchedulerSetup setup = read_scheduler_config(model.scheduler);
     return setup.class_name + ", sigma from " + Json(setup.keys.value("sigma_min", 0.002)).dump() +
            " to " + Json(setup.keys.value("sigma_max", 80.0)).dump() + ", " +

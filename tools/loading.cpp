@@ -72,10 +72,10 @@ LoadOptions options_of(const GenerateRequest& request) {
 void set_prediction(Model& model, const std::string& type) {
   if (type.empty()) return;
   if (model.has_scheduler()) {
-    const auto name = model.scheduler.find("_class_name");
-    if (name != model.scheduler.end() && name->is_string() && is_edm_scheduler(*name))
+    if (has_edm_scheduler(model.scheduler))
       throw UsageError("--prediction-type: got " + type + ", expected none: the model's " +
-                       printable(*name) + " says it.");
+                       printable(model.scheduler.at("_class_name").get<std::string>()) +
+                       " says it.");
     model.scheduler["prediction_type"] = type;
     return;
   }

@@ -13,19 +13,6 @@ class Controls : public Pipelines {
     return json;
   }
 
-  /// The script's image of that name.
-  void make_image(const std::string& file, const std::string& name, int64_t height,
-                  int64_t width) const {
-    const int64_t h = (height + 4) / 5, w = (width + 4) / 5;
-    const Tensor blocks = (formula_tensor(name, {h, w, 3}) * 128 + 128).clamp(0, 255).to(at::kByte);
-    write_png(folder / file, blocks.repeat_interleave(5, 0)
-                                 .repeat_interleave(5, 1)
-                                 .slice(0, 0, height)
-                                 .slice(1, 0, width)
-                                 .permute({2, 0, 1})
-                                 .contiguous());
-  }
-
   /// Latents with and without sharing are equal, and the operations unshared are counted right.
   /// Returns both reports.
   std::pair<Json, Json> expect_sharing_is_exact(const std::string& flags) const {

@@ -90,6 +90,19 @@ class Pipelines : public ProgramTest {
     write_png(folder / "mask.png", mask);
   }
 
+  /// The image of that name of make_controls.py.
+  void make_image(const std::string& file, const std::string& name, int64_t height,
+                  int64_t width) const {
+    const int64_t h = (height + 4) / 5, w = (width + 4) / 5;
+    const Tensor blocks = (formula_tensor(name, {h, w, 3}) * 128 + 128).clamp(0, 255).to(at::kByte);
+    write_png(folder / file, blocks.repeat_interleave(5, 0)
+                                 .repeat_interleave(5, 1)
+                                 .slice(0, 0, height)
+                                 .slice(1, 0, width)
+                                 .permute({2, 0, 1})
+                                 .contiguous());
+  }
+
   std::string command(const std::string& family, const std::string& more) const {
     const std::string prompt = fixture().at("prompt"), negative = fixture().at("negative");
     return "generate --quiet --plain-prompt --device cpu --output y.png " +

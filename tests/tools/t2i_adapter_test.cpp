@@ -13,18 +13,6 @@ class T2IAdapters : public Pipelines {
     return json;
   }
 
-  /// The scripts' image of that number.
-  void make_image(const std::string& number) const {
-    const Tensor blocks =
-        (formula_tensor("control " + number, {13, 13, 3}) * 128 + 128).clamp(0, 255).to(at::kByte);
-    write_png(folder / (number + ".png"), blocks.repeat_interleave(5, 0)
-                                              .repeat_interleave(5, 1)
-                                              .slice(0, 0, 64)
-                                              .slice(1, 0, 64)
-                                              .permute({2, 0, 1})
-                                              .contiguous());
-  }
-
   void make_adapter(const std::string& name, const Json& config) const {
     NamedTensors tensors;
     const bool light = config.at("adapter_type") == "light_adapter";
@@ -61,7 +49,8 @@ class T2IAdapters : public Pipelines {
                 [](const Json& c, Weights& w) { unet2d_condition(c, w); });
     for (const auto& [name, config] : reference().at("adapters").items())
       make_adapter(name, config);
-    for (const std::string number : {"1", "2"}) make_image(number);
+    for (const std::string number : {"1", "2"})
+      make_image(number + ".png", "control " + number, 64, 64);
   }
 
   static std::string flags_of(const Json& run) {
