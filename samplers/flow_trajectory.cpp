@@ -11,7 +11,7 @@ std::vector<double> flow_sigmas(const NoiseSchedule& schedule, const TrajectoryC
   const bool rectified = schedule.flow == PredictionType::rectified_flow;
   const Spacing spacing =
       config.spacing.value_or(rectified ? Spacing::trailing : Spacing::linspace);
-  if (spacing == Spacing::leading || !config.respacing.empty())
+  if (spacing == Spacing::leading || spacing == Spacing::beta || !config.respacing.empty())
     throw UsageError(
         "spacing: got one by timesteps, expected linspace, trailing or sgm-uniform: "
         "this model is a flow.");
@@ -44,7 +44,8 @@ Trajectory flow_trajectory(NoiseSchedule schedule, const TrajectoryConfig& confi
   schedule.shift = config.shift.value_or(schedule.shift);
   std::vector<double> sigmas = flow_sigmas(schedule, config);
   for (double& sigma : sigmas) sigma = shifted_sigma(sigma, schedule.shift);
-  if (config.sigmas == SigmaRule::ays_sd15 || config.sigmas == SigmaRule::ays_sdxl)
+  if (config.sigmas == SigmaRule::ays_sd15 || config.sigmas == SigmaRule::ays_sdxl ||
+      config.sigmas == SigmaRule::listed)
     throw UsageError(
         "sigmas: got those of a diffusion model, expected karras, exponential or beta: "
         "this model is a flow.");

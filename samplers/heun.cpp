@@ -11,15 +11,7 @@ Tensor sample_heun(const Denoiser& denoise, Tensor x, const Trajectory& trajecto
     const NoiseLevel hat = churned(trajectory, i, churn), to = level_within(trajectory, i);
     x = raise_noise(x, trajectory.levels[i], hat, churn, noise);
     const Prediction p = denoise(x, hat);
-    const Combination d = slope(x, p, hat.sigma);
-    Tensor euler = p.sample + to.sigma * d;
-    if (to.sigma > 0) {
-      report_within(observer, trajectory, i, to, euler, p);
-      const Combination d_next = slope(euler, denoise(euler, to), to.sigma);
-      x = x + (to.sigma - hat.sigma) / 2 * (d + d_next);
-    } else {
-      x = euler;
-    }
+    x = heun_step(denoise, trajectory, observer, i, x, p, hat.sigma, to);
     report(observer, trajectory, i, x, p);
   }
   return x;

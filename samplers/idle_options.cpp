@@ -44,9 +44,9 @@ void find_unowned(const Choice& choice) {
       {"dynamic_thresholding_ratio", {"thresholding"}},
       {"sample_max_value", {"thresholding"}},
       {"clip_sample_range", {"clip_sample", "reflect_sample"}},
-      {"s_tmin", {"s_churn"}},
-      {"s_tmax", {"s_churn"}},
-      {"s_noise", {"s_churn", "eta"}},
+      {"s_tmin", {"s_churn", "gamma"}},
+      {"s_tmax", {"s_churn", "gamma"}},
+      {"s_noise", {"s_churn", "eta", "restarts"}},
       {"tau_low", {"tau"}},
       {"tau_high", {"tau"}}};
   for (const auto& [option, owners] : all) {
@@ -55,7 +55,7 @@ void find_unowned(const Choice& choice) {
     for (const auto& owner : owners)
       if (choice.options.values.contains(owner)) known += (known.empty() ? "" : " or ") + owner;
     const auto on = [&](const std::string& owner) { return is_on(choice.options, owner); };
-    if (std::none_of(owners.begin(), owners.end(), on))
+    if (!known.empty() && std::none_of(owners.begin(), owners.end(), on))
       choice.say(option, " without " + known + ", expected " +
                              (known.find(" or ") == std::string::npos ? "both." : "one of them."));
   }
@@ -148,7 +148,7 @@ const std::vector<std::pair<std::string, std::vector<ConfigChange>>>& level_choi
   static const std::vector<std::pair<std::string, std::vector<ConfigChange>>> all = {
       {"spacing",
        {spaced(Spacing::leading), spaced(Spacing::trailing), spaced(Spacing::linspace),
-        spaced(Spacing::sgm_uniform)}},
+        spaced(Spacing::sgm_uniform), spaced(Spacing::beta)}},
       {"offset", {[](TrajectoryConfig& config) { config.steps_offset += 1; }}},
       {"final",
        {[](TrajectoryConfig& config) { config.final_sigma_zero = !config.final_sigma_zero; }}},

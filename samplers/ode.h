@@ -41,6 +41,18 @@ inline Combination euler_step(const Tensor& x, const Prediction& p, double sigma
   return p.sample + to.sigma * slope(x, p, sigma);
 }
 
+/// Heun's step within step i, from x at sigma `from` to another level; p: x's prediction.
+inline Tensor heun_step(const Denoiser& denoise, const Trajectory& trajectory,
+                        const Observer& observer, int i, const Tensor& x, const Prediction& p,
+                        double from, const NoiseLevel& to) {
+  const Combination d = slope(x, p, from);
+  Tensor euler = p.sample + to.sigma * d;
+  if (to.sigma == 0) return euler;
+  report_within(observer, trajectory, i, to, euler, p);
+  const Combination d_next = slope(euler, denoise(euler, to), to.sigma);
+  return x + (to.sigma - from) / 2 * (d + d_next);
+}
+
 /// A level within step i, on its scale: alpha = 1, or a flow's own.
 inline NoiseLevel level_between(const Trajectory& trajectory, int i, double sigma) {
   const double alpha = trajectory.levels[i].alpha == 1 ? 1 : 1 - sigma;

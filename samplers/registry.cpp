@@ -25,6 +25,10 @@ namespace tiller {
   X(dpmpp_3m_sde)          \
   X(dpmpp_sde)             \
   X(dpmpp_2s_ancestral)    \
+  X(res_multistep)         \
+  X(res_multistep_a)       \
+  X(er_sde)                \
+  X(restart)               \
   X(unipc)                 \
   X(deis)                  \
   X(sa_solver)             \
@@ -63,6 +67,19 @@ void add_shared_options(std::vector<Option>& options) {
   }
 }
 
+/// A rule, or the sigmas themselves.
+TrajectoryConfig with_sigmas(TrajectoryConfig config, const std::string& text) {
+  if (text.find_first_of("0123456789.") != 0) {
+    config.sigmas = sigma_rule_from(text);
+    return config;
+  }
+  config.sigmas = SigmaRule::listed;
+  config.sigma_list = sigma_list_from(text);
+  config.steps = static_cast<int>(config.sigma_list.size());
+  config.respacing.clear();
+  return config;
+}
+
 std::vector<Sampler> all_samplers() {
 #define TILLER_ENTRY(name) name##_sampler(),
   std::vector<Sampler> all = {TILLER_SAMPLERS(TILLER_ENTRY)};
@@ -91,14 +108,14 @@ const Sampler& find_sampler(const std::string& name) {
 const std::vector<Option>& trajectory_options() {
   static const std::vector<Option> options = {
       {"spacing", "",
-       "leading, trailing, linspace or sgm-uniform; else the model's or the sampler's own"},
+       "leading, trailing, linspace, sgm-uniform or beta; else the model's or the sampler's own"},
       {"sigmas", "",
-       "none, karras, exponential, lu, beta, ays-sd15 or ays-sdxl, for samplers that choose their "
-       "sigmas"},
+       "none, karras, exponential, lu, beta, kl-optimal, ays-sd15, ays-sdxl or numbers such as "
+       "14.6+5+1.2+0.3, for samplers that choose their sigmas"},
       {"offset", "", "added to leading timesteps"},
       {"final", "", "zero or sigma_min: where the sigmas end"},
-      {"sigma_min", "", "smallest sigma of karras, exponential and beta"},
-      {"sigma_max", "", "largest sigma of karras, exponential and beta"},
+      {"sigma_min", "", "smallest sigma of karras, exponential, beta and kl-optimal"},
+      {"sigma_max", "", "largest sigma of karras, exponential, beta and kl-optimal"},
       {"rho", "7", "exponent of karras"},
       {"clip_sample", "", "true: clamp the estimate of x_0"},
       {"clip_sample_range", "1", "to at most this"},
@@ -124,7 +141,7 @@ int bounded_integer(const Options& options, const std::string& name, int low, in
 
 TrajectoryConfig with_options(TrajectoryConfig config, const Options& options) {
   if (options.has("spacing")) config.spacing = spacing_from(options.text("spacing"));
-  if (options.has("sigmas")) config.sigmas = sigma_rule_from(options.text("sigmas"));
+  if (options.has("sigmas")) config = with_sigmas(std::move(config), options.text("sigmas"));
   if (options.has("offset")) config.steps_offset = bounded_integer(options, "offset", 0, 1'000'000);
   if (options.has("final"))
     config.final_sigma_zero = options.choice("final", {"zero", "sigma_min"}) == "zero";

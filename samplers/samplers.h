@@ -105,6 +105,38 @@ Tensor sample_dpmpp_sde(const Denoiser&, Tensor x, const Trajectory&, const DpmS
 Tensor sample_dpmpp_2s_ancestral(const Denoiser&, Tensor x, const Trajectory&,
                                  const AncestralOptions&, NoiseSource&, const Observer& = {});
 
+/// RES, arXiv 2308.02157, the exponential multistep of second order in log sigma, over ancestral
+/// steps, as ComfyUI's res_multistep has it. One evaluation a step. alpha = 1. Draws once a step
+/// but for the step to zero.
+Tensor sample_res_multistep(const Denoiser&, Tensor x, const Trajectory&, const AncestralOptions&,
+                            NoiseSource&, const Observer& = {});
+
+/// ER-SDE-Solver, arXiv 2309.06169, of up to third order, with its authors' default noise scale
+/// phi(lambda) = lambda (exp(lambda^0.3) + 10) of lambda = sigma / alpha. One evaluation a step.
+/// Any alpha. Draws once a step but for the step to zero.
+struct ErSdeOptions {
+  int order = 3;       ///< 1 to 3.
+  double s_noise = 1;  ///< Scales the noise.
+};
+Tensor sample_er_sde(const Denoiser&, Tensor x, const Trajectory&, const ErSdeOptions&,
+                     NoiseSource&, const Observer& = {});
+
+/// Restart sampling, arXiv 2306.14878: Heun's method, which goes back up to `high` and down again
+/// to the level nearest to `low`, `times` times in `steps` steps, when it has come there. alpha
+/// = 1. Draws where it adds noise.
+struct Restart {
+  int steps, times;
+  double low, high;  ///< Sigmas.
+};
+struct RestartOptions {
+  std::vector<Restart> restarts;
+  /// Share by which each step of a restart raises its noise, within Churn's sigmas.
+  double gamma = 0.05;
+  Churn churn;
+};
+Tensor sample_restart(const Denoiser&, Tensor x, const Trajectory&, const RestartOptions&,
+                      NoiseSource&, const Observer& = {});
+
 /// DPM-Solver++ singlestep, arXiv 2211.01095, algorithm 1 and its third order
 /// (DPMSolverSinglestepScheduler): steps come in groups, of which each step goes anew from the
 /// group's begin. Any alpha. Draws nothing.

@@ -1,6 +1,7 @@
 #include "samplers/sigmas.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "io/error.h"
@@ -60,14 +61,34 @@ SigmaRule sigma_rule_from(const std::string& name) {
       {"lu", SigmaRule::lu},
       {"beta", SigmaRule::beta},
       {"ays-sd15", SigmaRule::ays_sd15},
-      {"ays-sdxl", SigmaRule::ays_sdxl}};
+      {"ays-sdxl", SigmaRule::ays_sdxl},
+      {"kl-optimal", SigmaRule::kl_optimal}};
   std::vector<std::string> names;
   for (const auto& [known, rule] : rules) {
     if (known == name) return rule;
     names.push_back(known);
   }
-  throw UsageError("sigmas: got '" + name + "', expected one of " + enumerate(names) + "." +
-                   suggestion(name, names));
+  throw UsageError("sigmas: got '" + name + "', expected one of " + enumerate(names) +
+                   " or a list such as 14.6+5+1.2+0.3." + suggestion(name, names));
+}
+
+std::vector<double> sigma_list_from(const std::string& text) {
+  std::vector<double> sigmas;
+  const char *at = text.data(), *const end = at + text.size();
+  while (true) {
+    double sigma = 0;
+    const auto [next, error] = std::from_chars(at, end, sigma);
+    const bool descends = sigmas.empty() || sigma < sigmas.back();
+    const bool last = next == end, zero = sigma == 0 && last && !sigmas.empty();
+    if (error != std::errc() || !descends || !(zero || (sigma >= 1e-6 && sigma <= 1e6)) ||
+        !(last || *next == '+') || sigmas.size() == 1000)
+      throw UsageError("sigmas: got '" + text +
+                       "', expected up to 1,000 descending numbers joined by +, such as "
+                       "14.6+5+1.2+0.3.");
+    if (!zero) sigmas.push_back(sigma);
+    if (last) return sigmas;
+    at = next + 1;
+  }
 }
 
 std::vector<double> karras_sigmas(int steps, double sigma_min, double sigma_max, double rho) {
@@ -89,6 +110,13 @@ std::vector<double> beta_sigmas(int steps, double sigma_min, double sigma_max) {
   std::vector<double> sigmas(steps);
   for (int k = 0; k < steps; ++k)
     sigmas[k] = sigma_min + beta_quantile(1 - ramp(k, steps), 0.6, 0.6) * (sigma_max - sigma_min);
+  return sigmas;
+}
+
+std::vector<double> kl_optimal_sigmas(int steps, double sigma_min, double sigma_max) {
+  const double first = std::atan(sigma_max), last = std::atan(sigma_min);
+  std::vector<double> sigmas(steps);
+  for (int k = 0; k < steps; ++k) sigmas[k] = std::tan(first + ramp(k, steps) * (last - first));
   return sigmas;
 }
 

@@ -14,12 +14,16 @@ enum class SigmaRule {
   lu,           ///< Uniform in log sigma, with rounded timesteps (arXiv 2206.00927).
   beta,         ///< arXiv 2407.12173.
   ays_sd15,     ///< Align your steps, arXiv 2404.14507, for Stable Diffusion 1.5.
-  ays_sdxl      ///< The same for SDXL.
+  ays_sdxl,     ///< The same for SDXL.
+  kl_optimal,   ///< Uniform in arctan sigma, the same paper's section 3.1.
+  listed        ///< Given one by one.
 };
 
-/// Parses "none", "karras", "exponential", "lu", "beta", "ays-sd15" and "ays-sdxl"; throws
-/// UsageError otherwise.
+/// Parses "none", "karras", "exponential", "lu", "beta", "ays-sd15", "ays-sdxl" and "kl-optimal";
+/// throws UsageError otherwise.
 SigmaRule sigma_rule_from(const std::string& name);
+/// Parses "14.6+5+1.2+0.3", sigmas that descend; a final 0 is left out. Throws UsageError.
+std::vector<double> sigma_list_from(const std::string& text);
 
 /// N sigmas from sigma_max down to sigma_min, without a final zero. arXiv 2206.00364, equation 5.
 std::vector<double> karras_sigmas(int steps, double sigma_min, double sigma_max, double rho = 7);
@@ -27,6 +31,8 @@ std::vector<double> karras_sigmas(int steps, double sigma_min, double sigma_max,
 std::vector<double> exponential_sigmas(int steps, double sigma_min, double sigma_max);
 /// N sigmas at the quantiles of Beta(0.6, 0.6), dense at both ends.
 std::vector<double> beta_sigmas(int steps, double sigma_min, double sigma_max);
+/// N sigmas, uniform in arctan sigma: of a Gaussian's data the steps of equal error.
+std::vector<double> kl_optimal_sigmas(int steps, double sigma_min, double sigma_max);
 /// N sigmas of the published ten steps, given as the table's timesteps; other counts interpolate
 /// the logarithm linearly, as the paper's authors do. sigma_min, the eleventh, is left out.
 std::vector<double> aligned_sigmas(int steps, SigmaRule, const std::vector<double>& table);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "io/error.h"
+#include "samplers/sigmas.h"
 
 namespace tiller {
 namespace {
@@ -41,6 +42,17 @@ std::vector<double> linspace(SpacingStyle style, int64_t timesteps, int steps, b
   for (int k = 0; k < steps; ++k) {
     const double t = (intervals - k) * stride;
     list[k] = style == SpacingStyle::fractional ? t : std::nearbyint(t);
+  }
+  return list;
+}
+
+/// Whole timesteps in any style, as ComfyUI and Automatic1111 have it.
+std::vector<double> beta_spaced(int64_t timesteps, int steps) {
+  std::vector<double> list;
+  for (int k = 0; k < steps; ++k) {
+    const double share = beta_quantile(1 - double(k) / steps, 0.6, 0.6);
+    const double t = std::nearbyint(share * double(timesteps - 1));
+    if (list.empty() || t != list.back()) list.push_back(t);
   }
   return list;
 }
@@ -100,13 +112,19 @@ std::set<int64_t> sections(int64_t timesteps, const std::vector<int64_t>& counts
 }  // namespace
 
 Spacing spacing_from(const std::string& name) {
-  if (name == "leading") return Spacing::leading;
-  if (name == "trailing") return Spacing::trailing;
-  if (name == "linspace") return Spacing::linspace;
-  if (name == "sgm-uniform") return Spacing::sgm_uniform;
-  throw UsageError("spacing: got '" + name +
-                   "', expected leading, trailing, linspace or sgm-uniform." +
-                   suggestion(name, {"leading", "trailing", "linspace", "sgm-uniform"}));
+  static const std::vector<std::pair<std::string, Spacing>> all = {
+      {"leading", Spacing::leading},
+      {"trailing", Spacing::trailing},
+      {"linspace", Spacing::linspace},
+      {"sgm-uniform", Spacing::sgm_uniform},
+      {"beta", Spacing::beta}};
+  std::vector<std::string> names;
+  for (const auto& [known, spacing] : all) {
+    if (known == name) return spacing;
+    names.push_back(known);
+  }
+  throw UsageError("spacing: got '" + name + "', expected one of " + enumerate(names) + "." +
+                   suggestion(name, names));
 }
 
 std::vector<double> spaced_timesteps(Spacing spacing, SpacingStyle style, int64_t timesteps,
@@ -118,6 +136,7 @@ std::vector<double> spaced_timesteps(Spacing spacing, SpacingStyle style, int64_
                      std::to_string(most) + ", as many as the model was trained with.");
   if (spacing == Spacing::leading) return leading(style, usable, steps, offset);
   if (spacing == Spacing::trailing) return trailing(timesteps, usable, steps);
+  if (spacing == Spacing::beta) return beta_spaced(usable, steps);
   const bool open = style == SpacingStyle::open || spacing == Spacing::sgm_uniform;
   return linspace(style, usable, steps, open);
 }

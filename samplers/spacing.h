@@ -11,10 +11,11 @@ enum class Spacing {
   leading,
   trailing,
   linspace,
-  sgm_uniform  ///< linspace of N + 1 timesteps without the cleanest, whatever the style.
+  sgm_uniform,  ///< linspace of N + 1 timesteps without the cleanest, whatever the style.
+  beta          ///< Quantiles of Beta(0.6, 0.6), dense at both ends (arXiv 2407.12173).
 };
 
-/// Parses "leading", "trailing", "linspace" and "sgm-uniform"; throws UsageError otherwise.
+/// Parses "leading", "trailing", "linspace", "sgm-uniform" and "beta"; throws UsageError otherwise.
 Spacing spacing_from(const std::string& name);
 
 /// Which of diffusers' conventions a list follows. They differ for the same name:
@@ -24,7 +25,8 @@ enum class SpacingStyle {
   open         ///< DPM++ and UniPC: N + 1 whole timesteps of which the cleanest is dropped.
 };
 
-/// N timesteps in [0, T), descending. `offset` (steps_offset) is added to leading ones. usable: how
+/// N timesteps in [0, T), descending; beta leaves out those that it has twice. `offset`
+/// (steps_offset) is added to leading ones. usable: how
 /// many of the T may be visited, where not all; trailing ones keep their stride, and are fewer.
 /// Throws UsageError unless 1 <= N <= T and the offset leaves the first below those.
 std::vector<double> spaced_timesteps(Spacing, SpacingStyle, int64_t timesteps, int steps,

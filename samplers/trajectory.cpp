@@ -69,6 +69,8 @@ double whole_timestep(double t, const NoiseSchedule& schedule, SigmaRule rule) {
 
 /// EDM's networks are made for sigmas of a rule.
 SigmaRule rule_for(const NoiseSchedule& schedule, const TrajectoryConfig& config) {
+  if (schedule.flow && config.sigmas == SigmaRule::listed)
+    throw UsageError("sigmas: got a list for a model that is a flow, expected a rule or shift=.");
   if (config.sigmas != SigmaRule::none || !schedule.edm) return config.sigmas;
   return schedule.exponential ? SigmaRule::exponential : SigmaRule::karras;
 }
@@ -122,6 +124,10 @@ std::vector<double> ruled_sigmas(const TrajectoryConfig& config, size_t steps, d
     case SigmaRule::ays_sd15:
     case SigmaRule::ays_sdxl:
       return aligned_sigmas(count, config.sigmas, table);
+    case SigmaRule::kl_optimal:
+      return kl_optimal_sigmas(count, sigma_min, sigma_max);
+    case SigmaRule::listed:
+      return config.sigma_list;
     default:
       return exponential_sigmas(count, sigma_min, sigma_max);
   }
@@ -133,7 +139,7 @@ Trajectory table_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
   const auto timesteps = chosen_timesteps(schedule.size(), config, usual, SpacingStyle::integer);
   const double final_abar = config.set_alpha_to_one ? 1 : schedule.alphas_cumprod.front();
   Trajectory trajectory = through_timesteps(schedule, timesteps, final_abar);
-  if (config.strict && config.respacing.empty())
+  if (config.strict && config.respacing.empty() && config.spacing != Spacing::beta)
     trajectory.landings = fixed_stride_landings(schedule, timesteps, config.steps, final_abar);
   return trajectory;
 }
@@ -160,7 +166,8 @@ Trajectory sigma_trajectory(const NoiseSchedule& schedule, const TrajectoryConfi
   if (config.sigmas != SigmaRule::none) {
     sigmas = ruled_sigmas(config, sigmas.size(), sigmas.back(), sigmas.front(), table);
     for (double& sigma : sigmas) sigma = nearest_known(schedule.known_sigmas, sigma);
-    for (size_t i = 0; i < sigmas.size(); ++i) timesteps[i] = timestep_at(table, sigmas[i]);
+    timesteps.clear();
+    for (const double sigma : sigmas) timesteps.push_back(timestep_at(table, sigma));
   }
   sigmas.push_back(config.final_sigma_zero ? 0 : table.front());
   Trajectory trajectory = custom_trajectory(sigmas, network_timestep_of(schedule));
@@ -185,8 +192,9 @@ Trajectory open_trajectory(const NoiseSchedule& schedule, const TrajectoryConfig
   if (config.sigmas != SigmaRule::none) {
     sigmas = ruled_sigmas(config, sigmas.size(), table.front(), table.back(), table);
     for (double& sigma : sigmas) sigma = nearest_known(schedule.known_sigmas, sigma);
-    for (size_t i = 0; i < sigmas.size(); ++i)
-      timesteps[i] = whole_timestep(timestep_at(table, sigmas[i]), schedule, config.sigmas);
+    timesteps.clear();
+    for (const double sigma : sigmas)
+      timesteps.push_back(whole_timestep(timestep_at(table, sigma), schedule, config.sigmas));
   }
   Trajectory trajectory;
   for (size_t i = 0; i < sigmas.size(); ++i)

@@ -43,6 +43,7 @@ struct TrajectoryConfig {
   std::string respacing;  ///< guided-diffusion's; replaces steps and spacing when not empty.
   std::optional<Spacing> spacing;
   SigmaRule sigmas = SigmaRule::none;
+  std::vector<double> sigma_list = {};  ///< Of SigmaRule::listed, as many as there are steps.
   int steps_offset = 0;
   bool set_alpha_to_one = true;  ///< DDIM: end at x_0, not at abar_0.
   bool final_sigma_zero = true;  ///< false: end at the table's smallest sigma.

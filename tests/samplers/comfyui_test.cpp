@@ -19,7 +19,7 @@ Trajectory comfyui_trajectory(const Json& all, const Configured& chosen, bool fl
 
 TEST(ComfyUi, SamplersEndWhereItsOwnDo) {
   const Json all = fixture("comfyui.json");
-  ASSERT_EQ(all.at("cases").size(), 10u);
+  ASSERT_EQ(all.at("cases").size(), 16u);
   for (const Json& test : all.at("cases")) {
     const bool flow = test.at("flow");
     const Configured chosen(test.at("sampler"), test.at("options"));

@@ -64,6 +64,7 @@ const std::vector<Order>& orders() {
       {"dpm++3m-sde", "eta=0,third_order=exact", 3, true, Grid::graded},
       {"dpm++sde", "eta=0", 2, false},
       {"dpm++2s-a", "eta=0", 2, false},
+      {"res-multistep", "", 2, false},
       {"unipc", "order=1,lower_order_final=false", 2, true},
       {"unipc", "lower_order_final=false", 3, true},
       {"deis", "", 2, true},
@@ -123,18 +124,22 @@ struct Stochastic {
 };
 
 const std::vector<Stochastic>& stochastic() {
-  static const std::vector<Stochastic> all = {{"ddpm", "", true, 150},
-                                              {"ddim", "eta=1", true, 150},
-                                              {"ge", "gamma=1,mu=0.5", true, 150},
-                                              {"euler-a", "", false, 150},
-                                              {"heun", "s_churn=20,s_noise=1", false, 100},
-                                              {"dpm2-a", "", false, 60},
-                                              {"dpm++2s-a", "", false, 60},
-                                              {"dpm++sde", "", false, 60},
-                                              {"sa-solver", kAllNoise, true, 120},
-                                              {"dpm++2m-sde", "", true, 120},
-                                              {"dpm++3m-sde", "", true, 120},
-                                              {"tcd", "", true, 150}};
+  static const std::vector<Stochastic> all = {
+      {"ddpm", "", true, 150},
+      {"ddim", "eta=1", true, 150},
+      {"ge", "gamma=1,mu=0.5", true, 150},
+      {"euler-a", "", false, 150},
+      {"heun", "s_churn=20,s_noise=1", false, 100},
+      {"dpm2-a", "", false, 60},
+      {"dpm++2s-a", "", false, 60},
+      {"dpm++sde", "", false, 60},
+      {"res-multistep-a", "", false, 120},
+      {"er-sde", "", false, 120},
+      {"restart", "restarts=40x2@0.2-2,s_noise=1", false, 60},
+      {"sa-solver", kAllNoise, true, 120},
+      {"dpm++2m-sde", "", true, 120},
+      {"dpm++3m-sde", "", true, 120},
+      {"tcd", "", true, 150}};
   return all;
 }
 

@@ -62,7 +62,7 @@ TEST(OnePass, AStepIsOneSum) {
 /// What later steps read of this one is a second sum.
 TEST(OnePass, MultistepSamplersSumUpWhatTheyKeepToo) {
   for (const std::string name :
-       {"dpm++2m", "dpm++3m", "ge", "lms", "pndm", "deis", "ipndm", "dpm++2s"})
+       {"dpm++2m", "dpm++3m", "ge", "lms", "pndm", "deis", "ipndm", "dpm++2s", "res-multistep"})
     EXPECT_LE(sums_of_a_run(name, "", PredictionType::epsilon), 22) << name;
 }
 

@@ -19,11 +19,34 @@ TEST(Registry, EntriesAreComplete) {
     std::set<std::string> options;
     for (const auto& option : sampler.options) EXPECT_TRUE(options.insert(option.name).second);
   }
-  for (const std::string name :
-       {"ddim",           "ddpm",        "euler",       "euler-a", "heun",    "dpm++2m",
-        "dpm++2m-karras", "unipc",       "pndm",        "lms",     "lcm",     "tcd",
-        "dpm++sde",       "dpm++2m-sde", "dpm++3m-sde", "dpm2",    "dpm2-a",  "dpm++2s-a",
-        "deis",           "ipndm",       "ipndm-v",     "dpm++2s", "dpm++3s", "sa-solver"})
+  for (const std::string name : {"ddim",
+                                 "ddpm",
+                                 "euler",
+                                 "euler-a",
+                                 "heun",
+                                 "dpm++2m",
+                                 "dpm++2m-karras",
+                                 "unipc",
+                                 "pndm",
+                                 "lms",
+                                 "lcm",
+                                 "tcd",
+                                 "dpm++sde",
+                                 "dpm++2m-sde",
+                                 "dpm++3m-sde",
+                                 "dpm2",
+                                 "dpm2-a",
+                                 "dpm++2s-a",
+                                 "deis",
+                                 "ipndm",
+                                 "ipndm-v",
+                                 "dpm++2s",
+                                 "dpm++3s",
+                                 "sa-solver",
+                                 "res-multistep",
+                                 "res-multistep-a",
+                                 "er-sde",
+                                 "restart"})
     EXPECT_EQ(names.count(name), 1u) << name;
 }
 
@@ -61,8 +84,8 @@ TEST(Registry, EverySamplerRunsAndKeepsImagesApart) {
 /// The last step keeps its level, or goes up.
 TEST(Registry, NoiseEndsWhereStepsDont) {
   const auto schedule = diffusers_schedule({"scaled_linear", 0.00085, 0.012});
-  for (const std::string name :
-       {"euler-a", "dpm++2m-sde", "dpm++3m-sde", "dpm++sde", "dpm2-a", "dpm++2s-a"})
+  for (const std::string name : {"euler-a", "dpm++2m-sde", "dpm++3m-sde", "dpm++sde", "dpm2-a",
+                                 "dpm++2s-a", "res-multistep-a", "er-sde"})
     for (const std::string last : {"", ",sigma_min=0.01"}) {
       const Configured chosen(name, "sigmas=karras,final=sigma_min" + last);
       TrajectoryConfig config;

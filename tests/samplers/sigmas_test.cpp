@@ -48,7 +48,8 @@ TEST(Sigmas, AlignedStepsOfOtherCountsPassThroughTheTen) {
 
 TEST(Sigmas, RulesDescendBetweenTheEnds) {
   const auto table = sigma_table(stable_diffusion());
-  for (const std::string name : {"karras", "exponential", "lu", "beta", "ays-sd15", "ays-sdxl"}) {
+  for (const std::string name :
+       {"karras", "exponential", "lu", "beta", "kl-optimal", "ays-sd15", "ays-sdxl"}) {
     for (const int steps : {1, 2, 7, 50}) {
       TrajectoryConfig config;
       config.steps = steps;
@@ -63,6 +64,42 @@ TEST(Sigmas, RulesDescendBetweenTheEnds) {
     }
   }
   EXPECT_THROW(sigma_rule_from("kerras"), UsageError);
+}
+
+/// tan(k / 4 atan(0.03) + (1 - k / 4) atan(14.6)), by Python's math.
+TEST(Sigmas, KlOptimalIsUniformInArctan) {
+  const std::vector<double> expected = {14.59999999999999, 2.1436182551621727, 0.9623233366931739,
+                                        0.4205503785855991, 0.03};
+  const auto sigmas = kl_optimal_sigmas(5, 0.03, 14.6);
+  ASSERT_EQ(sigmas.size(), expected.size());
+  for (size_t k = 0; k < expected.size(); ++k) EXPECT_NEAR(sigmas[k] / expected[k], 1, 1e-12);
+}
+
+TEST(Sigmas, AListIsTakenAsItIs) {
+  const auto options = parse_options("sampler", "sigmas=12.5+3+0.75+0.1+0", trajectory_options());
+  TrajectoryConfig config;
+  config.steps = 30;
+  config = with_options(config, options);
+  EXPECT_EQ(config.steps, 4);
+  const auto ode = sigma_trajectory(stable_diffusion(), config).levels;
+  const auto open = open_trajectory(stable_diffusion(), config).levels;
+  ASSERT_EQ(ode.size(), 5u);
+  ASSERT_EQ(open.size(), 5u);
+  const std::vector<double> expected = {12.5, 3, 0.75, 0.1, 0};
+  for (size_t k = 0; k < 5; ++k) {
+    EXPECT_EQ(ode[k].sigma, expected[k]);
+    EXPECT_NEAR(open[k].sigma / open[k].alpha, expected[k], 1e-12);
+  }
+  EXPECT_THROW(table_trajectory(stable_diffusion(), config), UsageError);
+  EXPECT_THROW(sigma_trajectory(flow_schedule(PredictionType::flow), config), UsageError);
+  EXPECT_THROW(ode_trajectory(flow_schedule(PredictionType::flow), config), UsageError);
+}
+
+TEST(Sigmas, ListsThatDontDescendAreRefused) {
+  for (const std::string text : {"", "0", "1+1", "1+2", "3+0+1", "1+", "1,0.5", "1+x", "nan",
+                                 "2+-1", "1e9", "2+1e-9", "2+0+0"})
+    EXPECT_THROW(sigma_list_from(text), UsageError) << text;
+  EXPECT_EQ(sigma_list_from("2"), (std::vector<double>{2}));
 }
 
 /// ComfyUI's sgm_uniform: linspace(999, 0, N + 1) without its end.

@@ -50,6 +50,18 @@ TEST(Spacing, Linspace) {
   EXPECT_EQ(spaced_timesteps(linspace, SpacingStyle::integer, 1000, 1).size(), 1u);
 }
 
+/// numpy.rint(scipy.stats.beta.ppf(1 - numpy.linspace(0, 1, N, endpoint=False), 0.6, 0.6) * 999).
+TEST(Spacing, BetaIsDenseAtBothEnds) {
+  for (const auto style : {SpacingStyle::integer, SpacingStyle::fractional, SpacingStyle::open}) {
+    EXPECT_EQ(spaced_timesteps(Spacing::beta, style, 1000, 8),
+              (List{999, 942, 823, 670, 500, 329, 176, 57}));
+    EXPECT_EQ(spaced_timesteps(Spacing::beta, style, 1000, 1), (List{999}));
+  }
+  const auto many = spaced_timesteps(Spacing::beta, SpacingStyle::integer, 1000, 400);
+  EXPECT_EQ(many.size(), 387u);
+  EXPECT_EQ(head(many, 6), (List{999, 998, 997, 996, 995, 994}));
+}
+
 TEST(Spacing, RefusesImpossibleCounts) {
   EXPECT_THROW(spaced_timesteps(leading, SpacingStyle::integer, 1000, 0), UsageError);
   EXPECT_THROW(spaced_timesteps(leading, SpacingStyle::integer, 1000, 1001), UsageError);
