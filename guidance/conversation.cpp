@@ -117,16 +117,21 @@ void Conversation::check(const ChosenGuidance& chosen) const {
   require(chosen.entry->needs_empty, batch_.empty.has_value(), "conditioning of an empty prompt");
 }
 
-/// What the networks read at a level: controls but those that act there are left out.
+/// What the networks read at a level: what prompts say there, and the controls that act there.
 GuidedBatch Conversation::conditionings_at(const NoiseLevel& level) const {
   GuidedBatch now = batch_;
-  const auto keep = [&](Conditioning& conditioning) {
-    conditioning.controls = acting(conditioning.controls, step_of(level), batch_.steps);
+  const int step = step_of(level);
+  const auto keep = [&](Conditioning& conditioning, const std::vector<StepPrompts>& prompts) {
+    conditioning.controls = acting(conditioning.controls, step, batch_.steps);
+    if (prompts.empty()) return;
+    const auto& [context, pooled] = prompts.at(size_t(step));
+    conditioning.context = context;
+    conditioning.pooled = pooled;
   };
-  keep(now.positive);
-  if (now.negative) keep(*now.negative);
-  if (now.empty) keep(*now.empty);
-  if (now.without_image) keep(*now.without_image);
+  keep(now.positive, batch_.positive_at);
+  if (now.negative) keep(*now.negative, batch_.negative_at);
+  if (now.empty) keep(*now.empty, {});
+  if (now.without_image) keep(*now.without_image, batch_.negative_at);
   return now;
 }
 

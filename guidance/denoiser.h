@@ -9,10 +9,17 @@ namespace tiller {
 class EvaluationGraphs;
 class ProcessGroup;
 
+/// What prompts say at a step, in the place of a conditioning's own.
+struct StepPrompts {
+  Tensor context, pooled;
+};
+
 /// The images that a guided denoiser works on.
 struct GuidedBatch {
   Conditioning positive;
   std::optional<Conditioning> negative;
+  /// One a step where prompts change from step to step; empty: they don't.
+  std::vector<StepPrompts> positive_at = {}, negative_at = {};
   std::optional<Conditioning> empty;  ///< Of the empty prompt, where a guidance needs_empty.
   /// The negative one without the image that the model edits.
   std::optional<Conditioning> without_image = {};

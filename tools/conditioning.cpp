@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "io/error.h"
 
 namespace tiller {
@@ -86,6 +89,62 @@ void add_prompts(const Generation& generation, std::span<const ImageSpec> images
   batch.empty->guidance = batch.negative->guidance;
 }
 
+/// What a prompt says at a step.
+const PromptStates& states_at(const PromptTable& table, const std::string& prompt, int step,
+                              const PromptStates& always) {
+  const auto found = table.schedules.find(prompt);
+  if (found == table.schedules.end()) return always;
+  return table.texts.at(found->second.texts[found->second.at.at(size_t(step))]);
+}
+
+using StatesOfBatch = std::function<std::vector<const PromptStates*>(int step)>;
+
+/// Steps at which all prompts say the same share their tensors, from which keys and values are
+/// known to be the same.
+std::vector<StepPrompts> step_prompts(int steps, const StatesOfBatch& states) {
+  std::map<std::vector<const PromptStates*>, StepPrompts> known;
+  std::vector<StepPrompts> prompts;
+  for (int step = 0; step < steps; ++step) {
+    const auto [place, is_new] = known.try_emplace(states(step));
+    if (is_new) {
+      const Conditioning all = text_conditioning(place->first);
+      place->second = {all.context, all.pooled};
+    }
+    prompts.push_back(place->second);
+  }
+  return prompts;
+}
+
+void add_changing_prompts(const Generation& generation, std::span<const ImageSpec> images,
+                          GuidedBatch& batch) {
+  const PromptTable& table = generation.prompts;
+  if (table.schedules.empty()) return;
+  const int steps = generation.trajectory.steps();
+  batch.positive_at = step_prompts(steps, [&](int step) {
+    std::vector<const PromptStates*> states;
+    for (const auto& image : images)
+      states.push_back(&states_at(table, image.prompt, step, table.positive.at(image.prompt)));
+    return states;
+  });
+  batch.negative_at = step_prompts(steps, [&](int step) {
+    const auto& state = states_at(table, generation.request.text.negative, step, table.negative);
+    return std::vector<const PromptStates*>(images.size(), &state);
+  });
+}
+
+/// What all prompts say, the negative one too.
+std::map<std::string, PromptSchedule> schedules_of(const TextRequest& text, int steps) {
+  std::map<std::string, PromptSchedule> schedules;
+  const auto add = [&](const std::string& prompt) {
+    if (schedules.contains(prompt)) return;
+    const bool may_change = text.scheduled && !text.plain;
+    schedules[prompt] = may_change ? prompt_schedule(prompt, steps) : PromptSchedule{{prompt}, {}};
+  };
+  for (const auto& prompt : text.prompts) add(prompt);
+  add(text.negative);
+  return schedules;
+}
+
 void require_finite(const PromptStates& states, const std::string& dtype) {
   for (const Tensor& part : {states.context, states.pooled})
     if (part.defined() && !part.isfinite().all().item<bool>())
@@ -106,9 +165,11 @@ PromptTable encode_prompts(const Generation& generation) {
   const TextModel& model = *generation.model.text;
   const TextRequest& text = generation.request.text;
   const PromptOptions options = prompt_options(generation);
-  int64_t chunks = chunks_of(model, text.negative, options);
-  for (const auto& prompt : text.prompts)
-    chunks = std::max(chunks, chunks_of(model, prompt, options));
+  const auto schedules = schedules_of(text, generation.trajectory.steps());
+  int64_t chunks = 1;
+  for (const auto& [prompt, schedule] : schedules)
+    for (const auto& said : schedule.texts)
+      chunks = std::max(chunks, chunks_of(model, said, options));
   const auto encoded = [&](const std::string& prompt, const PromptOptions& how) {
     PromptStates states = encode_prompt(model, prompt, how, chunks);
     require_finite(states, generation.request.dtype);
@@ -116,13 +177,19 @@ PromptTable encode_prompts(const Generation& generation) {
       if (part->defined()) *part = part->to(generation.device);
     return states;
   };
-  for (const auto& prompt : text.prompts)
-    if (!table.positive.contains(prompt)) table.positive[prompt] = encoded(prompt, options);
+  for (const auto& [prompt, schedule] : schedules) {
+    const bool positive = std::ranges::find(text.prompts, prompt) != text.prompts.end();
+    if (!positive && !schedule.changes()) continue;
+    for (const auto& said : schedule.texts)
+      if (!table.texts.contains(said)) table.texts[said] = encoded(said, options);
+    if (positive) table.positive[prompt] = table.texts.at(schedule.texts.front());
+    if (schedule.changes()) table.schedules[prompt] = schedule;
+  }
   PromptOptions others = options;
   if (text.plain) others.clip_skip = 0;  // diffusers skips layers for the positive prompt only
   table.negative = model.zero_negative && !text.negative_given
                        ? zeros_like(table.positive.begin()->second)
-                       : encoded(text.negative, others);
+                       : encoded(schedules.at(text.negative).texts.front(), others);
   const GenerateRequest& request = generation.request;
   if (need_empty_prompt(request.guidances) || need_empty_prompt(request.compare))
     table.empty = encoded("", others);
@@ -136,6 +203,7 @@ GuidedBatch guided_batch(const Generation& generation, std::span<const ImageSpec
   batch.keeps_prompts = !generation.request.low_memory;
   add_labels(generation, images, batch);
   add_prompts(generation, images, batch);
+  add_changing_prompts(generation, images, batch);
   apply_controls(generation, batch);
   return batch;
 }

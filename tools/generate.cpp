@@ -59,6 +59,9 @@ GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& re
     request = read_inversion(flags.text("inversion")).request;
     request.inversion = flags.text("inversion");
   }
+  const bool from_file = recipe || flags.has("inversion");
+  for (const std::string prompt : {"prompt", "prompt-file", "negative-prompt"})
+    request.text.scheduled |= !from_file || flags.has(prompt);
   apply_flags(flags, request);
   apply_word_flags(flags, request.words);
   const std::string parallel = flags.text("parallel", request.parallel);
@@ -230,6 +233,21 @@ void hint_at_guidance(const Flags& flags, const Generation& generation) {
       << "Nothing guides the model: most want --guidance cfg:scale=7.5 (turbo models none).\n";
 }
 
+/// Throws UsageError where a prompt changes from step to step and something needs one for all.
+void require_steady_prompts(const Generation& generation) {
+  if (generation.prompts.schedules.empty()) return;
+  const auto refuse = [&](const std::string& what) {
+    throw UsageError(what + ": got the prompt '" +
+                     printable(generation.prompts.schedules.begin()->first) +
+                     "', which changes from step to step, expected one that doesn't.");
+  };
+  if (generation.keeps_state) refuse("--save-inversion");
+  if (generation.inversion) refuse("--inversion");
+  if (!generation.request.parallel.empty()) refuse("--parallel");
+  if (!generation.request.words.maps.empty()) refuse("--attention-map");
+  if (!generation.request.words.effects.empty()) refuse("--attention-effect");
+}
+
 /// Throws UsageError or Error on what can't be done, before anything is computed.
 void check(const Flags& flags, Run& run) {
   check_words(flags, run.generation);
@@ -239,6 +257,7 @@ void check(const Flags& flags, Run& run) {
   run.rows = choose_rows(run.generation);
   run.generation.keeps_state = !run.outputs.inversion.empty();
   check_together(run.together, run.generation);
+  require_steady_prompts(run.generation);
   if (!run.generation.request.compare.empty() &&
       (run.generation.keeps_state || run.generation.inversion))
     throw UsageError(std::string("--compare: got ") +

@@ -1,6 +1,7 @@
 #pragma once
 #include "guidance/denoiser.h"
 #include "io/progress.h"
+#include "models/prompt_schedule.h"
 #include "samplers/registry.h"
 #include "tools/controls.h"
 #include "tools/init_image.h"
@@ -12,9 +13,12 @@ struct InversionFile;
 
 /// The states of a run's prompts.
 struct PromptTable {
-  std::map<std::string, PromptStates> positive;
-  PromptStates negative;
+  std::map<std::string, PromptStates> positive;  ///< At the first step.
+  PromptStates negative;                         ///< At the first step.
   PromptStates empty;  ///< Of the empty prompt; undefined: no guidance needs it.
+  /// Of prompts that change from step to step, and the states of all of their texts.
+  std::map<std::string, PromptSchedule> schedules;
+  std::map<std::string, PromptStates> texts;
 };
 
 /// A request made ready: the model loaded, names resolved and everything checked.

@@ -51,7 +51,7 @@ const std::vector<std::pair<std::regex, std::string>>& syntax_read_as_words() {
       {std::regex("<(?:lora|lyco|hypernet):[^<>]{1,200}>"), "--lora FILE:WEIGHT adds a LoRA"},
       {std::regex(" AND "), "--guidance takes one prompt"},
       {std::regex("\\[[^\\[\\]]{0,200}(?::[^\\[\\]:]{0,200}:|\\|)[^\\[\\]:]{0,200}\\]"),
-       "a prompt stays the same in all steps"}};
+       "a prompt stays the same in all steps here"}};
   return all;
 }
 
@@ -59,7 +59,9 @@ void note_syntax(const TextRequest& text) {
   if (text.plain) return;
   std::vector<std::string> prompts = text.prompts;
   prompts.push_back(text.negative);
-  for (const auto& [syntax, instead] : syntax_read_as_words())
+  auto syntaxes = syntax_read_as_words();
+  if (text.scheduled) syntaxes.pop_back();
+  for (const auto& [syntax, instead] : syntaxes)
     for (const auto& prompt : prompts)
       if (std::smatch found; std::regex_search(prompt, found, syntax)) {
         std::cerr << "'" << printable(found.str()) << "' in a prompt is read as words: " << instead

@@ -25,6 +25,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("negative_prompt", request.text.negative);
   visit("negative_given", request.text.negative_given);
   visit("plain_prompt", request.text.plain);
+  visit("scheduled_prompts", request.text.scheduled);
   visit("clip_skip", request.text.clip_skip);
   visit("original_height", request.text.original.height);
   visit("original_width", request.text.original.width);

@@ -28,6 +28,7 @@ struct TextRequest {
   std::string negative;
   bool negative_given = false;  ///< SDXL zeroes one that isn't.
   bool plain = false;           ///< No weights, no chunks: as diffusers reads prompts.
+  bool scheduled = false;       ///< Prompts may change from step to step (prompt_schedule.h).
   int64_t clip_skip = 0;        ///< Layers of the text encoder left out at its end.
   ImageSize original, target;   ///< SDXL's; not given: the image's own size.
   int64_t crop_top = 0, crop_left = 0;

@@ -44,6 +44,30 @@ TEST(KeptPrompts, AreProjectedOnce) {
   EXPECT_EQ(anew.unshared, kept.unshared);
 }
 
+/// Each step says what a batch of its own prompts would.
+TEST(KeptPrompts, OfPromptsThatChangeAreThoseOfTheStep) {
+  const c10::InferenceMode inference;
+  const Model model = text_model();
+  const GuidedBatch first = text_batch({7, 8});
+  GuidedBatch second = first, changing = first;
+  second.positive.context = normal(first.positive.context.sizes(), 31);
+  second.negative->context = normal(first.negative->context.sizes(), 32);
+  for (int step = 0; step < first.steps; ++step) {
+    const bool later = step == 3 || step == 5;  // there, back and there again
+    const GuidedBatch& own = later ? second : first;
+    changing.positive_at.push_back({own.positive.context, own.positive.pooled});
+    changing.negative_at.push_back({own.negative->context, own.negative->pooled});
+  }
+  for (const std::string each : {"none", "cfg:scale=3", "cfg + pag", "nag", "cfg + tpg"}) {
+    const Tensor got = predicted(model, each, changing, true);
+    EXPECT_TRUE(at::equal(got, predicted(model, each, changing, false))) << each;
+    const auto a = predicted(model, each, first, true).chunk(4),
+               b = predicted(model, each, second, true).chunk(4), c = got.chunk(4);
+    for (size_t i = 0; i < 4; ++i)
+      EXPECT_TRUE(at::equal(c[i], i % 2 ? b[i] : a[i])) << each << ", step " << i + 2;
+  }
+}
+
 /// With --share off all is done anew, so that it costs what is saved otherwise.
 TEST(KeptPrompts, ArentWhereNothingIsShared) {
   const c10::InferenceMode inference;
