@@ -157,9 +157,9 @@ std::vector<Flag> edit_flags() {
       {"size", "N|WxH", "in pixels, scales and crops; default: the image's"},
       {"steps", "N", "of the whole schedule; default 50"},
       {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};
-  for (Flag flag : request_flags_but(
-           {"count", "compare", "cache", "batch", "prompt-file", "init-image", "mask", "strength"},
-           own_words)) {
+  for (Flag flag : request_flags_but({"count", "compare", "cache", "batch", "prompt-file",
+                                      "init-image", "mask", "soft-mask", "strength"},
+                                     own_words)) {
     if (flag.name.starts_with("control") || flag.name == "ip-adapter") flag.use = Flag::rare;
     flags.push_back(flag);
   }

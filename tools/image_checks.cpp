@@ -26,6 +26,9 @@ void require_read_images(const Generation& generation) {
                 " or, of one that inpaints, " + std::to_string(2 * out + 1) + ".");
   if (!generation.init.mask.defined())
     throw UsageError("--mask: got none, expected it and --init-image: the model inpaints.");
+  if (generation.request.image.soft_mask)
+    throw UsageError(
+        "--soft-mask: got it, expected --mask alone: the model reads the mask itself.");
 }
 
 void require_latents_alone(const Model& model) {

@@ -10,12 +10,13 @@ namespace {
 
 ImageSize size_of(const Tensor& image) { return {image.size(1), image.size(2)}; }
 
-Tensor read_mask(const std::string& file, const ImageSize& image, const ImageSize& size) {
-  const Tensor mask = read_image(file);
+Tensor read_mask(const ImageRequest& request, const ImageSize& image, const ImageSize& size) {
+  const Tensor mask = read_image(request.mask);
   if (size_of(mask) != image)
-    throw UsageError("--mask: got " + file + " of " + to_text(size_of(mask)) +
+    throw UsageError("--mask: got " + request.mask + " of " + to_text(size_of(mask)) +
                      " pixels, expected the init image's " + to_text(image) + ".");
-  return (covering(mask, size).mean(1, true) >= 127.5).to(at::kFloat);
+  const Tensor gray = covering(mask, size).mean(1, true);
+  return request.soft_mask ? gray / 255 : (gray >= 127.5).to(at::kFloat);
 }
 
 }  // namespace
@@ -47,12 +48,16 @@ InitImage read_init_image(const ImageRequest& request, ImageSize& size, int64_t 
                      " pixels, expected at least " + std::to_string(multiple) + " a side.");
   InitImage init;
   init.image = covering(image, size) / 127.5 - 1;
-  if (!request.mask.empty()) init.mask = read_mask(request.mask, own, size);
+  if (!request.mask.empty()) init.mask = read_mask(request, own, size);
   return init;
 }
 
 Tensor latent_mask(const Tensor& mask, int64_t height, int64_t width) {
   return at::upsample_nearest2d(mask, {height, width});
+}
+
+Tensor soft_latent_mask(const Tensor& mask, int64_t height, int64_t width) {
+  return at::adaptive_avg_pool2d(mask, {height, width});
 }
 
 }  // namespace tiller

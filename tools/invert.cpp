@@ -298,7 +298,7 @@ std::vector<Flag> invert_flags() {
       {"steps", "N", "default 50"},
       {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};
   for (const auto& flag : request_flags_but(
-           {"count", "compare", "cache", "init-image", "mask", "strength"}, own_words))
+           {"count", "compare", "cache", "init-image", "mask", "soft-mask", "strength"}, own_words))
     flags.push_back(flag);
   const std::vector<Flag> own = {
       {"output", "FILE", "the inversion; default inversion.safetensors"},

@@ -38,6 +38,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("init_image", request.image.init_image);
   visit("mask", request.image.mask);
   visit("strength", request.image.strength);
+  visit("soft_mask", request.image.soft_mask);
   visit("attention_effects", request.words.effects);
   visit("attention_effect_every", request.words.effect_every);
   visit("control", request.control.nets);

@@ -39,6 +39,7 @@ struct TextRequest {
 struct ImageRequest {
   std::string init_image, mask;  ///< Files; empty: none.
   double strength = 0.8;         ///< Share of the steps that are taken.
+  bool soft_mask = false;        ///< The mask's gray says for which share of them it changes.
 };
 
 /// Words whose maps are written. Effects are branches, so that they decide an image's rounding.

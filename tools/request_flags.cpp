@@ -77,6 +77,9 @@ void apply_image(const Flags& flags, ImageRequest& image) {
   if (image.init_image.empty() && (!image.mask.empty() || flags.has("strength")))
     throw UsageError(std::string(image.mask.empty() ? "--strength" : "--mask") +
                      ": got no --init-image with it, expected the image to change.");
+  if (flags.has("soft-mask")) image.soft_mask = true;
+  if (image.soft_mask && image.mask.empty())
+    throw UsageError("--soft-mask: got no --mask with it, expected a gray one.");
 }
 
 void apply_adapters(const Flags& flags, AdapterRequest& adapters) {
@@ -117,6 +120,7 @@ const std::vector<Flag>& request_flags() {
        Flag::rare},
       {"init-image", "FILE", "an image to change by --strength, or that InstructPix2Pix edits"},
       {"mask", "FILE", "change the init image only where this one is white"},
+      {"soft-mask", "", "gray of --mask: changed in so many of the last steps", Flag::rare},
       {"strength", "X", "share of the steps taken on an init image; default 0.8"},
       {"control", "DIR[:scale=1,...]",
        "a ControlNet or T2I-Adapter; repeats; from=0,to=1: when it acts", Flag::common, true},

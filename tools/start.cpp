@@ -32,6 +32,12 @@ Tensor latents_to_edit(const Generation& generation, int64_t images) {
   return latents.to(generation.device).repeat({images, 1, 1, 1});
 }
 
+/// Where the image changes after so many steps.
+Tensor changes_after(const Start& start, int done, int steps) {
+  if (!start.soft) return start.mask > 0.5;
+  return done == steps ? start.mask > 0 : 1 - start.mask <= double(done) / steps;
+}
+
 /// Pure noise, beside which the network reads the image to edit.
 Start edit_of(const Generation& generation, NoiseSource& noise, at::IntArrayRef shape,
               Conditioning& conditioning) {
@@ -52,9 +58,10 @@ Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
   if (generation.model.edits()) return edit_of(generation, noise, shape, conditioning);
   const InitImage& init = generation.init;
   const bool reads_mask = network.in_channels() > network.out_channels();
-  const bool begins_with_noise =
-      !init.image.defined() || (init.mask.defined() && generation.request.image.strength >= 1);
   Start start;
+  start.soft = init.mask.defined() && generation.request.image.soft_mask;
+  const bool whole = init.mask.defined() && generation.request.image.strength >= 1;
+  const bool begins_with_noise = !init.image.defined() || (whole && !start.soft);
   if (init.image.defined() && !(begins_with_noise && reads_mask))
     start.clean = encoded(generation, init.image, images, noise, shape);
   start.noise = initial_noise(noise, shape, generation.device);
@@ -62,6 +69,10 @@ Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
                 ? start.noise * generation.trajectory.initial_scale
                 : noised(start.clean, start.noise, generation.trajectory.levels.front());
   if (!init.mask.defined()) return start;
+  if (start.soft) {
+    start.mask = soft_latent_mask(init.mask, size.height, size.width).to(generation.device);
+    return start;
+  }
   const Tensor mask = latent_mask(init.mask, size.height, size.width).to(generation.device);
   if (!reads_mask) {
     if (generation.model.vae && generation.model.vae->draws())
@@ -76,10 +87,11 @@ Start start_of(const Generation& generation, int64_t images, NoiseSource& noise,
 
 Observer keeping(Start start, Observer observer) {
   return [start = std::move(start), observer = std::move(observer)](const StepReport& report) {
-    const bool last = report.step + 1 == report.steps && !report.within;
+    const int done = report.step + (report.within ? 0 : 1);
+    const bool last = done == report.steps;
     if (start.mask.defined()) {
       const Tensor kept = last ? start.clean : noised(start.clean, start.noise, report.level);
-      report.sample = at::where(start.mask > 0.5, report.sample, kept);
+      report.sample = at::where(changes_after(start, done, report.steps), report.sample, kept);
     }
     if (observer && !report.within) observer(report);
   };

@@ -44,6 +44,40 @@ TEST_F(PipelineRuns, SdxlLatentsEqualDiffusers) { expect_all_runs("sdxl"); }
 TEST_F(PipelineRuns, InitImagesAndMasksEqualDiffusers) { expect_image_runs("sd1"); }
 TEST_F(PipelineRuns, AnInpaintingUNetEqualsDiffusers) { expect_image_runs("inpainting"); }
 
+/// tests/reference/make_soft_mask.py.
+TEST_F(PipelineRuns, GrayMasksChangeTheImageInTheirShareOfTheSteps) {
+  make_pipeline("sd1");
+  make_picture_and_mask();
+  const Json all = test::fixture("soft_mask.json");
+  Tensor mask = at::zeros({3, 64, 64}, at::kByte);
+  for (int64_t k = 0; k < 8; ++k) mask.narrow(2, 8 * k, 8).fill_(all.at("grays")[k].get<int>());
+  write_png(folder / "gray.png", mask);
+  for (const Json& run : all.at("runs")) {
+    SCOPED_TRACE(run.at("sampler").dump() + run.at("strength").dump());
+    must(command("sd1",
+                 "--guidance cfg:scale=5 --init-image picture.png --mask gray.png --soft-mask "
+                 "--sampler " +
+                     run.at("sampler").get<std::string>() + " --strength " +
+                     run.at("strength").dump()));
+    expect_latents(latents("x.safetensors"), run);
+  }
+}
+
+TEST_F(PipelineRuns, SoftMasksKeepWhatIsBlack) {
+  make_pipeline("sd1");
+  make_picture_and_mask();
+  const std::string run = "--init-image picture.png --sampler heun --mask mask.png --save-latents ";
+  must(command("sd1", run + "hard.safetensors"));
+  must(command("sd1", run + "soft.safetensors --soft-mask"));
+  const auto right = [&](const std::string& file) { return latents(file).slice(3, 4); };
+  EXPECT_TRUE(at::equal(right("hard.safetensors"), right("soft.safetensors")));
+  expect_refused(command("sd1", "--init-image picture.png --soft-mask"),
+                 "--soft-mask: got no --mask");
+  make_pipeline("inpainting");
+  expect_refused(command("inpainting", "--init-image picture.png --mask mask.png --soft-mask"),
+                 "the model reads the mask itself");
+}
+
 TEST_F(PipelineRuns, AnInpaintingUNetWantsAMask) {
   make_pipeline("inpainting");
   make_picture_and_mask();
@@ -102,11 +136,18 @@ TEST_F(PipelineRuns, AMissingPartIsNamed) {
 
 TEST_F(PipelineRuns, SyntaxThatIsntReadIsNamed) {
   make_pipeline("sd1");
-  const std::string run = "generate --model sd1 --steps 1 --output a.png --prompt ";
-  for (const std::string part : {"<lora:fox:0.8>", " AND ", "[red:blue:0.5]", "[red|blue]"})
-    EXPECT_NE(tiller(run + "'a " + part + "'").err.find("'" + part + "' in a prompt is read"),
-              std::string::npos)
-        << part;
+  const std::string
+      run = "generate --model sd1 --size 64 --steps 1 --output a.png --prompt ",
+      invert = "invert --model sd1 --image a.png --steps 1 --output i.safetensors --prompt ";
+  const auto names = [&](const std::string& command, const std::string& part) {
+    const std::string said = tiller(command + "'a " + part + "'").err;
+    return said.find("'" + part + "' in a prompt is read") != std::string::npos;
+  };
+  for (const std::string part : {"<lora:fox:0.8>", " AND "}) EXPECT_TRUE(names(run, part)) << part;
+  for (const std::string part : {"[red:blue:0.5]", "[red|blue]"}) {
+    EXPECT_TRUE(names(invert, part)) << part;
+    EXPECT_FALSE(names(run, part)) << part;
+  }
   EXPECT_EQ(tiller(run + "'a [red] (fox:1.2) AND'").err.find("in a prompt"), std::string::npos);
 }
 
