@@ -1,23 +1,25 @@
+#include "samplers/ddim.h"
+
 #include <cmath>
 
 #include "io/error.h"
-#include "samplers/registry.h"
 #include "samplers/walk.h"
 
 namespace tiller {
-namespace {
 
-/// Equation 16: the noise that eta puts back at `to`, as a standard deviation.
-double added_noise(const NoiseLevel& from, const NoiseLevel& to, double eta) {
+DdimNoise ddim_noise(const NoiseLevel& from, const NoiseLevel& to, double eta) {
   const double shrink = from.alpha / to.alpha;
-  return eta * (to.sigma / from.sigma) * std::sqrt(std::max(0.0, 1 - shrink * shrink));
+  const double added =
+      eta * (to.sigma / from.sigma) * std::sqrt(std::max(0.0, 1 - shrink * shrink));
+  return {added, std::sqrt(std::max(0.0, to.sigma * to.sigma - added * added))};
 }
+
+namespace {
 
 Tensor ddim_step(const Tensor& x, const Prediction& p, const Trajectory& trajectory, int i,
                  double eta, NoiseSource& noise) {
   const NoiseLevel &from = trajectory.levels[i], &to = trajectory.landing(i);
-  const double added = added_noise(from, to, eta);
-  const double kept = std::sqrt(std::max(0.0, to.sigma * to.sigma - added * added));
+  const auto [added, kept] = ddim_noise(from, to, eta);
   const Combination next = to.alpha * p.sample + kept * noise_of(p);
   return eta > 0 ? next + added * Combination(noise.draw(x)) : next;
 }

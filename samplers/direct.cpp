@@ -1,6 +1,5 @@
 #include <ATen/ATen.h>
 
-#include "io/error.h"
 #include "samplers/lattice.h"
 #include "samplers/registry.h"
 #include "samplers/steered.h"
@@ -15,20 +14,6 @@ Tensor rounded_step(const InversionRun& run, const Tensor& z, int level, Predict
   return lattice_sum(p.sample, to.alpha, noise_of(p), to.sigma);
 }
 
-/// As int32. Throws Error where numbers don't fit.
-Tensor stored(const Tensor& z) {
-  if (z.numel() && z.abs().max().item<int64_t>() > INT32_MAX)
-    throw Error(
-        "direct: got latents that aren't numbers or beyond 2^15, expected a lattice's. Take a "
-        "lower guidance scale or float32.");
-  return z.to(at::kInt);
-}
-
-Tensor on_lattice(const Tensor& latents) {
-  return at::isIntegralType(latents.scalar_type(), false) ? latents.to(at::kLong)
-                                                          : to_lattice(latents);
-}
-
 /// arXiv 2310.01506, algorithm 1: the record, (S, B, C, H, W), is by how much the guided steps miss
 /// the path that the unguided inversion took.
 InversionState direct_ascend(const InversionRun& run, InversionState state, int until) {
@@ -39,9 +24,10 @@ InversionState direct_ascend(const InversionRun& run, InversionState state, int 
   Prediction p;
   for (int level = until; level < state.level; ++level) {
     const size_t at = size_t(state.level - level);
-    record.push_back(stored(path[at - 1] - rounded_step(run, path[at], level, p)));
+    record.push_back(
+        stored_lattice(path[at - 1] - rounded_step(run, path[at], level, p), "direct"));
   }
-  InversionState end{.level = until, .latents = stored(path.back())};
+  InversionState end{.level = until, .latents = stored_lattice(path.back(), "direct")};
   if (!record.empty()) end.record = at::stack(record);
   return end;
 }
@@ -58,7 +44,7 @@ InversionState direct_descend(const InversionRun& run, InversionState state) {
     }
     z = reported_on_lattice(run, level, run.trajectory.landing(level), z, p);
   }
-  return {.level = steps, .latents = stored(z)};
+  return {.level = steps, .latents = stored_lattice(z, "direct")};
 }
 
 }  // namespace

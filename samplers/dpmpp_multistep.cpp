@@ -64,13 +64,13 @@ Combination stepped(const Tensor& x, const Combination& sample, const Difference
   return d.second.defined() ? result + (to.alpha * weight.second) * d.second : result;
 }
 
-double noise_at(const NoiseLevel& from, const NoiseLevel& to, double eta) {
+}  // namespace
+
+double dpm_noise(const NoiseLevel& from, const NoiseLevel& to, double eta) {
   if (to.sigma == 0) return 0;
   const double h = std::max(0.0, log_snr(to) - log_snr(from));
   return to.sigma * std::sqrt(-std::expm1(-2 * eta * h));
 }
-
-}  // namespace
 
 int dpm_order(const Trajectory& trajectory, int level, const DpmMultistepOptions& options) {
   const int remaining = trajectory.steps() - level;
@@ -104,7 +104,8 @@ Tensor sample_dpmpp_multistep(const Denoiser& denoise, Tensor x, const Trajector
     const double h = log_snr(to) - log_snr(from);
     const auto d = differences(p.sample, h, past, dpm_order(trajectory, i, options));
     Combination next = stepped(x, p.sample, d, from, to, options);
-    if (options.eta > 0) next.add(noise.draw(x), noise_at(from, to, options.eta) * options.s_noise);
+    if (options.eta > 0)
+      next.add(noise.draw(x), dpm_noise(from, to, options.eta) * options.s_noise);
     x = next;
     past.push_front({p.sample, h});
     if (past.size() > 2) past.pop_back();

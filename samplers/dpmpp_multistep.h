@@ -12,6 +12,9 @@ int dpm_order(const Trajectory&, int level, const DpmMultistepOptions&);
 Tensor dpm_step(const Trajectory&, int level, const DpmMultistepOptions&, const Tensor& x,
                 const Combination& sample, const Tensor& sample_before);
 
+/// The standard deviation of the noise that a step of the SDE adds.
+double dpm_noise(const NoiseLevel& from, const NoiseLevel& to, double eta);
+
 /// The options of the deterministic samplers, with this default order.
 std::vector<Option> dpm_option_list(int order);
 DpmMultistepOptions dpm_options(const Options&, int highest_order);

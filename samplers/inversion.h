@@ -1,5 +1,6 @@
 #pragma once
 #include "io/options.h"
+#include "samplers/noise.h"
 #include "samplers/trajectory.h"
 
 namespace tiller {
@@ -30,6 +31,7 @@ struct InversionRun {
   const InversionSteering& steering;
   /// Told after each step, in either direction; what it sets the sample to counts when descending.
   Observer observer = {};
+  NoiseSource* noise = nullptr;  ///< One row an image; null: only where none is drawn.
 };
 
 /// A sampler that can be run in both directions. A state without `partner` begins afresh: at x_0
@@ -40,6 +42,7 @@ struct Inverse {
   bool exact = false;
   /// The record leads back to the very image: what is drawn instead of it goes without.
   bool record_is_the_images = false;
+  bool draws = false;  ///< The way up draws its noise: it finds none that an image was made from.
   bool pairs = false;  ///< After a step every state has a partner.
   /// Throw UsageError where so many steps leave the range of numbers, up from an image or down from
   /// noise, by the options alone; null: none do.

@@ -50,7 +50,9 @@ namespace tiller {
   X(renoise)               \
   X(npi)                   \
   X(null_text)             \
-  X(direct)
+  X(direct)                \
+  X(ddpm_inversion)        \
+  X(ledits)
 
 #define TILLER_DECLARE(name) Sampler name##_sampler();
 TILLER_SAMPLERS(TILLER_DECLARE)

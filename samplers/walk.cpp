@@ -37,6 +37,19 @@ Tensor reported_on_lattice(const InversionRun& run, int step, const NoiseLevel& 
   return after.is_same(before) ? z : at::where(after == before, z, to_lattice(after));
 }
 
+Tensor on_lattice(const Tensor& latents) {
+  return at::isIntegralType(latents.scalar_type(), false) ? latents.to(at::kLong)
+                                                          : to_lattice(latents);
+}
+
+Tensor stored_lattice(const Tensor& z, const std::string& sampler) {
+  if (z.numel() && z.abs().max().item<int64_t>() > INT32_MAX)
+    throw Error(sampler +
+                ": got latents that aren't numbers or beyond 2^15, expected a lattice's. Take a "
+                "lower guidance scale or float32.");
+  return z.to(at::kInt);
+}
+
 InversionState walk_up(const InversionRun& run, const InversionState& state, int until,
                        const LevelStep& step) {
   require_landings_on_levels(run.trajectory);

@@ -26,6 +26,11 @@ void report_ascending(const InversionRun&, int level, const Tensor& x, const Pre
 Tensor reported_on_lattice(const InversionRun&, int step, const NoiseLevel&, const Tensor& z,
                            const Prediction&);
 
+/// Latents as int64 on the lattice.
+Tensor on_lattice(const Tensor& latents);
+/// Integers on the lattice as int32. Throws Error, naming the sampler, where they don't fit.
+Tensor stored_lattice(const Tensor& z, const std::string& sampler);
+
 /// Throws UsageError where steps land beside the levels (strict), which no inversion can follow.
 void require_landings_on_levels(const Trajectory&);
 /// Throws UsageError where the run begins at pure noise, whose alpha can't be divided by.

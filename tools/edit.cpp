@@ -153,7 +153,7 @@ std::vector<Flag> edit_flags() {
   const std::vector<Flag> own_words = {
       {"class", "NAME", "what the image shows, by name or index"},
       {"prompt", "TEXT", "what the image shows"},
-      {"seed", "N", "of guidances that draw numbers; default 0"},
+      {"seed", "N", "of guidances and samplers that draw numbers; default 0"},
       {"size", "N|WxH", "in pixels, scales and crops; default: the image's"},
       {"steps", "N", "of the whole schedule; default 50"},
       {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};

@@ -119,13 +119,17 @@ void require_same_run(const Generation& generation, const InversionFile& file,
   if (generation.sampler->inverse.pairs && !file.state.partner.defined())
     throw Error(where + ": got no tensor `partner`, expected it: sampler " +
                 generation.sampler->name + " keeps a pair of states.");
+  if (generation.sampler->inverse.draws && !file.state.record.defined() &&
+      file.state.level < generation.trajectory.steps())
+    throw Error(where + ": got no tensor `record`, expected it: sampler " +
+                generation.sampler->name + " keeps the noise of each step.");
 }
 
 bool is_exact_from(const Generation& generation, const InversionState& state) {
   const Inverse& inverse = generation.sampler->inverse;
   const bool from_image = state.level == generation.trajectory.steps();
   return inverse.exact && at::isIntegralType(state.latents.scalar_type(), false) &&
-         !(from_image && inverse.record_is_the_images);
+         !(from_image && (inverse.record_is_the_images || inverse.draws));
 }
 
 std::optional<bool> came_back(const Generation& generation, const Tensor& latents) {

@@ -293,7 +293,7 @@ std::vector<Flag> invert_flags() {
       {"class", "NAME[,NAME...]", "what the images show, by name or index, in turn", Flag::common,
        true},
       {"prompt", "TEXT", "what the image shows; repeats, in turn", Flag::common, true},
-      {"seed", "N", "of guidances that draw numbers; default 0"},
+      {"seed", "N", "of guidances and samplers that draw numbers; default 0"},
       {"size", "N|WxH", "in pixels, scales and crops; default: the image's"},
       {"steps", "N", "default 50"},
       {"sampler", "NAME[:key=value,...]", "one with an inverse; default bdia"}};

@@ -17,8 +17,9 @@ namespace {
 
 /// A batch made ready: what InversionRun refers to.
 struct InversionBatch {
-  Denoiser denoise;
-  InversionSteering steering;
+  SeededNoise noise;
+  Denoiser denoise = {};
+  InversionSteering steering = {};
 };
 
 /// The unguided denoiser and those that methods give other negatives.
@@ -45,17 +46,16 @@ InversionBatch batch_of(const Generation& generation, std::span<ChosenGuidance> 
   GuidedBatch batch = guided_batch(generation, images);
   if (options.arrange) options.arrange(batch);
   batch.keeps_prompts &= options.verify == Verify::off;  // so that all is answered twice
-  InversionBatch ready;
+  InversionBatch ready{SeededNoise(batch.seeds, random_numbers(generation.request))};
   ready.steering = steering_of(generation, guidances, batch, cost);
   ready.denoise =
       verified(batch_denoiser(generation, guidances, std::move(batch), &cost), options.verify);
   return ready;
 }
 
-InversionRun run_of(const Generation& generation, const InversionBatch& batch,
-                    const Observer& observer) {
+InversionRun run_of(const Generation& generation, InversionBatch& batch, const Observer& observer) {
   return {batch.denoise, generation.trajectory, generation.sampler_options, batch.steering,
-          observer};
+          observer,      &batch.noise};
 }
 
 /// Samplers read their options and what steers them as they start: a run of no steps finds what is
@@ -141,7 +141,7 @@ InversionState invert_latents(const Generation& generation, std::span<ChosenGuid
                               const InvertOptions& options, GuidanceCost& cost,
                               const Observer& observer) {
   const c10::NoGradGuard no_grad;
-  const auto batch = batch_of(generation, guidances, images, options, cost);
+  auto batch = batch_of(generation, guidances, images, options, cost);
   return finite(generation, generation.sampler->inverse.ascend(
                                 run_of(generation, batch, observer),
                                 on_device(std::move(state), generation.device), options.until));
@@ -152,7 +152,7 @@ InversionState regenerate_latents(const Generation& generation, std::span<Chosen
                                   const InvertOptions& options, GuidanceCost& cost,
                                   const Observer& observer) {
   const c10::NoGradGuard no_grad;
-  const auto batch = batch_of(generation, guidances, images, options, cost);
+  auto batch = batch_of(generation, guidances, images, options, cost);
   return finite(generation, generation.sampler->inverse.descend(
                                 run_of(generation, batch, observer),
                                 on_device(std::move(state), generation.device)));

@@ -139,7 +139,9 @@ const std::vector<Stochastic>& stochastic() {
       {"sa-solver", kAllNoise, true, 120},
       {"dpm++2m-sde", "", true, 120},
       {"dpm++3m-sde", "", true, 120},
-      {"tcd", "", true, 150}};
+      {"tcd", "", true, 150},
+      {"ddpm-inversion", "", true, 150},
+      {"ledits++", "", true, 120}};
   return all;
 }
 

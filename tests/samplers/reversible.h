@@ -12,6 +12,7 @@ struct Reversible {
   Trajectory trajectory;
   Denoiser denoise;
   InversionSteering steering = {};
+  uint64_t first_seed = 0;  ///< Of the rows' noise.
   mutable int evaluations = 0;
 
   Reversible(const std::string& sampler, const std::string& options, const NoiseSchedule& schedule,
@@ -28,17 +29,19 @@ struct Reversible {
 
   Reversible(const Reversible&) = delete;
 
-  InversionRun run(const Observer& observer = {}) const {
-    return {denoise, trajectory, chosen.options, steering, observer};
+  InversionRun run(const Observer& observer = {}, NoiseSource* noise = nullptr) const {
+    return {denoise, trajectory, chosen.options, steering, observer, noise};
   }
   InversionState ascend(InversionState state, int until = 0) const {
-    return chosen.sampler.inverse.ascend(run(), std::move(state), until);
+    SeededNoise noise(image_seeds(first_seed, state.latents.size(0)));
+    return chosen.sampler.inverse.ascend(run({}, &noise), std::move(state), until);
   }
   InversionState ascend(const Tensor& x, int until = 0) const {
     return ascend(InversionState{.level = trajectory.steps(), .latents = x}, until);
   }
   InversionState descend(InversionState state) const {
-    return chosen.sampler.inverse.descend(run(), std::move(state));
+    SeededNoise noise(image_seeds(first_seed, state.latents.size(0)));
+    return chosen.sampler.inverse.descend(run({}, &noise), std::move(state));
   }
 };
 
