@@ -12,11 +12,18 @@ std::string trimmed(const std::string& text) {
   return first == text.npos ? "" : text.substr(first, text.find_last_not_of(' ') - first + 1);
 }
 
+/// The next "+" that isn't one of two, as in exact-dpm++; the text's size: none.
+size_t next_plus(const std::string& text, size_t from) {
+  for (size_t i = text.find('+', from); i < text.size(); i = text.find('+', i + 2))
+    if (text[i + 1] != '+') return i;
+  return text.size();
+}
+
 /// Between the "+" signs.
 std::vector<std::string> parts_of(const std::string& text) {
   std::vector<std::string> parts;
   for (size_t begin = 0; begin <= text.size();) {
-    const size_t plus = std::min(text.find('+', begin), text.size());
+    const size_t plus = next_plus(text, begin);
     parts.push_back(trimmed(text.substr(begin, plus - begin)));
     if (parts.back().empty())
       throw UsageError("--method: got '" + text +

@@ -108,7 +108,8 @@ TEST_F(InversionFile, ChangedLatentsAreTold) {
 /// What direct inversion keeps leads from noise to the image and not the other way; nor is DDIM
 /// exact.
 TEST_F(InversionFile, OnlyExactWaysPromiseAnything) {
-  for (const std::string sampler : {"ddim", "direct", "bdia:lattice=off"}) {
+  for (const std::string sampler :
+       {"ddim", "direct", "bdia:lattice=off", "ddpm-inversion", "ledits++"}) {
     SCOPED_TRACE(sampler);
     const Result made =
         must("generate --model model --class ant --steps 4 --output x.png --sampler " + sampler +
