@@ -13,6 +13,8 @@ namespace tiller {
   X(cfg_plus_plus)          \
   X(cfg_zero)               \
   X(tcfg)                   \
+  X(mambo)                  \
+  X(tag_cfg)                \
   X(fdg)                    \
   X(dynthresh)              \
   X(perp_neg)               \
@@ -28,6 +30,7 @@ namespace tiller {
   X(swg)                    \
   X(sag)                    \
   X(autoguidance)           \
+  X(tag)                    \
   X(rescale)
 
 #define TILLER_DECLARE(name) GuidanceEntry name##_guidance();
