@@ -29,8 +29,8 @@ bool alike(const Conditioning& a, const Conditioning& b) {
 
 bool alike(const Branch& a, const Branch& b) {
   const bool alone = a.observer || b.observer || a.control || b.control;
-  return !alone && alike(a.perturbation, b.perturbation) && alike(a.cross, b.cross) &&
-         alike(*a.conditioning, *b.conditioning);
+  return !alone && a.altered == b.altered && alike(a.perturbation, b.perturbation) &&
+         alike(a.cross, b.cross) && alike(*a.conditioning, *b.conditioning);
 }
 
 }  // namespace

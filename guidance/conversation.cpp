@@ -35,8 +35,13 @@ void Conversation::begin(const Tensor& x, const NoiseLevel& level) {
   for (auto& dialogue : dialogues_) dialogue.guidance->begin_step(step_);
   if (batch_.control) batch_.control->begin_step(step_.context);
   cross_ = nullptr;
-  for (const auto& dialogue : dialogues_)
+  altered_ = {};
+  for (const auto& dialogue : dialogues_) {
     if (const auto* own = dialogue.guidance->cross(step_)) cross_ = own;
+    const Alterations own = dialogue.guidance->alterations();
+    if (own.text) altered_.text = own.text;
+    if (own.skips) altered_.skips = own.skips;
+  }
   raw_ = conditional_ = Tensor();
 }
 
@@ -184,6 +189,7 @@ void Conversation::ask(Dialogue& dialogue) {
 
 void Conversation::steer(Asked& asked) const {
   Branch& branch = asked.request.branch;
+  branch.altered = altered_;
   if (branch.conditioning->context.is_same(step_.positive->context)) branch.cross = cross_;
   if (is_controlled(asked.request)) branch.control = batch_.control.get();
 }

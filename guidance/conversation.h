@@ -64,6 +64,7 @@ class Conversation {
   GuidanceStep step_;
   std::vector<Dialogue> dialogues_;
   const Perturbation* cross_ = nullptr;
+  Alterations altered_;
   std::vector<Asked> stage_;
   std::vector<std::vector<size_t>> places_;  // in stage_, of each question's branches
   Tensor raw_;                               // the conditional branch's output

@@ -65,6 +65,8 @@ std::vector<int64_t> key_of(const Network& network, const Tensor& x, const Tenso
   for (const Tensor& source : sources) add_shape(key, source);
   for (const Branch& branch : branches) {
     key.push_back(address(branch.perturbation));
+    key.push_back(address(branch.altered.text));
+    key.push_back(address(branch.altered.skips));
     key.push_back(address(branch.conditioning->adapter.get()));
     for (const auto part : conditioning_parts)
       key.push_back(place_of(branch.conditioning->*part, sources));

@@ -35,8 +35,8 @@ class Guidance {
   virtual ~Guidance() = default;
   /// Whether steps depend on those before, so that a run has no exact inverse.
   virtual bool remembers() const { return false; }
-  /// Whether `requests` and `delta` are all there is to it and depend on their arguments alone, so
-  /// that steps side by side can share it.
+  /// Whether `requests`, `delta` and `alterations` are all there is to it and depend on their
+  /// arguments alone, so that steps side by side can share it.
   virtual bool is_stateless() const { return false; }
   /// Whether its options make it change nothing.
   virtual bool is_idle() const { return false; }
@@ -50,6 +50,8 @@ class Guidance {
   /// A perturbation of cross-attention for all branches that read the positive conditioning, D_c
   /// itself included (NAG). nullptr: none.
   virtual const Perturbation* cross(const GuidanceStep&) const { return nullptr; }
+  /// Rules for all branches of the step, whoever asks for them.
+  virtual Alterations alterations() const { return {}; }
   /// What this guidance asks for besides the conditional branch, in stages: called first without
   /// answers, then with the answers so far, until it has some and returns nothing.
   virtual std::vector<Request> requests(const GuidanceStep&, std::span<const Tensor> answers) {

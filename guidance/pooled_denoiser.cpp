@@ -13,6 +13,7 @@ namespace {
 class SharedGuidance final : public Guidance {
  public:
   explicit SharedGuidance(Guidance& one) : one_(one) {}
+  Alterations alterations() const override { return one_.alterations(); }
   std::vector<Request> requests(const GuidanceStep& step,
                                 std::span<const Tensor> answers) override {
     return one_.requests(step, answers);

@@ -1,8 +1,7 @@
 #include <ATen/ATen.h>
 
-#include <cmath>
-
 #include "guidance/edit_controls.h"
+#include "models/attention.h"
 
 namespace tiller {
 namespace {
@@ -11,11 +10,6 @@ struct PromptToPromptOptions {
   double cross = 0.8, self = 0.4;
   int64_t tokens = 256;
 };
-
-Tensor probabilities(const Tensor& q, const Tensor& k) {
-  const double scale = 1 / std::sqrt(double(q.size(3)));
-  return at::matmul(q.to(at::kFloat) * scale, k.to(at::kFloat).transpose(2, 3)).softmax(3);
-}
 
 /// Prompt-to-prompt, arXiv 2208.01626: in the first steps words of the edited prompt get the
 /// attention that the source's get, and small maps of self-attention are the source's.
@@ -51,10 +45,11 @@ class PromptToPrompt final : public EditControl {
 
   bool acts_on_text(const Site&) const override { return cross_; }
 
-  Tensor text_attention(const Site&, const Tensor& q, const Tensor& k,
-                        const Tensor& v) const override {
+  Tensor text_attention(const Site&, const Heads& all,
+                        const AttentionWeights* weights) const override {
+    const auto& [q, k, v] = all;
     const int64_t pairs = q.size(0) / 2;
-    const Tensor both = probabilities(q, k);
+    const Tensor both = attention_weights(q, k, weights);
     const Tensor source = at::matmul(both.narrow(0, 0, pairs), matrix_);
     const Tensor edit = both.narrow(0, pairs, pairs);
     const Tensor mixed = weights_ * (taken_ * source + (1 - taken_) * edit);

@@ -30,6 +30,8 @@ namespace tiller {
   X(swg)                    \
   X(sag)                    \
   X(autoguidance)           \
+  X(pladis)                 \
+  X(freeu)                  \
   X(tag)                    \
   X(rescale)
 

@@ -33,6 +33,10 @@ class AdmUNet final : public Network {
   int64_t channels_of(size_t level) const {
     return static_cast<int64_t>(config_.channel_mult[level] * config_.num_channels);
   }
+  /// Where the i-th block of the way up reads its skip.
+  SkipPlace place_of(size_t i) const {
+    return {int(i) / int(config_.num_res_blocks + 1), channels_of(0)};
+  }
   Tensor embed(const Tensor& t, Rows& rows) const;
 
   AdmConfig config_;
@@ -179,12 +183,13 @@ Tensor AdmUNet::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
   const auto run = [&](const Sequence& blocks, const Tensor& h) {
     return adm::run(blocks, rows, h, embedded);
   };
-  const Spine spine{
-      .skips = input_blocks_.size(),
-      .down = [&](size_t i, const Tensor& h) { return run(input_blocks_[i], h); },
-      .middle = [&](const Tensor& h, Skips&) { return run(middle_block_, h); },
-      .up = [&](size_t i, const Tensor& h,
-                Skips& skips) { return run(output_blocks_[i], with_skip(rows, h, skips)); }};
+  const Spine spine{.skips = input_blocks_.size(),
+                    .down = [&](size_t i, const Tensor& h) { return run(input_blocks_[i], h); },
+                    .middle = [&](const Tensor& h, Skips&) { return run(middle_block_, h); },
+                    .up =
+                        [&](size_t i, const Tensor& h, Skips& skips) {
+                          return run(output_blocks_[i], with_skip(rows, place_of(i), h, skips));
+                        }};
   const Tensor h =
       run_spine(spine, rows, rows.roots(input).contiguous(at::MemoryFormat::ChannelsLast));
   return out_conv_(rows, out_norm_.silu(h)).to(at::kFloat);

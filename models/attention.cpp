@@ -18,6 +18,7 @@ using kernels::Bf16Attention;
 using kernels::Bf16Rows;
 
 constexpr int64_t kMaxWidth = 512;
+constexpr int64_t kMaxScores = int64_t{1} << 25;  ///< That weights are made of at a time.
 
 /// Null where LibTorch's is to be taken. ATEN_CPU_CAPABILITY lowers what is used.
 const Bf16Attention* kernel() {
@@ -102,6 +103,31 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(at::DispatchKey::AutocastCPU);
   const auto real = [](const Tensor& x) { return x.to(at::kFloat); };
   return at::scaled_dot_product_attention(real(q), real(k), real(v)).to(at::kBFloat16);
+}
+
+Tensor attention_scores(const Tensor& q, const Tensor& k) {
+  const double scale = 1 / std::sqrt(double(q.size(3)));
+  return at::matmul(q.to(at::kFloat) * scale, k.to(at::kFloat).transpose(2, 3));
+}
+
+Tensor attention_weights(const Tensor& q, const Tensor& k, const AttentionWeights* weights) {
+  const Tensor scores = attention_scores(q, k);
+  return weights ? (*weights)(scores) : scores.softmax(3);
+}
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                 const AttentionWeights* weights) {
+  if (!weights) return attention(q, k, v);
+  const int64_t rows = std::max<int64_t>(1, kMaxScores / (q.size(1) * q.size(2) * k.size(2)));
+  std::vector<Tensor> parts;
+  for (int64_t first = 0; first < q.size(0); first += rows) {
+    const auto own = [&](const Tensor& x) {
+      return x.narrow(0, first, std::min(rows, x.size(0) - first));
+    };
+    const Tensor map = attention_weights(own(q), own(k), weights);
+    parts.push_back(at::matmul(map, own(v).to(at::kFloat)).to(v.scalar_type()));
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
 }  // namespace tiller

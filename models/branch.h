@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "models/alterations.h"
 #include "models/edit_control.h"
 #include "models/prompt_memory.h"
 
@@ -50,6 +51,7 @@ struct Branch {
   const Perturbation* cross = nullptr;  ///< One of kind cross, besides the other.
   const TextObserver* observer = nullptr;
   const EditControl* control = nullptr;  ///< Besides the perturbation; needs an even B.
+  Alterations altered = {};              ///< The same for all branches.
 };
 
 struct RowOptions {
@@ -66,11 +68,6 @@ struct RowOptions {
 struct FlopCount {
   double spent = 0;     ///< As evaluated.
   double unshared = 0;  ///< Had each branch been evaluated alone, with all queries and keys anew.
-};
-
-/// Queries, keys and values, each (R, heads, N, d).
-struct Heads {
-  Tensor q, k, v;
 };
 
 /// What a self-attention makes of tokens (R, N, C). Each counts its operations.
@@ -100,6 +97,7 @@ class Rows {
   const std::vector<Control>& controls() const { return branches_.front().conditioning->controls; }
   /// nullptr: there is none.
   const IpAdapter* adapter() const { return branches_.front().conditioning->adapter.get(); }
+  const Alterations& altered() const { return branches_.front().altered; }
   /// Adds operations spent on this many rows together: a layer may run before its groups fork.
   void count(double operations, int64_t rows);
   /// Adds the operations of another network that was evaluated for the same branches.
@@ -180,9 +178,12 @@ class Rows {
                       Tensor attended) const;
   void observe(const Site&, const std::function<Heads(int64_t group)>&) const;
   void observe_text(const Site&, const Tensor& q, const Tensor& k) const;
-  /// Attention of all groups, by a rule of its own in those of `rules`.
-  Tensor attend(const Site&, const Heads& all, const Rules&) const;
-  Tensor attend(const Site&, const std::vector<Heads>& of_groups, const Rules&) const;
+  /// Attention of all groups, by a rule of its own in those of `rules`, in the others with these
+  /// weights.
+  Tensor attend(const Site&, const Heads& all, const Rules&,
+                const AttentionWeights* = nullptr) const;
+  Tensor attend(const Site&, const std::vector<Heads>& of_groups, const Rules&,
+                const AttentionWeights* = nullptr) const;
   std::vector<Heads> by_group(const Heads& all) const;
   bool is_controlled(const Site&) const;
   bool is_identity(int64_t group, const Site&) const;

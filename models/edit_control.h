@@ -1,7 +1,13 @@
 #pragma once
+#include "models/alterations.h"
 #include "models/perturbation.h"
 
 namespace tiller {
+
+/// Queries, keys and values, each (R, heads, N, d).
+struct Heads {
+  Tensor q, k, v;
+};
 
 /// Which inputs of a self-attention an edit reads from its source.
 struct FromSource {
@@ -22,9 +28,9 @@ class EditControl {
   virtual FromSource self_attention(const Site&) const { return {}; }
   /// Whether the cross-attention to the branch's own context is replaced.
   virtual bool acts_on_text(const Site&) const { return false; }
-  /// q of (B, heads, N, d), k and v of (B, heads, L, d); returns the edits', (B / 2, heads, N, d).
-  virtual Tensor text_attention(const Site&, const Tensor& q, const Tensor& k,
-                                const Tensor& v) const {
+  /// q of (B, heads, N, d), k and v of (B, heads, L, d), and what stands in for softmax; null:
+  /// nothing. Returns the edits', (B / 2, heads, N, d).
+  virtual Tensor text_attention(const Site&, const Heads&, const AttentionWeights*) const {
     return {};
   }
   /// Whether what the way up's n-th residual block adds is the source's.

@@ -38,6 +38,10 @@ class EdmUNet final : public Network {
   int64_t channels_of(int level) const {
     return config_.model_channels * config_.channel_mult[size_t(level)];
   }
+  /// Where the i-th block of the way up reads its skip.
+  SkipPlace place_of(size_t i) const {
+    return {int(i) / int(config_.num_blocks + 1), config_.model_channels};
+  }
   /// "enc.16x16_": the start of a level's names.
   std::string name_of(const std::string& part, int level) const;
   void take_encoder(Weights&);
@@ -179,12 +183,13 @@ Tensor EdmUNet::forward(const Tensor& x, const Tensor& t, Rows& rows) const {
     if (!beside) return h;
     return image = (h + rows.expand((*beside)(rows, image))) / std::sqrt(2.0);
   };
-  const Spine spine{
-      .skips = encoder_.size() + 1,
-      .down = down,
-      .middle = [&](const Tensor& h, Skips&) { return all_of(middle_, h); },
-      .up = [&](size_t i, const Tensor& h,
-                Skips& skips) { return all_of(decoder_[i], with_skip(rows, h, skips)); }};
+  const Spine spine{.skips = encoder_.size() + 1,
+                    .down = down,
+                    .middle = [&](const Tensor& h, Skips&) { return all_of(middle_, h); },
+                    .up =
+                        [&](size_t i, const Tensor& h, Skips& skips) {
+                          return all_of(decoder_[i], with_skip(rows, place_of(i), h, skips));
+                        }};
   const Tensor h = run_spine(spine, rows, image);
   return out_conv_(rows, out_norm_.silu(h)).to(at::kFloat);
 }

@@ -259,22 +259,24 @@ std::vector<Heads> Rows::by_group(const Heads& all) const {
   return parts;
 }
 
-Tensor Rows::attend(const Site& site, const std::vector<Heads>& heads, const Rules& rules) const {
+Tensor Rows::attend(const Site& site, const std::vector<Heads>& heads, const Rules& rules,
+                    const AttentionWeights* weights) const {
   std::vector<Tensor> parts;
   for (int64_t g = 0; g < groups(); ++g) {
     const auto& [q, k, v] = heads[g];
     const auto found = rules.find(g);
     if (found == rules.end())
-      parts.push_back(tiller::attention(q, k, v));
+      parts.push_back(tiller::attention(q, k, v, weights));
     else
       parts.push_back(found->second->is_identity() ? v : found->second->attention(site, q, k, v));
   }
   return at::cat(parts);
 }
 
-Tensor Rows::attend(const Site& site, const Heads& all, const Rules& rules) const {
-  return rules.empty() ? tiller::attention(all.q, all.k, all.v)
-                       : attend(site, by_group(all), rules);
+Tensor Rows::attend(const Site& site, const Heads& all, const Rules& rules,
+                    const AttentionWeights* weights) const {
+  return rules.empty() ? tiller::attention(all.q, all.k, all.v, weights)
+                       : attend(site, by_group(all), rules, weights);
 }
 
 template <class Acts>
@@ -362,7 +364,7 @@ Tensor Rows::attend_to_second(const Site& site, const Tensor& q, const std::vect
   const Tensor own = at::cat(queries);
   count(4.0 * own.numel() * text.k.size(2), own.size(0));
   doing_.reset();
-  return tiller::attention(own, text.k, text.v);
+  return tiller::attention(own, text.k, text.v, altered().text);
 }
 
 /// Where a group's attention to its text isn't perturbed, edits take their control's.
@@ -371,7 +373,8 @@ Tensor Rows::control_text(const Site& site, const Tensor& q, const Tensor& k, co
   for (int64_t g = 0; g < groups(); ++g) {
     const EditControl* control = control_of(g, on_text(site));
     if (!control || text_rule(branches_[members_[g].front()], site)) continue;
-    const Tensor edits = control->text_attention(site, slice(q, g), slice(k, g), slice(v, g));
+    const Tensor edits =
+        control->text_attention(site, {slice(q, g), slice(k, g), slice(v, g)}, altered().text);
     const Tensor sources = slice(attended, g).narrow(0, 0, images_ / 2);
     attended = replace(attended, g, at::cat({sources, edits}));
   }
@@ -388,7 +391,8 @@ Tensor Rows::cross_attention(const Site& site, const Tensor& q, const ContextPro
   for (int64_t g = 0; g < groups(); ++g)
     if (const Perturbation* own = text_rule(branches_[members_[g].front()], site))
       perturbed[g] = own;
-  Tensor attended = control_text(site, q, k, v, attend(site, Heads{q, k, v}, perturbed));
+  Tensor attended =
+      control_text(site, q, k, v, attend(site, Heads{q, k, v}, perturbed, altered().text));
   const auto rule = [&](int64_t group) { return branches_[members_[group].front()].cross; };
   std::vector<int64_t> blended;
   for (int64_t g = 0; g < groups(); ++g)

@@ -6,10 +6,12 @@
 
 namespace tiller {
 
-Tensor with_skip(const Rows& rows, const Tensor& x, Skips& skips) {
+Tensor with_skip(const Rows& rows, const SkipPlace& place, const Tensor& x, Skips& skips) {
   const Tensor skip = rows.expand(skips.back());
   skips.pop_back();
-  return at::cat({x, skip}, 1);
+  if (!rows.altered().skips) return at::cat({x, skip}, 1);
+  const auto [from_below, beside] = (*rows.altered().skips)(place, x, skip);
+  return at::cat({from_below, beside}, 1);
 }
 
 Tensor run_spine(const Spine& spine, Rows& rows, Tensor x) {

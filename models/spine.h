@@ -6,8 +6,9 @@ namespace tiller {
 /// What the way down left for the way up, for rows as they were then; the last is read first.
 using Skips = std::vector<Tensor>;
 
-/// x beside the last skip, which is dropped: (R, C + C', H, W).
-Tensor with_skip(const Rows&, const Tensor& x, Skips&);
+/// x beside the last skip, which is dropped, both as the rows' filter leaves them: (R, C + C', H,
+/// W).
+Tensor with_skip(const Rows&, const SkipPlace&, const Tensor& x, Skips&);
 
 /// The blocks of a UNet by the skips between its ways.
 struct Spine {

@@ -102,6 +102,7 @@ void UNet2DBuilder::take_up(size_t index, std::vector<UNet2DLayer>& layers) {
     layers.push_back({take_resnet(name + ".resnets." + std::to_string(i), channels_ + skips_.back(),
                                   stage.channels)});
     layers.back().resnet->up_index = up_resnets_++;
+    layers.back().place = {static_cast<int>(index), config_.down.front().channels};
     if (!stage.depths.empty()) layers.back().attention = take_stack(name, stage, i, Part::up);
     channels_ = stage.channels;
     skips_.pop_back();
@@ -140,7 +141,7 @@ Tensor run_mid(const std::vector<UNet2DLayer>& layers, Rows& rows, Tensor x, con
 
 Tensor run_up(const UNet2DLayer& layer, Rows& rows, const Tensor& x, const Tensor& time,
               Skips& skips) {
-  const Tensor h = run_blocks(layer, rows, with_skip(rows, x, skips), time);
+  const Tensor h = run_blocks(layer, rows, with_skip(rows, layer.place, x, skips), time);
   if (!layer.resample) return h;
   const Tensor& next = skips.back();
   return (*layer.resample)(rows, at::upsample_nearest2d(h, {next.size(2), next.size(3)}));

@@ -27,6 +27,7 @@ struct UNet2DLayer {
   std::optional<Transformer2D> attention = {};
   /// Halves the size, on the way down alone; doubles it, after the others. Absent: neither.
   std::optional<Conv2d> resample = {};
+  SkipPlace place = {};  ///< On the way up.
 };
 
 /// Takes a UNet's layers in execution order, and lists the sites on the way.

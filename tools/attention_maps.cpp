@@ -162,6 +162,15 @@ void check_words(const Flags& flags, const Generation& generation) {
   check_names(generation.request.words);
 }
 
+void check_effects(const Generation& generation, std::span<const ChosenGuidance> guidances) {
+  if (generation.request.words.effects.empty()) return;
+  for (const auto& chosen : guidances)
+    if (chosen.guidance->alterations().text)
+      throw UsageError("--attention-effect: got guidance " + chosen.text +
+                       ", whose cross-attention isn't softmax's, expected none such. "
+                       "--attention-map works.");
+}
+
 WordRecorder::WordRecorder(const Generation& generation, std::span<const ImageSpec> images) {
   const WordsRequest& words = generation.request.words;
   const ImageSize size = latent_size(generation);

@@ -13,6 +13,9 @@ void apply_word_flags(const Flags&, WordsRequest& words);
 /// lists, and when the model or the rest of the request has no room for maps.
 void check_words(const Flags&, const Generation&);
 
+/// Throws UsageError where a word's effect is asked for beside guidance that replaces softmax.
+void check_effects(const Generation&, std::span<const ChosenGuidance>);
+
 /// Throws UsageError, naming the flag and listing words, unless one of the prompts has the word.
 void require_word(const Generation&, const std::string& flag, const std::string& word,
                   const std::vector<std::string>& prompts);

@@ -271,6 +271,7 @@ void check(const Flags& flags, Run& run) {
   for (const auto& row : run.rows) {
     check_parallel(run.generation, row);
     check_cache(run.generation, row);
+    check_effects(run.generation, row);
   }
 }
 
