@@ -40,6 +40,10 @@ const std::vector<Case> kCases = {{"none", false},
                                   {"tcfg", false},
                                   {"fdg", false},
                                   {"dynthresh", false},
+                                  {"mambo", false},
+                                  {"tag-cfg", false},
+                                  {"tag", false},
+                                  {"cfg:scale=2 + pag + tag:scale=1.5 + rescale"},
                                   {"cfg++", false},
                                   {"icg", false},
                                   {"tsg", false},
@@ -53,7 +57,8 @@ const std::vector<Case> kCases = {{"none", false},
 const std::vector<Case> kTextCases = {
     {"nag", false},           {"nag + cfg:scale=3"},  {"cfg + nag + slg + tpg"},
     {"nag + pag:layers=all"}, {"nag + sag", true, 2}, {"perp-neg"},
-    {"perp-neg + nag + icg"}};
+    {"perp-neg + nag + icg"}, {"pladis", false},      {"cfg + pladis + pag"},
+    {"nag + pladis + cfg"},   {"freeu", false},       {"cfg + freeu:version=2 + slg + pladis"}};
 
 /// A network, the guidances to try on it, and images.
 struct Bench {
@@ -116,13 +121,13 @@ TEST(Denoiser, EveryGuidanceGuides) {
   const Tensor x = normal({1, 4, 8, 8}, 1);
   const auto batch = toy_batch({1}, {5});
   const Tensor plain = guided(model, "none", x, batch).epsilon;
-  for (const std::string text :
-       {"cfg", "tpg", "asag", "pag", "seg", "seg:sigma=1", "slg", "ssg", "apg", "cfg-zero", "tcfg",
-        "fdg", "dynthresh", "cfg++", "icg", "tsg", "sag", "swg"})
+  for (const std::string text : {"cfg", "tpg", "asag",     "pag",  "seg",   "seg:sigma=1", "slg",
+                                 "ssg", "apg", "cfg-zero", "tcfg", "fdg",   "dynthresh",   "cfg++",
+                                 "icg", "tsg", "sag",      "swg",  "mambo", "tag-cfg",     "tag"})
     EXPECT_GT(relative_error(guided(model, text, x, batch).epsilon, plain), 1e-2) << text;
   const Model reader = text_model();
   const Tensor unguided = guided(reader, "none", x, text_batch({7})).epsilon;
-  for (const std::string text : {"nag", "perp-neg", "icg"})
+  for (const std::string text : {"nag", "perp-neg", "icg", "pladis", "freeu"})
     EXPECT_GT(relative_error(guided(reader, text, x, text_batch({7})).epsilon, unguided), 1e-2)
         << text;
 }
@@ -148,7 +153,8 @@ TEST(Denoiser, WithoutStrengthNothingIsEvaluated) {
   for (const std::string text :
        {"cfg:scale=1", "tpg:scale=0", "asag:scale=0", "pag:scale=0", "seg:scale=0", "slg:scale=0",
         "ssg:scale=0", "apg:scale=1", "cfg-zero:scale=1", "tcfg:scale=1", "fdg:scales=1+1",
-        "icg:scale=1", "tsg:scale=1", "sag:scale=0", "swg:scale=0"}) {
+        "icg:scale=1", "tsg:scale=1", "sag:scale=0", "swg:scale=0", "mambo:scale=1",
+        "tag-cfg:scale=1,tangent=0", "tag:scale=1"}) {
     GuidanceCost cost;
     EXPECT_TRUE(guided(model, text, x, batch, true, &cost).epsilon.tensor().equal(plain)) << text;
     EXPECT_EQ(cost.branches, 1) << text;

@@ -1,5 +1,6 @@
 #include "guidance/edit_controls.h"
 #include "guidance/local_blend.h"
+#include "models/attention.h"
 #include "tests/guidance/toy.h"
 
 namespace tiller::test {
@@ -102,11 +103,39 @@ TEST(EditReference, PromptToPromptGivesTheAuthorsCrossAttention) {
       const auto control = begun("p2p:mode=" + mode, model, {pair_of(test)}, 39);
       ASSERT_TRUE(control->acts_on_text(site));
       const auto x = inputs(length);
-      const Tensor got = control->text_attention(site, x[0], x[1], x[2]);
+      const Tensor got = control->text_attention(site, {x[0], x[1], x[2]}, nullptr);
       EXPECT_LT(relative_error(got, tensor_from(test.at(mode + "d"))), 1e-5);
       control->begin_step({40, 50, {}, 2, 2, at::kCPU});  // the authors' first 0.8 of 50 steps
       EXPECT_FALSE(control->acts_on_text(site));
     }
+}
+
+/// Weights that add up to 1 in place of softmax, some of them negative.
+class Sharpened final : public AttentionWeights {
+ public:
+  Tensor operator()(const Tensor& scores) const override {
+    return 2 * (3 * scores).softmax(-1) - scores.softmax(-1);
+  }
+};
+
+/// Words take the weights that their source's have, whatever these come from.
+TEST(EditReference, PromptToPromptReplacesOtherWeightsThanSoftmaxs) {
+  const at::NoGradGuard guard;
+  const Model model = text_model();
+  const int64_t length = reference().at("prompt_to_prompt").at("length");
+  const Json test = reference().at("prompt_to_prompt").at("cases").at(0);
+  const auto control = begun("p2p:mode=refine", model, {pair_of(test)}, 39);
+  const auto x = inputs(length);
+  const Sharpened weights;
+  const Tensor map = attention_weights(x[0], x[1], &weights);
+  const TokenMap tokens = refine_map(pair_of(test));
+  const Tensor source = at::matmul(map.narrow(0, 0, 1), tokens.matrix);
+  const Tensor mixed = tokens.taken * source + (1 - tokens.taken) * map.narrow(0, 1, 1);
+  const Tensor expected = at::matmul(tokens.weights * mixed, x[2].narrow(0, 1, 1));
+  const Heads heads{x[0], x[1], x[2]};
+  const Site& site = model.network->sites().front();
+  EXPECT_LT(relative_error(control->text_attention(site, heads, &weights), expected), 1e-5);
+  EXPECT_GT(relative_error(control->text_attention(site, heads, nullptr), expected), 1e-3);
 }
 
 /// Self-attention of a source and its edit.

@@ -115,6 +115,12 @@ TEST(EvaluationGraphs, EqualEvaluationsWithoutThem) {
   }
   Runs(toy, "swg").expect_equal(toy_batch({0, 2}, {7, 8}));
   Runs(text, "cfg + slg + tpg").expect_equal(text_batch({7, 8}));
+  Runs altered(text, "cfg + pladis + freeu + tag");
+  altered.expect_equal(text_batch({7, 8}));
+  EXPECT_EQ(altered.graphs->recordings(), 1);
+  Runs parted(text, "cfg + pladis:to=0.4 + freeu:from=0.4,version=2");
+  parted.expect_equal(text_batch({7, 8}));
+  EXPECT_EQ(parted.graphs->recordings(), 2);
 }
 
 TEST(EvaluationGraphs, OtherPromptsAndSeedsNeedNoOtherRecording) {

@@ -26,7 +26,7 @@ struct Exchange {
     step.context = {at_step, steps, {1, 2}, 8, 8, at::kCPU};
     step.level = {0.8, 0.6, 500, at_step};
     step.prediction = PredictionType::sample;
-    step.x = at::zeros({2, 4, 8, 8});
+    step.x = (1.4 * (0.29 * wave_index() + 0.4).cos()).to(at::kFloat);
     step.positive = &positive;
     step.negative = &negative;
     step.empty = &empty;
@@ -51,14 +51,52 @@ Tensor guided_by(const std::string& text, Exchange exchange = Exchange()) {
 Tensor sampled(const Tensor& x) { return x.flatten().slice(0, 0, x.numel(), 23); }
 
 TEST(Forms, EqualDiffusersAndTheFormulas) {
-  const Json cases = fixture("guidance.json")["forms"];
-  EXPECT_GE(cases.size(), 20u);
+  std::vector<Json> cases;
+  for (const std::string file : {"guidance.json", "guidance_rules.json"}) {
+    const Json forms = fixture(file)["forms"];
+    cases.insert(cases.end(), forms.begin(), forms.end());
+  }
+  EXPECT_GE(cases.size(), 25u);
   for (const Json& c : cases) {
     const std::string text = c["guidance"];
     Exchange exchange;
     if (text.starts_with("perp-neg")) exchange.n = other();
     EXPECT_LT(largest(sampled(guided_by(text, exchange)) - tensor_from(c["prediction"])), 2e-5)
         << text;
+  }
+}
+
+TEST(Forms, TangentialAmplifyingEqualsItsAlgorithm) {
+  const Model model = text_model();
+  const Json cases = fixture("guidance_rules.json")["tangential"];
+  EXPECT_EQ(cases.size(), 2u);
+  for (const Json& c : cases) {
+    Exchange exchange;
+    auto chosen = choose_guidances({"tag:scale=" + c["scale"].dump()}, model);
+    const Tensor got = chosen[0].guidance->finish(exchange.step, exchange.c, exchange.c);
+    EXPECT_LT(largest(sampled(got) - tensor_from(c["prediction"])), 1e-6) << c["scale"];
+  }
+}
+
+/// What TAG makes of an estimate of x_0 doesn't depend on what the network predicts.
+TEST(Forms, TangentialAmplifyingIsTheSameForEveryPredictionType) {
+  const Model model = text_model();
+  auto chosen = choose_guidances({"tag:scale=1.4"}, model);
+  const NoiseLevel level{0.8, 0.6, 500, 3};
+  for (const auto type : {PredictionType::epsilon, PredictionType::v, PredictionType::flow,
+                          PredictionType::rectified_flow, PredictionType::edm}) {
+    Exchange exchange;
+    exchange.step.prediction = type;
+    exchange.step.level = level;
+    const auto as_sample = [&](const Tensor& output) -> Tensor {
+      return to_prediction(output, exchange.step.x, level, type).sample;
+    };
+    const Tensor raw = unconditional();
+    const Tensor along = (as_sample(raw) * exchange.step.x).sum({1, 2, 3}, true) /
+                         exchange.step.x.square().sum({1, 2, 3}, true) * exchange.step.x;
+    EXPECT_LT(relative_error(as_sample(chosen[0].guidance->finish(exchange.step, raw, raw)),
+                             along + 1.4 * (as_sample(raw) - along)),
+              1e-5);
   }
 }
 
@@ -80,8 +118,9 @@ TEST(Forms, ProjectedRemembersAndForgets) {
 
 /// What a rule makes of estimates of x_0 doesn't depend on what the network predicts.
 TEST(Forms, TheSampleSpaceIsTheSameForEveryPredictionType) {
-  for (const std::string name : {"apg:momentum=0", "cfg-zero:space=sample", "tcfg:space=sample",
-                                 "dynthresh", "apg:eta=0.5,norm_threshold=1,momentum=0"})
+  for (const std::string name :
+       {"apg:momentum=0", "cfg-zero:space=sample", "tcfg:space=sample", "mambo:space=sample",
+        "tag-cfg", "tag-cfg:adaptive=true", "dynthresh", "apg:eta=0.5,norm_threshold=1,momentum=0"})
     for (const auto type :
          {PredictionType::epsilon, PredictionType::v, PredictionType::sample, PredictionType::flow,
           PredictionType::rectified_flow, PredictionType::edm})
@@ -89,7 +128,7 @@ TEST(Forms, TheSampleSpaceIsTheSameForEveryPredictionType) {
         Exchange raw, sample;
         raw.step.prediction = type;
         raw.step.level = sample.step.level = level;
-        raw.step.x = normal({2, 4, 8, 8}, 4);
+        raw.step.x = sample.step.x = normal({2, 4, 8, 8}, 4);
         const auto as_sample = [&](const Tensor& output) {
           return to_prediction(output, raw.step.x, level, type).sample;
         };
@@ -104,7 +143,8 @@ TEST(Forms, SpecialCasesAreClassifierFree) {
   for (const std::string text :
        {"apg:eta=1,norm_threshold=0,momentum=0,scale=4", "fdg:scales=4+4", "fdg:scales=4+4+4",
         "apg:form=diffusers,eta=1,norm_threshold=0,momentum=0,scale=4", "fdg:scales=4",
-        "dynthresh:scale=4,mimic=4", "dynthresh:scale=4,phi=0", "cfg++:scale=0.4"}) {
+        "dynthresh:scale=4,mimic=4", "dynthresh:scale=4,phi=0", "cfg++:scale=0.4",
+        "mambo:scale=4,alpha=0", "tag-cfg:scale=4,tangent=0"}) {
     const double scale = text.starts_with("cfg++") ? 0.4 : 4;
     const Tensor expected = unconditional() + scale * (conditional() - unconditional());
     EXPECT_LT(relative_error(guided_by(text), expected), 1e-5) << text;
@@ -124,8 +164,9 @@ TEST(Forms, DynamicThresholdingAboutZeroScalesByAQuantile) {
 }
 
 TEST(Forms, AnImageDoesNotDependOnItsBatch) {
-  for (const std::string text : {"apg", "cfg-zero", "tcfg", "fdg:parallel=0.5",
-                                 "dynthresh:separate=false", "dynthresh", "perp-neg"}) {
+  for (const std::string text :
+       {"apg", "cfg-zero", "tcfg", "fdg:parallel=0.5", "mambo", "tag-cfg:adaptive=true",
+        "dynthresh:separate=false", "dynthresh", "perp-neg"}) {
     Exchange alone;
     for (Tensor* x : {&alone.c, &alone.u, &alone.n, &alone.step.x}) *x = x->narrow(0, 1, 1);
     EXPECT_LT(relative_error(guided_by(text).narrow(0, 1, 1), guided_by(text, alone)), 1e-6)

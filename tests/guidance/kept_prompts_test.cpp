@@ -25,7 +25,8 @@ TEST(KeptPrompts, ChangeNoBit) {
   const GuidedBatch batch = text_batch({7, 8});
   for (const std::string each :
        {"none", "cfg:scale=3", "cfg + pag", "cfg + tpg", "asag", "icg", "nag",
-        "nag + pag:layers=all", "sag", "cfg:scale=3,from=0.3,to=0.5", "perp-neg", "slg + seg"})
+        "nag + pag:layers=all", "sag", "cfg:scale=3,from=0.3,to=0.5", "perp-neg", "slg + seg",
+        "cfg + pladis", "nag + pladis:from=0.4"})
     EXPECT_TRUE(
         at::equal(predicted(model, each, batch, true), predicted(model, each, batch, false)))
         << each;

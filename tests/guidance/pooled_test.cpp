@@ -67,7 +67,9 @@ TEST(PooledDenoiser, EqualsEachStepAlone) {
   for (const auto& each : texts) expect_as_alone(toy, each, toy_batch({0, 2}, {7, 8}));
   for (const std::string each : {"cfg + sag + pag", "tpg:layers=all"})
     expect_as_alone(adm, each, toy_batch({0, 2}, {7, 8}));
-  for (const std::string each : {"cfg + nag + slg + tpg", "nag + sag", "seg + icg"})
+  for (const std::string each :
+       {"cfg + nag + slg + tpg", "nag + sag", "seg + icg", "mambo + pladis + freeu + tag",
+        "tag-cfg + freeu:version=2 + pag", "cfg + pladis:from=0.2,to=0.6 + freeu:from=0.5"})
     expect_as_alone(text, each, text_batch({7, 8}));
 }
 
@@ -94,6 +96,8 @@ TEST(PooledDenoiser, AsksOnceForAllSteps) {
   EXPECT_EQ(cost.windows, 1);
   EXPECT_EQ(cost.window_steps, 8);
   EXPECT_EQ(expect_as_alone(model, "sag", batch).evaluations, 2);
+  EXPECT_EQ(expect_as_alone(model, "cfg + freeu", batch).evaluations, 1);
+  EXPECT_EQ(expect_as_alone(model, "cfg + freeu:to=0.5", batch).evaluations, 2);
 }
 
 /// Guidance at some of the steps: these go into a batch of their own, and nothing is asked for the

@@ -25,9 +25,10 @@ TEST(Registry, EntriesAreComplete) {
     EXPECT_EQ(undecided, entry.default_layers != nullptr) << entry.name;
   }
   for (const std::string name :
-       {"cfg", "tpg",       "asag",         "pag", "seg",   "rescale",  "slg",
-        "ssg", "sag",       "autoguidance", "apg", "cfg++", "cfg-zero", "tcfg",
-        "fdg", "dynthresh", "perp-neg",     "nag", "icg",   "tsg",      "swg"})
+       {"cfg", "tpg",       "asag",         "pag",    "seg",   "rescale",  "slg",
+        "ssg", "sag",       "autoguidance", "apg",    "cfg++", "cfg-zero", "tcfg",
+        "fdg", "dynthresh", "perp-neg",     "nag",    "icg",   "tsg",      "swg",
+        "tag", "tag-cfg",   "mambo",        "pladis", "freeu"})
     EXPECT_EQ(names.count(name), 1u) << name;
 }
 
@@ -73,6 +74,8 @@ TEST(Registry, RefusesWhatItDoesNotKnow) {
       {"ssg:ratio=2", "from 0 to 1"},
       {"nag", "guidance nag: got a model that reads no text"},
       {"perp-neg", "guidance perp-neg: got a model that reads no text"},
+      {"pladis", "guidance pladis: got a model that reads no text"},
+      {"freeu", "guidance freeu: got a network without skips, expected a UNet."},
       {"autoguidance", "guidance autoguidance: model: got none"},
       {"rescale:phi=2", "from 0 to 1"},
       {"rescale:layers=mid", "got 'layers'"},
@@ -91,6 +94,8 @@ TEST(Registry, OneOfAFamilyAtATime) {
                        "cfg, apg, cfg++"));
   EXPECT_TRUE(contains(message_of("apg + pag + apg:from=0.5", model), "same steps as apg"));
   EXPECT_TRUE(contains(message_of("nag + nag", reader), "same steps as nag"));
+  EXPECT_TRUE(contains(message_of("pladis + pladis", reader), "same steps as pladis"));
+  EXPECT_TRUE(contains(message_of("freeu + freeu", reader), "same steps as freeu"));
   EXPECT_EQ(message_of("cfg + cfg", model), "");
   EXPECT_EQ(message_of("cfg:to=0.2 + apg:from=0.2", model), "");
   EXPECT_EQ(message_of("cfg:sigma_from=3 + apg:sigma_to=3", model), "");
@@ -156,8 +161,10 @@ TEST(Registry, CfgNeedsAnUnconditionalBranch) {
   EXPECT_EQ(message_of("tpg + asag + pag + seg", model), "");
   model.classes = 0;
   EXPECT_TRUE(contains(message_of("cfg", model), "knows no labels"));
-  EXPECT_TRUE(contains(message_of("cfg", model),
-                       "there are tpg, ssg, asag, pag, seg, slg, tsg, swg, sag and autoguidance"));
+  EXPECT_TRUE(
+      contains(message_of("cfg", model),
+               "there are tpg, ssg, asag, pag, seg, slg, tsg, swg, sag, autoguidance, freeu "
+               "and tag"));
   model.kind = "unet2d_condition";
   EXPECT_EQ(message_of("cfg", model), "");
 }

@@ -3,11 +3,13 @@
 namespace tiller::test {
 namespace {
 
-/// Whole guided runs, against tests/reference/make_guided_pipelines.py.
+/// Whole guided runs, against tests/reference/make_guided_pipelines.py and
+/// make_altered_pipelines.py.
 class GuidedPipelines : public Pipelines {
  protected:
-  void expect_all_runs(const std::string& family) const {
-    const Json reference = test::fixture("guided_pipelines.json");
+  void expect_all_runs(const std::string& family,
+                       const std::string& file = "guided_pipelines.json") const {
+    const Json reference = test::fixture(file);
     make_pipeline(family);
     make_picture_and_mask();
     for (const Json& run : reference.at(family)) {
@@ -35,6 +37,11 @@ class GuidedPipelines : public Pipelines {
 TEST_F(GuidedPipelines, Sd1EqualsDiffusersAndTheFormulas) { expect_all_runs("sd1"); }
 TEST_F(GuidedPipelines, Sd2EqualsDiffusersAndTheFormulas) { expect_all_runs("sd2"); }
 TEST_F(GuidedPipelines, SdxlEqualsDiffusersAndTheFormulas) { expect_all_runs("sdxl"); }
+
+const std::string altered_runs = "altered_pipelines.json";
+TEST_F(GuidedPipelines, Sd1AlteredEqualsDiffusers) { expect_all_runs("sd1", altered_runs); }
+TEST_F(GuidedPipelines, Sd2AlteredEqualsDiffusers) { expect_all_runs("sd2", altered_runs); }
+TEST_F(GuidedPipelines, SdxlAlteredEqualsDiffusers) { expect_all_runs("sdxl", altered_runs); }
 
 }  // namespace
 }  // namespace tiller::test
