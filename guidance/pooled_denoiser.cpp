@@ -73,7 +73,8 @@ class PooledDenoiser {
   static void require_forgetful(const ChosenGuidance& chosen) {
     if (chosen.guidance->remembers())
       throw UsageError("guidance " + chosen.text +
-                       ": remembers the steps before, expected momentum=0 for steps side by side.");
+                       ": remembers the steps before, expected none that does for steps side by "
+                       "side (apg: momentum=0).");
   }
 
   /// One stage of all. Returns whether anything was asked.

@@ -15,6 +15,7 @@ namespace tiller {
   X(tcfg)                   \
   X(mambo)                  \
   X(tag_cfg)                \
+  X(smc_cfg)                \
   X(fdg)                    \
   X(dynthresh)              \
   X(perp_neg)               \
@@ -33,6 +34,7 @@ namespace tiller {
   X(pladis)                 \
   X(freeu)                  \
   X(tag)                    \
+  X(momentum)               \
   X(rescale)
 
 #define TILLER_DECLARE(name) GuidanceEntry name##_guidance();

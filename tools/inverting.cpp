@@ -120,8 +120,9 @@ void require_invertible(const Generation& generation, std::span<const ChosenGuid
   check_inverse_options(generation);
   for (const auto& chosen : guidances)
     if (chosen.guidance->remembers())
-      throw UsageError("guidance " + chosen.text +
-                       ": remembers the steps before, expected momentum=0 for inversion.");
+      throw UsageError(
+          "guidance " + chosen.text +
+          ": remembers the steps before, expected none that does for inversion (apg: momentum=0).");
 }
 
 Tensor latents_of(const Generation& generation, const Tensor& pixels) {

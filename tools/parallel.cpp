@@ -21,8 +21,9 @@ void check_parallel(const Generation& generation, std::span<const ChosenGuidance
   };
   for (const auto& chosen : guidances)
     if (chosen.guidance->remembers())
-      throw UsageError("--parallel: got guidance " + chosen.text +
-                       ", which remembers the steps before, expected momentum=0.");
+      throw UsageError(
+          "--parallel: got guidance " + chosen.text +
+          ", which remembers the steps before, expected none that does (apg: momentum=0).");
   const Options& options = generation.sampler_options;
   if (options.has("time_shift") && options.text("time_shift") != "0") refuse("time_shift");
   if (!request.words.maps.empty()) refuse("--attention-map");

@@ -43,6 +43,8 @@ const std::vector<Case> kCases = {{"none", false},
                                   {"mambo", false},
                                   {"tag-cfg", false},
                                   {"tag", false},
+                                  {"smc-cfg", false},
+                                  {"smc-cfg:form=norm", false},
                                   {"cfg:scale=2 + pag + tag:scale=1.5 + rescale"},
                                   {"cfg++", false},
                                   {"icg", false},
@@ -121,9 +123,10 @@ TEST(Denoiser, EveryGuidanceGuides) {
   const Tensor x = normal({1, 4, 8, 8}, 1);
   const auto batch = toy_batch({1}, {5});
   const Tensor plain = guided(model, "none", x, batch).epsilon;
-  for (const std::string text : {"cfg", "tpg", "asag",     "pag",  "seg",   "seg:sigma=1", "slg",
-                                 "ssg", "apg", "cfg-zero", "tcfg", "fdg",   "dynthresh",   "cfg++",
-                                 "icg", "tsg", "sag",      "swg",  "mambo", "tag-cfg",     "tag"})
+  for (const std::string text :
+       {"cfg", "tpg",      "asag",  "pag",     "seg",       "seg:sigma=1", "slg", "ssg",
+        "apg", "cfg-zero", "tcfg",  "fdg",     "dynthresh", "cfg++",       "icg", "tsg",
+        "sag", "swg",      "mambo", "tag-cfg", "tag",       "smc-cfg"})
     EXPECT_GT(relative_error(guided(model, text, x, batch).epsilon, plain), 1e-2) << text;
   const Model reader = text_model();
   const Tensor unguided = guided(reader, "none", x, text_batch({7})).epsilon;
@@ -150,11 +153,26 @@ TEST(Denoiser, WithoutStrengthNothingIsEvaluated) {
   const Tensor x = normal({1, 4, 4, 4}, 1);
   const auto batch = toy_batch({1}, {7});
   const Tensor plain = guided(model, "none", x, batch).epsilon;
-  for (const std::string text :
-       {"cfg:scale=1", "tpg:scale=0", "asag:scale=0", "pag:scale=0", "seg:scale=0", "slg:scale=0",
-        "ssg:scale=0", "apg:scale=1", "cfg-zero:scale=1", "tcfg:scale=1", "fdg:scales=1+1",
-        "icg:scale=1", "tsg:scale=1", "sag:scale=0", "swg:scale=0", "mambo:scale=1",
-        "tag-cfg:scale=1,tangent=0", "tag:scale=1"}) {
+  for (const std::string text : {"cfg:scale=1",
+                                 "tpg:scale=0",
+                                 "asag:scale=0",
+                                 "pag:scale=0",
+                                 "seg:scale=0",
+                                 "slg:scale=0",
+                                 "ssg:scale=0",
+                                 "apg:scale=1",
+                                 "cfg-zero:scale=1",
+                                 "tcfg:scale=1",
+                                 "fdg:scales=1+1",
+                                 "icg:scale=1",
+                                 "tsg:scale=1",
+                                 "sag:scale=0",
+                                 "swg:scale=0",
+                                 "mambo:scale=1",
+                                 "tag-cfg:scale=1,tangent=0",
+                                 "tag:scale=1",
+                                 "momentum:alpha=0",
+                                 "smc-cfg:scale=1,k=0"}) {
     GuidanceCost cost;
     EXPECT_TRUE(guided(model, text, x, batch, true, &cost).epsilon.tensor().equal(plain)) << text;
     EXPECT_EQ(cost.branches, 1) << text;

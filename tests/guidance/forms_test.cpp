@@ -100,6 +100,28 @@ TEST(Forms, TangentialAmplifyingIsTheSameForEveryPredictionType) {
   }
 }
 
+TEST(Forms, RunsRememberAndForget) {
+  const Model model = text_model();
+  const Json runs = fixture("guidance_rules.json")["runs"];
+  EXPECT_EQ(runs.size(), 5u);
+  for (const Json& run : runs) {
+    const std::string text = run["guidance"];
+    auto chosen = choose_guidances({text}, model);
+    Guidance& guidance = *chosen[0].guidance;
+    EXPECT_TRUE(guidance.remembers()) << text;
+    for (int again = 0; again < 2; ++again) {
+      guidance.begin_run();
+      for (int step = 0; step < 3; ++step) {
+        Exchange exchange(step);
+        exchange.c = (1 + 0.1 * step) * conditional();
+        const Tensor got = guidance.finish(exchange.step, exchange.with(guidance), exchange.c);
+        EXPECT_LT(largest(sampled(got) - tensor_from(run["predictions"][size_t(step)])), 1e-5)
+            << text << again << step;
+      }
+    }
+  }
+}
+
 TEST(Forms, ProjectedRemembersAndForgets) {
   const Model model = text_model();
   auto chosen =
@@ -120,7 +142,8 @@ TEST(Forms, ProjectedRemembersAndForgets) {
 TEST(Forms, TheSampleSpaceIsTheSameForEveryPredictionType) {
   for (const std::string name :
        {"apg:momentum=0", "cfg-zero:space=sample", "tcfg:space=sample", "mambo:space=sample",
-        "tag-cfg", "tag-cfg:adaptive=true", "dynthresh", "apg:eta=0.5,norm_threshold=1,momentum=0"})
+        "tag-cfg", "tag-cfg:adaptive=true", "smc-cfg:space=sample", "dynthresh",
+        "apg:eta=0.5,norm_threshold=1,momentum=0"})
     for (const auto type :
          {PredictionType::epsilon, PredictionType::v, PredictionType::sample, PredictionType::flow,
           PredictionType::rectified_flow, PredictionType::edm})
@@ -144,7 +167,7 @@ TEST(Forms, SpecialCasesAreClassifierFree) {
        {"apg:eta=1,norm_threshold=0,momentum=0,scale=4", "fdg:scales=4+4", "fdg:scales=4+4+4",
         "apg:form=diffusers,eta=1,norm_threshold=0,momentum=0,scale=4", "fdg:scales=4",
         "dynthresh:scale=4,mimic=4", "dynthresh:scale=4,phi=0", "cfg++:scale=0.4",
-        "mambo:scale=4,alpha=0", "tag-cfg:scale=4,tangent=0"}) {
+        "mambo:scale=4,alpha=0", "tag-cfg:scale=4,tangent=0", "smc-cfg:scale=4,k=0"}) {
     const double scale = text.starts_with("cfg++") ? 0.4 : 4;
     const Tensor expected = unconditional() + scale * (conditional() - unconditional());
     EXPECT_LT(relative_error(guided_by(text), expected), 1e-5) << text;

@@ -28,7 +28,7 @@ TEST(Registry, EntriesAreComplete) {
        {"cfg", "tpg",       "asag",         "pag",    "seg",   "rescale",  "slg",
         "ssg", "sag",       "autoguidance", "apg",    "cfg++", "cfg-zero", "tcfg",
         "fdg", "dynthresh", "perp-neg",     "nag",    "icg",   "tsg",      "swg",
-        "tag", "tag-cfg",   "mambo",        "pladis", "freeu"})
+        "tag", "tag-cfg",   "mambo",        "pladis", "freeu", "momentum", "smc-cfg"})
     EXPECT_EQ(names.count(name), 1u) << name;
 }
 
@@ -163,8 +163,8 @@ TEST(Registry, CfgNeedsAnUnconditionalBranch) {
   EXPECT_TRUE(contains(message_of("cfg", model), "knows no labels"));
   EXPECT_TRUE(
       contains(message_of("cfg", model),
-               "there are tpg, ssg, asag, pag, seg, slg, tsg, swg, sag, autoguidance, freeu "
-               "and tag"));
+               "there are tpg, ssg, asag, pag, seg, slg, tsg, swg, sag, autoguidance, freeu, "
+               "tag and momentum"));
   model.kind = "unet2d_condition";
   EXPECT_EQ(message_of("cfg", model), "");
 }

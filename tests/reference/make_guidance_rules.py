@@ -2,6 +2,8 @@
 
 "forms": stand-ins for CFG, MAMBO-G by diffusers (its function on rows of numbers, since on images it raises) and TAG's by
 its paper's algorithm 3. "tangential": TAG's reweighting, algorithm 2. "sparse": alpha-entmax by the package entmax.
+"runs": three steps of rules that remember, from their papers: Momentum Guidance's equations 12 and 13, SMC-CFG's algorithm 1
+and its form in sd-perturbed-attention, which takes the direction for its sign and keeps the difference as it was.
 "features": FreeU by diffusers' apply_freeu, its second version from the formula, (b - 1) m + 1 with m the mean over
 channels from 0 to 1.
 
@@ -55,6 +57,39 @@ def tangential():
     return cases
 
 
+def momentum(alpha, beta):
+    average, found = None, []
+    for step in range(3):
+        now = (1 + 0.1 * step) * COND
+        average = now if average is None else average
+        found.append(now + alpha * (now - average))
+        average = (1 - beta) * now + beta * average
+    return found
+
+
+def sliding(scale, lambda_, k, norm=False):
+    before, found = None, []
+    for step in range(3):
+        lead = (1 + 0.1 * step) * COND - UNCOND
+        before = lead if before is None else before
+        surface = (lead - before) + lambda_ * before
+        left = lead - k * (surface / surface.square().sum(**OVER).sqrt() if norm else surface.sign())
+        found.append(UNCOND + scale * left)
+        before = lead if norm else left
+    return found
+
+
+def runs():
+    cases = {
+        "momentum": momentum(0.5, 0.6),
+        "momentum:alpha=2,beta=0.3": momentum(2, 0.3),
+        "smc-cfg": sliding(7.5, 5, 0.2),
+        "smc-cfg:scale=3,lambda=0.5,k=0.7": sliding(3, 0.5, 0.7),
+        "smc-cfg:form=norm,lambda=6,k=3": sliding(7.5, 6, 3, True),
+    }
+    return [dict(guidance=text, predictions=[numbers(p.flatten()[::23]) for p in found]) for text, found in cases.items()]
+
+
 def scores(tokens, size):
     i = torch.arange(6 * tokens, dtype=torch.float64).reshape(6, tokens)
     return (size * torch.sin(0.83 * i + 0.2 * i * i)).float()
@@ -91,7 +126,7 @@ def features():
 
 
 def main():
-    parts = {maker.__name__: maker() for maker in (forms, tangential, sparse, features)}
+    parts = {maker.__name__: maker() for maker in (forms, tangential, runs, sparse, features)}
     lines = ['"%s": [\n%s\n]' % (name, ",\n".join(map(json.dumps, cases))) for name, cases in parts.items()]
     print("{%s}" % ",\n".join(lines))
 
