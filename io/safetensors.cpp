@@ -10,6 +10,7 @@
 #include <set>
 
 #include "io/error.h"
+#include "io/mapped_tensor.h"
 
 namespace tiller {
 namespace {
@@ -185,21 +186,6 @@ void check_offsets(const SafetensorsHeader& header, uint64_t data_bytes, const s
                 "none");
 }
 
-/// A view of the mapped bytes that keeps the mapping alive.
-Tensor map_tensor(const std::shared_ptr<MappedFile>& file, uint64_t data_offset,
-                  const SafetensorsEntry& entry) {
-  const auto options = at::TensorOptions().dtype(entry.dtype);
-  if (entry.begin == entry.end) return at::empty(entry.shape, options);
-  const std::byte* start = file->bytes().data() + data_offset + entry.begin;
-  const Tensor tensor = at::from_blob(
-      const_cast<std::byte*>(start), entry.shape, [file](void*) {}, options);
-  const size_t alignment = std::min<size_t>(8, c10::elementSize(entry.dtype));
-  if (reinterpret_cast<uintptr_t>(start) % alignment == 0) return tensor;
-  Tensor copy = at::empty(entry.shape, options);
-  std::memcpy(copy.mutable_data_ptr(), start, entry.end - entry.begin);
-  return copy;
-}
-
 std::string dtype_name(const std::string& name, const Tensor& tensor) {
   for (const auto& [word, type] : stored_dtypes())
     if (type == tensor.scalar_type()) return word;
@@ -267,7 +253,8 @@ TensorFile load_safetensors(const fs::path& path) {
   TensorFile result;
   result.metadata = header.metadata;
   for (const auto& entry : header.entries)
-    result.tensors.emplace_back(entry.name, map_tensor(file, header.data_offset, entry));
+    result.tensors.emplace_back(entry.name, mapped_tensor(file, header.data_offset + entry.begin,
+                                                          entry.shape, entry.dtype));
   return result;
 }
 
