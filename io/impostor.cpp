@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::string_view_literals;
 
-const std::string kWeights = "weights (safetensors or a PyTorch checkpoint)";
+const std::string kWeights = "weights (safetensors, GGUF or a PyTorch checkpoint)";
 constexpr size_t kHead = 1024;
 constexpr size_t kMaxZipEnd = 22 + 65535;  ///< The end of the central directory and its comment.
 
@@ -25,7 +25,6 @@ const char* const kUnpack = "Unpack it first.";
 const char* const kDownload = "Download it again: a login or another link may be needed.";
 
 const FormatMark kMarks[] = {
-    {0, "GGUF"sv, "a GGUF file", "Look for the same model as safetensors."},
     {0, "\x89HDF\r\n\x1a\n"sv, "an HDF5 file (Keras?)", "Look for the same model as safetensors."},
     {0, "\x93NUMPY"sv, "a NumPy array", ""},
     {0, "\x89PNG\r\n\x1a\n"sv, "a PNG image", ""},

@@ -8,7 +8,9 @@
 #include <cstring>
 
 #include "io/error.h"
+#include "io/gguf.h"
 #include "io/impostor.h"
+#include "io/quantized.h"
 #include "io/safetensors.h"
 #include "io/torch_pickle.h"
 
@@ -185,20 +187,28 @@ bool looks_like_safetensors(std::string_view text) { return text.size() > 8 && t
 
 }  // namespace
 
-TensorFile load_tensors(const fs::path& path) {
+TensorFile map_tensors(const fs::path& path) {
   const auto file = std::make_shared<MappedFile>(path);
   const std::string_view text = text_of(file->bytes());
   refuse_impostor(file->bytes(), path);
   TensorFile result;
   if (text.starts_with("PK\x03\x04") || text.starts_with(legacy_magic))
     result.tensors = load_pickle(file, path.string());
+  else if (text.starts_with("GGUF") && !looks_like_safetensors(text))
+    result = load_gguf(path);
   else if (looks_like_safetensors(text) || path.extension() == ".safetensors")
     result = load_safetensors(path);
   else
     throw Error(path.string() +
-                ": got neither a safetensors file nor a PyTorch checkpoint, expected one.");
+                ": got neither a safetensors or GGUF file nor a PyTorch checkpoint, expected one.");
   if (result.tensors.empty()) throw Error(path.string() + ": got no tensors, expected some.");
   return result;
+}
+
+TensorFile load_tensors(const fs::path& path) {
+  TensorFile file = map_tensors(path);
+  for (auto& [name, tensor] : file.tensors) tensor = dequantized(tensor);
+  return file;
 }
 
 }  // namespace tiller

@@ -18,7 +18,7 @@ def safetensors(header, data=b""):
 
 def main():
     fixtures, folder = map(pathlib.Path, sys.argv[1:3])
-    for name in ["safetensors", "options", "png_text", "pickle", "clip_tokenizer", "numpy_file", "inversion_file",
+    for name in ["safetensors", "gguf", "options", "png_text", "pickle", "clip_tokenizer", "numpy_file", "inversion_file",
                  "orientation"]:
         (folder / f"corpus_{name}").mkdir(parents=True, exist_ok=True)
 
@@ -29,6 +29,12 @@ def main():
     write("safetensors/empty", safetensors(b"{}"))
     write("safetensors/one", safetensors(
         b'{"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)))
+    shutil.copy(fixtures / "tensor_files" / "types.gguf", folder / "corpus_gguf")
+    key = struct.pack("<Q1sII", 1, b"k", 4, 1)
+    for name, kind, size, count in [("plain", 0, 4, 2), ("q8_0", 8, 34, 32), ("q6_k", 14, 210, 256)]:
+        entry = struct.pack("<Q1sIQIQ", 1, b"a", 1, count, kind, 0)
+        header = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + key + entry
+        write(f"gguf/{name}", header + bytes(-len(header) % 32) + bytes(size * (2 if kind == 0 else 1)))
     for i, text in enumerate(["scale=3", "scale=3.5,layers=d6-23", "clip=true,steps=20", "scal=1"]):
         write(f"options/{i}", text.encode())
     for path in (fixtures / "numpy_files").iterdir():

@@ -57,7 +57,6 @@ INSTANTIATE_TEST_SUITE_P(
                     Impostor{"Refusal", "{\"error\": \"Access to model is restricted\"}",
                              "JSON text"},
                     Impostor{"CutZip", "PK\x03\x04\x00\x00\x08\x08"s + kFill, "is cut off"},
-                    Impostor{"Gguf", "GGUF\x03\0\0\0\x25\0\0\0\0\0\0\0"s + kFill, "a GGUF file"},
                     Impostor{"Onnx",
                              "\x08\x07\x12\x07pytorch\x1a\x05"
                              "1.13.1"s +

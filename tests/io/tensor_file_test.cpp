@@ -183,7 +183,8 @@ TEST_P(CutFile, NeverCrashes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, CutFile,
-                         testing::Values("module.pt", "legacy.th", "dtypes.safetensors"));
+                         testing::Values("module.pt", "legacy.th", "dtypes.safetensors",
+                                         "types.gguf"));
 
 TEST(TensorFile, RefusesOtherFiles) {
   EXPECT_THROW(load_tensors(fixture_path("missing.pt")), Error);
