@@ -40,7 +40,7 @@ Component original_taesd(const fs::path& path) {
     if (!fs::is_regular_file(file))
       throw Error(path.string() + ": got one half of TAESD, expected taesd_encoder and " +
                   "taesd_decoder files beside each other.");
-  return tiny(taesd_tensors(load_tensors(first).tensors, load_tensors(second).tensors), second);
+  return tiny(taesd_tensors(map_tensors(first).tensors, map_tensors(second).tensors), second);
 }
 
 Component in_file(const fs::path& path) {
@@ -48,9 +48,9 @@ Component in_file(const fs::path& path) {
   if (fs::is_regular_file(config)) {
     Json json = read_json_object(config);
     if (json.value("_class_name", Json()).dump().find("Autoencoder") != std::string::npos)
-      return {std::move(json), path.string(), load_tensors(path).tensors};
+      return {std::move(json), path.string(), map_tensors(path).tensors};
   }
-  NamedTensors tensors = load_tensors(path).tensors;
+  NamedTensors tensors = map_tensors(path).tensors;
   if (any_name(tensors, "1.conv.0.") || any_name(tensors, "3.conv.0.")) return original_taesd(path);
   if (any_name(tensors, "decoder.layers.")) return tiny(std::move(tensors), path);
   Components components = single_file_components(path);

@@ -78,7 +78,7 @@ Component component_of(const fs::path& path, bool half) {
     return component_in(path, half);
   }
   const fs::path config = path.parent_path() / "config.json";
-  TensorFile file = load_tensors(path);
+  TensorFile file = map_tensors(path);
   if (fs::is_regular_file(config)) {
     Json json = read_json_object(config);
     if (json.value("_class_name", Json()) == "ControlNetModel")

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "io/error.h"
+#include "io/quantized.h"
 #include "models/single_file_parts.h"
 
 namespace tiller {
@@ -15,7 +16,7 @@ constexpr int64_t kMost = 64;
 Tensor edm_mark(const TensorFile& file, const std::string& name) {
   const auto found = std::find_if(file.tensors.begin(), file.tensors.end(),
                                   [&](const auto& entry) { return entry.first == name; });
-  return found == file.tensors.end() ? Tensor() : found->second;
+  return found == file.tensors.end() ? Tensor() : dequantized(found->second);
 }
 
 std::vector<double> edm_numbers(const Tensor& tensor, const std::string& name) {

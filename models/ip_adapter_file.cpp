@@ -92,7 +92,7 @@ fs::path usual_encoder(const std::vector<fs::path>& usual, const ImageProjection
 LoadedAdapter load_ip_adapter(const fs::path& path, const Model& model, at::ScalarType dtype,
                               at::Device device) {
   const std::string file = path.string();
-  Weights weights(load_tensors(path), file, dtype, device);
+  Weights weights(map_tensors(path), file, dtype, device);
   const auto& sites = model.network->sites();
   if (sites.empty()) throw Error(file + ": got a model without cross-attention, expected some.");
   const int64_t context = context_of(weights, file);

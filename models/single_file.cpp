@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/error.h"
+#include "io/quantized.h"
 #include "models/components.h"
 #include "models/derived_config.h"
 #include "models/edm_marks.h"
@@ -49,7 +50,11 @@ constexpr TextSource kTextSources[] = {
     {"conditioner.embedders.0.transformer.", false, "text_encoder"},
     {"conditioner.embedders.0.model.", true, "text_encoder"},
     {"conditioner.embedders.1.model.", true, "text_encoder_2"},
+    {"cond_stage_model.1.transformer.", false, "text_encoder_2"},  // stable-diffusion.cpp's
 };
+
+/// SD2 reads the layer before OpenCLIP's last.
+constexpr const char* kUnreadLayer = "text_model.encoder.layers.23.";
 
 [[noreturn]] void refuse_file(const fs::path& path, const std::string& found) {
   throw Error(path.string() + ": got " + found +
@@ -87,7 +92,8 @@ bool sd2_predicts_v(const TensorMap& unet, int64_t in_channels) {
   if (in_channels != 4) return false;
   const auto bias = unet.find("up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias");
   if (bias == unet.end() || bias->second.numel() != kFullWidth) return true;
-  const double spread = bias->second.to(at::kFloat).std(/*unbiased=*/false).item<double>();
+  const Tensor values = dequantized(bias->second).to(at::kFloat);
+  const double spread = values.std(/*unbiased=*/false).item<double>();
   return spread == 0 || spread > 0.09;
 }
 
@@ -107,8 +113,11 @@ void add_text_encoders(Components& components, const TensorFile& file, Family fa
     const TensorMap tensors = with_prefix(file, source.prefix);
     if (tensors.empty()) continue;
     const bool second = family == Family::refiner || std::string(source.part) == "text_encoder_2";
-    TensorMap clip = source.open_clip ? open_clip_of(tensors, second) : clip_of(tensors);
-    Json config = clip_config_of(clip, source.open_clip ? "gelu" : "quick_gelu");
+    TensorMap clip = source.open_clip ? open_clip_of(tensors, second) : clip_of(tensors, second);
+    if (family == Family::sd2 && !source.open_clip)
+      std::erase_if(clip, [](const auto& entry) { return entry.first.starts_with(kUnreadLayer); });
+    const bool gelu = source.open_clip || second || family == Family::sd2;
+    Json config = clip_config_of(clip, gelu ? "gelu" : "quick_gelu");
     components.parts[second ? "text_encoder_2" : "text_encoder"] =
         component(std::move(clip), std::move(config), path);
   }
@@ -161,7 +170,7 @@ void refuse_marked(const std::vector<std::pair<std::string, std::string>>& marks
 }  // namespace
 
 Components single_file_components(const fs::path& path) {
-  const TensorFile file = load_tensors(path);
+  const TensorFile file = map_tensors(path);
   refuse_marked(kUnsupported, file, path);
   TensorMap unet = unet_of(file), vae = vae_of(file);
   if (unet.empty() && vae.empty()) {

@@ -48,10 +48,22 @@ void unify_projections(TensorMap& unet) {
 }
 
 void split_packed(TensorMap& clip, const std::string& name, const Tensor& packed) {
-  const auto at = name.find(".in_proj_");
+  const auto at = name.find(".in_proj");
   const auto parts = packed.chunk(3, 0);
   for (size_t i = 0; i < parts.size() && i < 3; ++i)
     clip.emplace(name.substr(0, at) + "." + "qkv"[i] + "_proj." + name.substr(at + 9), parts[i]);
+}
+
+/// OpenCLIP's projection as a linear layer's weight.
+Tensor transposed(const Tensor& projection) {
+  return projection.dim() == 2 ? projection.t() : projection;
+}
+
+bool is_clip_module(const std::string& name) {
+  const auto modules = {"embeddings.", "encoder.", "final_layer_norm."};
+  return std::any_of(modules.begin(), modules.end(), [&](const char* module) {
+    return name.starts_with(std::string("text_model.") + module);
+  });
 }
 
 }  // namespace
@@ -103,13 +115,17 @@ TensorMap vae_of(const TensorFile& file) {
   return vae;
 }
 
-TensorMap clip_of(const TensorMap& tensors) {
+TensorMap clip_of(const TensorMap& tensors, bool with_projection) {
   TensorMap clip;
   for (const auto& [name, tensor] : tensors) {
     const std::string full = name.starts_with("text_model.") ? name : "text_model." + name;
-    for (const char* module : {"embeddings.", "encoder.", "final_layer_norm."})
-      if (full.starts_with(std::string("text_model.") + module) && !full.ends_with("position_ids"))
-        clip.emplace(full, tensor);
+    if (full == "text_model.text_projection") {
+      if (with_projection) clip.emplace("text_projection.weight", transposed(tensor));
+    } else if (full.find(".in_proj.") != std::string::npos) {
+      if (tensor.dim() > 0) split_packed(clip, full, tensor);
+    } else if (is_clip_module(full) && !full.ends_with("position_ids")) {
+      clip.emplace(full, tensor);
+    }
   }
   return clip;
 }
@@ -123,8 +139,7 @@ TensorMap open_clip_of(const TensorMap& tensors, bool with_projection) {
     if (name.find(".in_proj_") != std::string::npos && name.starts_with("text_model.")) {
       if (tensor.dim() > 0) split_packed(clip, name, tensor);
     } else if (name == "text_projection.weight") {
-      if (with_projection)
-        clip.emplace(name, has(tensors, name) || tensor.dim() != 2 ? tensor : tensor.t());
+      if (with_projection) clip.emplace(name, has(tensors, name) ? tensor : transposed(tensor));
     } else if (name.starts_with("text_model.")) {
       clip.emplace(name, tensor);
     }

@@ -16,8 +16,9 @@ TensorMap unet_of(const TensorFile& file);
 /// The autoencoder in diffusers' names, without the discriminator that was trained with it.
 TensorMap vae_of(const TensorFile& file);
 
-/// transformers' names of a CLIP that lacks only the outermost word, as the oldest files do.
-TensorMap clip_of(const TensorMap& tensors);
+/// transformers' names of a CLIP that lacks only the outermost word, as the oldest files do, or
+/// that stable-diffusion.cpp renamed from OpenCLIP's: that packs queries, keys and values still.
+TensorMap clip_of(const TensorMap& tensors, bool with_projection);
 
 /// transformers' names of an OpenCLIP. The last of SD2's layers is dropped: SD2 reads the one
 /// before it, and its published config has one less. A file that was written back from diffusers'

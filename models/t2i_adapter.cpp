@@ -142,7 +142,7 @@ Component original_component(const TensorFile& file, const fs::path& path) {
 
 Component adapter_component(const fs::path& path, bool half) {
   if (fs::is_directory(path)) return component_in(path, half);
-  TensorFile file = load_tensors(path);
+  TensorFile file = map_tensors(path);
   if (has(file, kOriginalMark)) return original_component(file, path);
   return {read_json_object(path.parent_path() / "config.json"), path.string(),
           std::move(file.tensors)};
@@ -151,7 +151,7 @@ Component adapter_component(const fs::path& path, bool half) {
 }  // namespace
 
 bool is_t2i_adapter(const fs::path& path) {
-  if (fs::is_regular_file(path) && has(load_tensors(path), kOriginalMark)) return true;
+  if (fs::is_regular_file(path) && has(map_tensors(path), kOriginalMark)) return true;
   return lone_part(fs::is_directory(path) ? path : path.parent_path()) == "T2IAdapter";
 }
 

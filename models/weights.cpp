@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "io/error.h"
+#include "io/quantized.h"
 
 namespace tiller {
 namespace {
@@ -25,7 +26,9 @@ int64_t fan_in_of(at::IntArrayRef shape) {
 
 /// Convolutions run fastest on weights in the order of their inputs.
 Tensor in_layout(const Tensor& tensor) {
-  return tensor.dim() == 4 ? tensor.contiguous(at::MemoryFormat::ChannelsLast) : tensor;
+  return tensor.dim() == 4 && quantization_of(tensor).empty()
+             ? tensor.contiguous(at::MemoryFormat::ChannelsLast)
+             : tensor;
 }
 
 }  // namespace
@@ -73,11 +76,17 @@ Tensor Weights::loaded(const std::string& name, at::IntArrayRef shape) {
                          text_of(shape));
     return at::empty(shape, at::TensorOptions(at::kMeta));
   }
+  if (!quantization_of(found->second).empty()) return loaded_quantized(found->second);
   const at::ScalarType stored = found->second.scalar_type();
   if (!at::isFloatingType(stored))
     throw Error(name_ + ": " + printable(name) + ": got numbers of the type " +
                 at::toString(stored) + ", expected floats.");
   return found->second.to(device_, dtype_ == at::ScalarType::Undefined ? stored : dtype_);
+}
+
+Tensor Weights::loaded_quantized(const Tensor& tensor) const {
+  if (dtype_ == at::ScalarType::Undefined) return tensor;
+  return device_.is_meta() ? tensor.to(dtype_) : dequantized(tensor, dtype_).to(device_);
 }
 
 Tensor Weights::take(const std::string& name, at::IntArrayRef shape, Init init, int64_t fan_in) {

@@ -19,8 +19,8 @@ enum class Init {
 /// Where a network takes its tensors from while it is built: a file's, or fresh ones.
 class Weights {
  public:
-  /// A file's tensors, cast to `dtype` on `device`; Undefined leaves them as stored. `file` is for
-  /// messages.
+  /// A file's tensors, cast to `dtype` on `device`; Undefined leaves them as stored, quantized ones
+  /// without values. `file` is for messages.
   Weights(TensorFile, std::string file, at::ScalarType dtype = at::kFloat,
           at::Device device = at::kCPU);
   /// Fresh float32 tensors from `seed`; on the meta device they have shapes and no values.
@@ -48,6 +48,7 @@ class Weights {
  private:
   Tensor fresh(at::IntArrayRef shape, Init, int64_t fan_in);
   Tensor loaded(const std::string& name, at::IntArrayRef shape);
+  Tensor loaded_quantized(const Tensor&) const;
 
   std::map<std::string, Tensor> file_;
   std::string name_;

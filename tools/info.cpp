@@ -8,6 +8,7 @@
 
 #include "io/error.h"
 #include "io/json.h"
+#include "io/quantized.h"
 #include "models/components.h"
 #include "models/diffusers_folder.h"
 #include "tools/recipe.h"
@@ -20,7 +21,8 @@ Contents contents_of(const NamedTensors& tensors) {
   for (const auto& [name, tensor] : tensors) {
     ++contents.tensors;
     contents.numbers += tensor.numel();
-    std::string dtype = c10::toString(tensor.scalar_type());
+    std::string dtype = quantization_of(tensor);
+    if (dtype.empty()) dtype = c10::toString(tensor.scalar_type());
     if (dtype == "Float") dtype = "float32";
     if (dtype == "Half") dtype = "float16";
     if (dtype == "BFloat16") dtype = "bfloat16";
@@ -109,7 +111,7 @@ void show_part(const fs::path& folder, const std::string& part, bool as_json) {
 }
 
 void show_file(const fs::path& path, bool as_json) {
-  const TensorFile file = load_tensors(path);
+  const TensorFile file = map_tensors(path);
   if (!show_adapter(path, file.tensors, as_json)) show_tensors(path, file, as_json);
 }
 
