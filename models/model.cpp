@@ -17,13 +17,14 @@
 #include "models/text_to_image.h"
 #include "models/unet2d_condition.h"
 #include "models/unet2d_config.h"
+#include "models/unet_file.h"
 
 namespace tiller {
 namespace {
 
 using Json = nlohmann::json;
 
-const std::vector<std::string> kWeightEndings = {".safetensors", ".pt", ".pth", ".ckpt"};
+const std::vector<std::string> kWeightEndings = {".safetensors", ".gguf", ".pt", ".pth", ".ckpt"};
 
 bool is_weights(const fs::path& path) {
   return std::count(kWeightEndings.begin(), kWeightEndings.end(), path.extension().string()) > 0;
@@ -149,16 +150,26 @@ void replace_vae(Components& components, const fs::path& path, bool half) {
   components.parts["vae"] = std::move(vae);
 }
 
+bool is_unet_alone(const Components& components) {
+  const auto& parts = components.parts;
+  return !parts.contains("text_encoder") && !parts.contains("text_encoder_2") &&
+         !reads_classes(components.index, parts.at("unet").config);
+}
+
 Model load_pipeline(const ModelFiles& files, at::ScalarType dtype, at::Device device,
                     const LoadOptions& options) {
   Components components =
       files.weights.empty() ? diffusers_components(files.config.parent_path(), dtype != at::kFloat)
                             : single_file_components(files.weights);
+  if (!options.unet.empty()) replace_unet(components, options.unet, dtype != at::kFloat);
   if (!options.config.empty()) take_configs(components, options.config);
   if (!options.vae.empty()) replace_vae(components, options.vae, dtype != at::kFloat);
   if (!components.parts.contains("unet"))
     throw Error(files.weights.string() +
                 ": got a VAE alone, expected a whole checkpoint. --vae takes it with a model.");
+  if (!files.weights.empty() && is_unet_alone(components))
+    throw Error(files.weights.string() +
+                ": got a UNet alone, expected a whole checkpoint. --unet takes it with a model.");
   const fs::path weights = components.parts["unet"].file;
   Model model = pipeline_model(std::move(components), dtype, device, options.fp8);
   model.hash = hash_of(weights);
@@ -173,7 +184,7 @@ Model load_model(const fs::path& path, at::ScalarType dtype, at::Device device,
   if (files.config.filename() == "model_index.json" || files.config.empty())
     return load_pipeline(files, dtype, device, options);
   const Json config = read_json_object(files.config);
-  Weights weights(load_tensors(files.weights), files.weights.string(), dtype, device);
+  Weights weights(map_tensors(files.weights), files.weights.string(), dtype, device);
   weights.fp8 = options.fp8;
   Model model;
   if (files.kind == "adm") {

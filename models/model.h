@@ -76,11 +76,12 @@ struct ModelFiles {
 };
 ModelFiles find_model(const fs::path&);
 
-/// How a model is loaded; the first two of a text-to-image model alone.
+/// How a model is loaded; the paths are for a text-to-image model alone.
 struct LoadOptions {
   fs::path config;   ///< A diffusers folder, whose configs and tokenizers count.
   fs::path vae;      ///< As autoencoder_component reads it.
   bool fp8 = false;  ///< The UNet's layers over tokens keep their weights in FP8, fp8.h.
+  fs::path unet;     ///< As replace_unet reads it.
 };
 
 /// Loads an ADM folder (config.json beside model.safetensors, model.pt or any single checkpoint),

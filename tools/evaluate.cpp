@@ -119,6 +119,7 @@ std::vector<TaskFlag> request_task_flags() {
       {"dtype", by_model},
       {"fp8", by_model},
       {"threads", {}},
+      {"unet", by_model},
       {"vae", by_model},
       {"taesd", by_model},
       {"config", by_model},

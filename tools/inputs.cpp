@@ -80,6 +80,7 @@ std::map<std::string, std::string> input_hashes(const GenerateRequest& request) 
   };
   add(request.image.init_image);
   add(request.image.mask);
+  if (!request.adapters.unet.empty() && fs::is_regular_file(request.model)) add(request.model);
   add(request.adapters.vae);
   add(request.adapters.taesd);
   if (!hashes.contains(request.adapters.config)) add(request.adapters.config, /*configs=*/true);

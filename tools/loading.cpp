@@ -54,6 +54,7 @@ void check_kind(const AdapterRequest& adapters, const ModelFiles& files) {
       throw UsageError("--" + flag + ": got " + file +
                        ", expected a text-to-image model to go with it.");
   };
+  refuse("unet", adapters.unet);
   if (files.kind != "class_to_image") {
     refuse("config", adapters.config);
     refuse("vae", adapters.vae);
@@ -66,7 +67,8 @@ void check_kind(const AdapterRequest& adapters, const ModelFiles& files) {
 /// The autoencoder is the one that the request decodes by: TAESD where no other is named.
 LoadOptions options_of(const GenerateRequest& request) {
   const AdapterRequest& adapters = request.adapters;
-  return {adapters.config, adapters.vae.empty() ? adapters.taesd : adapters.vae, request.fp8};
+  return {adapters.config, adapters.vae.empty() ? adapters.taesd : adapters.vae, request.fp8,
+          adapters.unet};
 }
 
 void set_prediction(Model& model, const std::string& type) {

@@ -49,6 +49,7 @@ void visit_fields(Request& request, Visit visit) {
   visit("image_encoder", request.control.image_encoder);
   visit("vae_tiling", request.vae_tiling);
   visit("config", request.adapters.config);
+  visit("unet", request.adapters.unet);
   visit("vae", request.adapters.vae);
   visit("taesd", request.adapters.taesd);
   visit("prediction_type", request.adapters.prediction_type);
@@ -71,7 +72,8 @@ void visit_fields(Request& request, Visit visit) {
 }
 
 /// What older recipes don't have.
-const std::set<std::string> later_keys = {"inversion", "rng", "parallel", "cache", "graphs", "fp8"};
+const std::set<std::string> later_keys = {"inversion", "rng", "parallel", "cache",
+                                          "graphs",    "fp8", "unet"};
 
 /// Older recipes name one IP-Adapter or "".
 Json with_list_of_adapters(Json json) {

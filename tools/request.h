@@ -51,6 +51,7 @@ struct WordsRequest {
 /// Files that take the place of parts of a model or change it, as written; empty: none.
 struct AdapterRequest {
   std::string config;                           ///< Folder of diffusers' configs.
+  std::string unet;                             ///< In place of the model's.
   std::string vae, taesd;                       ///< Autoencoders.
   std::string prediction_type;                  ///< Empty: the model's.
   std::vector<std::string> loras;               ///< "FILE" or "FILE:WEIGHT".

@@ -84,6 +84,7 @@ void apply_image(const Flags& flags, ImageRequest& image) {
 
 void apply_adapters(const Flags& flags, AdapterRequest& adapters) {
   adapters.config = flags.text("config", adapters.config);
+  adapters.unet = flags.text("unet", adapters.unet);
   adapters.vae = flags.text("vae", adapters.vae);
   adapters.taesd = flags.text("taesd", adapters.taesd);
   if (flags.has("prediction-type"))
@@ -136,6 +137,7 @@ const std::vector<Flag>& request_flags() {
        Flag::rare, true},
       {"textual-inversion", "FILE[:TOKEN]",
        "repeats: a word for prompts; default: the file's token, else its name", Flag::rare, true},
+      {"unet", "DIR|FILE", "another UNet, of diffusers or in a single file", Flag::rare},
       {"vae", "DIR|FILE", "another VAE, of diffusers, in a single file or a TAESD", Flag::rare},
       {"taesd", "DIR|FILE", "decode by a TAESD, fast and rough; with --vae: previews only",
        Flag::rare},
