@@ -2,7 +2,9 @@
 decoding, of the same checkpoint in the original layout, with random weights; loading is left out on both sides. On a GPU it takes
 a package that was built for CUDA.
 
-The peer holds weights as the file does, float32 or (beside Tiller in bfloat16) float16, which its kernels are made for.
+The peer holds weights as the file does, float32 or (beside Tiller in bfloat16) float16, which its kernels are made for. With --kinds
+q8_0 q4_0 and the like it first quantizes that file, and both sides read the GGUF file that comes of it: the peer multiplies in the
+quantized numbers, Tiller in those of its dtype.
 
 Usage: ninja -C build bench_image && pip install stable-diffusion-cpp-python && python benchmarks/sd_cpp.py
 """
@@ -20,8 +22,6 @@ from safetensors.torch import save_file
 import full_size
 import side_by_side
 
-STEPS = 4
-SIZE = 512
 PROMPT = "a fox"
 GUIDANCES = {"none": 1.0, "cfg:scale=7.5": 7.5}  # the peer's cfg_scale, 1: none
 PEERS = {"stable-diffusion.cpp": False, "with flash attention": True}
@@ -38,11 +38,25 @@ def save_checkpoint(path, dtype):
     save_file(tensors, path)
 
 
-def peer(path, threads, cfg_scale, flash):
+def quantize(path, kind):
+    """The file as the peer converts it, beside it."""
+    from stable_diffusion_cpp import stable_diffusion, stable_diffusion_cpp
+
+    if kind not in stable_diffusion.GGML_TYPE_MAP:
+        raise SystemExit(f"--kinds: got {kind}, expected plain or one of {' '.join(stable_diffusion.GGML_TYPE_MAP)}.")
+    quantized = path.replace(".safetensors", f"-{kind}.gguf")
+    with stable_diffusion.suppress_stdout_stderr(disable=False):
+        done = stable_diffusion_cpp.convert(path.encode(), b"", quantized.encode(), stable_diffusion.GGML_TYPE_MAP[kind], b"", True)
+    if not done:
+        raise SystemExit(f"--kinds: the peer couldn't convert {path} to {kind}.")
+    return quantized
+
+
+def peer(path, threads, cfg_scale, flash, size, steps):
     from stable_diffusion_cpp import StableDiffusion
 
     model = StableDiffusion(model_path=path, n_threads=threads, verbose=False, diffusion_flash_attn=flash)
-    return lambda: model.generate_image(prompt=PROMPT, width=SIZE, height=SIZE, sample_steps=STEPS, sample_method="euler",
+    return lambda: model.generate_image(prompt=PROMPT, width=size, height=size, sample_steps=steps, sample_method="euler",
                                         cfg_scale=cfg_scale, seed=0)
 
 
@@ -63,23 +77,33 @@ def rows(options):
         return
     with tempfile.TemporaryDirectory() as folder:
         for dtype in options.dtypes:
-            path = f"{folder}/sd15-{dtype}.safetensors"
-            save_checkpoint(path, torch.float32 if dtype == "float32" else torch.float16)
-            for guidance, scale in GUIDANCES.items():
-                wanted = {name: flash for name, flash in PEERS.items()
-                          if re.search(getattr(options, "only", ""), f"{guidance}, {name}")}
-                if not wanted:
-                    continue
-                peers = {name: side_by_side.Peer(options, peer, path, options.threads, scale, flash)
-                         for name, flash in wanted.items()}
-                tiller = side_by_side.Tiller(options, "image", path, PROMPT, SIZE, STEPS, "euler", guidance, dtype, options.device)
-                case = f"SD1.5 {SIZE}x{SIZE}, prompt, {STEPS} steps and decoding, {guidance}"
-                for row in side_by_side.compare(options, case, dtype, tiller, peers):
-                    # PyTorch's allocator knows nothing of what the peer holds on a GPU.
-                    yield row if options.device == "cpu" else {**row, "peer_bytes": None}
+            plain = f"{folder}/sd15-{dtype}.safetensors"
+            save_checkpoint(plain, torch.float32 if dtype == "float32" else torch.float16)
+            for kind in getattr(options, "kinds", ["plain"]):
+                yield from rows_of(options, dtype, plain if kind == "plain" else quantize(plain, kind), kind)
+
+
+def rows_of(options, dtype, path, kind):
+    size, steps = getattr(options, "size", 512), getattr(options, "steps", 4)
+    for guidance, scale in GUIDANCES.items():
+        wanted = {name: flash for name, flash in PEERS.items()
+                  if re.search(getattr(options, "only", ""), f"{guidance}, {name}")}
+        if not wanted:
+            continue
+        peers = {name: side_by_side.Peer(options, peer, path, options.threads, scale, flash, size, steps)
+                 for name, flash in wanted.items()}
+        tiller = side_by_side.Tiller(options, "image", path, PROMPT, size, steps, "euler", guidance, dtype, options.device)
+        of = "" if kind == "plain" else f" in {kind}"
+        case = f"SD1.5{of} {size}x{size}, prompt, {steps} steps and decoding, {guidance}"
+        for row in side_by_side.compare(options, case, dtype, tiller, peers):
+            # PyTorch's allocator knows nothing of what the peer holds on a GPU.
+            yield row if options.device == "cpu" else {**row, "peer_bytes": None}
 
 
 if __name__ == "__main__":
     parser = side_by_side.parser(__doc__)
     parser.add_argument("--only", default="", help='what this regular expression finds of "GUIDANCE, PEER", such as "cfg.*, stable"')
+    parser.add_argument("--kinds", nargs="+", default=["plain"], help="plain, q8_0, q4_0, ...: what the file holds")
+    parser.add_argument("--size", type=int, default=512, help="of the image, in pixels")
+    parser.add_argument("--steps", type=int, default=4)
     side_by_side.run(rows, parser.parse_args(), ["bench_image"])
