@@ -9,6 +9,7 @@
 namespace tiller {
 namespace {
 
+constexpr std::string_view kSpace = " \t\n\r\f\v";
 constexpr double kRound = 1.1, kSquare = 1 / 1.1;
 constexpr double max_weight = 1000;
 
@@ -101,12 +102,15 @@ class Parser {
   }
 
   /// Text up to the next character of the syntax; one of these that means nothing here is text.
+  /// White space around a BREAK is none.
   void plain() {
     auto text = take(std::min(rest_.find_first_of("\\()[]:", 1), rest_.size()));
     for (size_t found; (found = find_break(text)) != std::string_view::npos;) {
-      pieces_.push_back({text.substr(0, found)});
+      const auto before = text.substr(0, found);
+      pieces_.push_back({before.substr(0, before.find_last_not_of(kSpace) + 1)});
       pieces_.push_back({{}, 1, true});
       text.remove_prefix(found + std::string_view("BREAK").size());
+      text.remove_prefix(std::min(text.find_first_not_of(kSpace), text.size()));
     }
     pieces_.push_back({text});
   }
