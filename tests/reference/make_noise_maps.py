@@ -5,7 +5,7 @@ Where the values come from:
                    (github.com/inbarhub/DDPM_inversion, commit 58fc881), given as a checkout
   ddpm_eta, ledits compute_noise of diffusers' LEditsPPPipelineStableDiffusion, and the steps that its
                    __call__ makes, with DDIMScheduler at eta 0.6 and with DPMSolverMultistepScheduler
-The authors' code sets the last step's noise to 0; `maps` are of the steps before.
+The authors' code sets the noise of the last step to 0: its `maps` are of the steps before.
 Needs torch 2.11, diffusers 0.42.1, transformers and tqdm: make_noise_maps.py CHECKOUT
 """
 import json

@@ -121,6 +121,18 @@ TEST(NoiseMaps, GenerateAsTheStochasticSamplers) {
   EXPECT_EQ(own.levels.front().timestep, 940) << "leading, not linspace's 999";
 }
 
+/// Runs that begin at pure noise (zero terminal SNR), or all but that.
+TEST(NoiseMaps, ComeBackFromPureNoise) {
+  BetaTable zero{"scaled_linear", 0.00085, 0.012};
+  zero.zero_terminal_snr = true;
+  const Tensor x = from_lattice(to_lattice(images(2, {2, 3, 4, 4}))).to(at::kFloat);
+  for (const std::string name : {"ddpm-inversion", "ledits++"}) {
+    const Reversible r(name, "spacing=trailing", diffusers_schedule(zero), 8, PredictionType::v);
+    EXPECT_LT(r.trajectory.levels.front().alpha, 1e-3) << name;
+    EXPECT_TRUE(at::equal(float_latents(r.descend(r.ascend(x)).latents), x)) << name;
+  }
+}
+
 TEST(NoiseMaps, RefuseWhatHasNoNoiseOrOtherShapes) {
   const Tensor x = images(1, {1, 3, 4, 4});
   for (const std::string name : {"ddpm-inversion", "ledits++"}) {
