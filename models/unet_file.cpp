@@ -13,7 +13,16 @@ using Json = nlohmann::json;
   throw Error("--unet " + path.string() + ": got " + found + ", expected " + expected + ".");
 }
 
-Json entry(const Json& config, const char* key) { return config.value(key, Json()); }
+/// A key's value; diffusers' default where the config hasn't got it.
+Json entry(const Json& config, const char* key, const Json& usual = nullptr) {
+  return config.value(key, usual);
+}
+
+/// The width of the text; some configs have it once a stage.
+Json context_entry(const Json& config) {
+  const Json width = entry(config, "cross_attention_dim", 1280);
+  return width.is_array() && !width.empty() ? width.front() : width;
+}
 
 /// What the tensors don't tell.
 void take_untold(Json& config, const Json& own) {
@@ -51,12 +60,11 @@ void replace_unet(Components& components, const fs::path& path, bool half) {
     own->second = unet_in_folder(path, half);
   } else {
     auto [unet, pipeline] = unet_in_file(path, config);
-    if (entry(unet.config, "in_channels") != entry(config, "in_channels"))
+    if (entry(unet.config, "in_channels") != entry(config, "in_channels", 4))
       components.index["_class_name"] = pipeline;
     own->second = std::move(unet);
   }
-  const Json wanted = entry(config, "cross_attention_dim"),
-             found = entry(own->second.config, "cross_attention_dim");
+  const Json wanted = context_entry(config), found = context_entry(own->second.config);
   if (wanted != found)
     refuse_unet(path, "a UNet that reads text of width " + found.dump(),
                 "the " + wanted.dump() + " of the model's text encoders");
