@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <array>
 
-#include "models/parallel.h"
+#include "io/parallel.h"
 
 namespace tiller {
 namespace {

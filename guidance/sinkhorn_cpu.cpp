@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "guidance/sinkhorn.h"
+#include "io/parallel.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/sinkhorn.h"
-#include "models/parallel.h"
 
 /// A block of rows of logits stays in the cache: one matrix product serves a round of both
 /// potentials. With E_ij = exp(S_ij + g_j - max_i), f_i = -(max_i + log sum_j E_ij), and since

@@ -7,9 +7,9 @@
 
 #include <cmath>
 
+#include "io/parallel.h"
 #include "models/instructions.h"
 #include "models/kernels/bf16_attention.h"
-#include "models/parallel.h"
 
 namespace tiller {
 namespace {

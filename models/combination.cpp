@@ -5,11 +5,11 @@
 
 #include <algorithm>
 
+#include "io/parallel.h"
 #include "models/gradients.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/weighted_sum.h"
 #include "models/operation.h"
-#include "models/parallel.h"
 
 namespace tiller {
 namespace {

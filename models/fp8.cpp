@@ -6,11 +6,11 @@
 
 #include <cmath>
 
+#include "io/parallel.h"
 #include "models/gradients.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/fp8.h"
 #include "models/operation.h"
-#include "models/parallel.h"
 #include "models/products.h"
 
 namespace tiller {

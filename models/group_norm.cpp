@@ -8,13 +8,13 @@
 
 #include <cmath>
 
+#include "io/parallel.h"
 #include "models/gradients.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/floating_type.h"
 #include "models/kernels/group_norm.h"
 #include "models/kernels/group_norm_shape.h"
 #include "models/operation.h"
-#include "models/parallel.h"
 
 namespace tiller {
 namespace {

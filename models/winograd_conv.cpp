@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <atomic>
 
+#include "io/parallel.h"
 #include "models/kernels/choose.h"
 #include "models/kernels/winograd.h"
-#include "models/parallel.h"
 #include "models/products.h"
 
 namespace tiller {

