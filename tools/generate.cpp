@@ -59,9 +59,9 @@ GenerateRequest read_request(const Flags& flags, const std::optional<Recipe>& re
     request = read_inversion(flags.text("inversion")).request;
     request.inversion = flags.text("inversion");
   }
-  const bool from_file = recipe || flags.has("inversion");
-  for (const std::string prompt : {"prompt", "prompt-file", "negative-prompt"})
-    request.text.scheduled |= !from_file || flags.has(prompt);
+  const bool says_prompts =
+      flags.has("prompt") || flags.has("prompt-file") || flags.has("negative-prompt");
+  if (!flags.has("inversion") && (!recipe || says_prompts)) request.text.scheduled = true;
   apply_flags(flags, request);
   apply_word_flags(flags, request.words);
   const std::string parallel = flags.text("parallel", request.parallel);
