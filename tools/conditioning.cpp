@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "io/error.h"
 
@@ -177,8 +178,9 @@ PromptTable encode_prompts(const Generation& generation) {
       if (part->defined()) *part = part->to(generation.device);
     return states;
   };
+  const std::set<std::string> positives(text.prompts.begin(), text.prompts.end());
   for (const auto& [prompt, schedule] : schedules) {
-    const bool positive = std::ranges::find(text.prompts, prompt) != text.prompts.end();
+    const bool positive = positives.contains(prompt);
     if (!positive && !schedule.changes()) continue;
     for (const auto& said : schedule.texts)
       if (!table.texts.contains(said)) table.texts[said] = encoded(said, options);
