@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "samplers/ancestral.h"
+#include "samplers/ode.h"
 #include "samplers/registry.h"
 #include "samplers/step.h"
 
