@@ -73,7 +73,8 @@ void visit_fields(Request& request, Visit visit) {
 
 /// What older recipes don't have.
 const std::set<std::string> later_keys = {"inversion", "rng", "parallel", "cache",
-                                          "graphs",    "fp8", "unet"};
+                                          "graphs",    "fp8", "unet",     "scheduled_prompts",
+                                          "soft_mask"};
 
 /// Older recipes name one IP-Adapter or "".
 Json with_list_of_adapters(Json json) {
