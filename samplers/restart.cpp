@@ -54,14 +54,16 @@ Tensor restarted(const Denoiser& denoise, const Trajectory& trajectory, const Ob
 Tensor sample_restart(const Denoiser& denoise, Tensor x, const Trajectory& trajectory,
                       const RestartOptions& options, NoiseSource& noise, const Observer& observer) {
   x = as_state(x);
+  std::vector<int> after;
+  for (const Restart& restart : options.restarts) after.push_back(step_before(trajectory, restart));
   for (int i = 0; i < trajectory.steps(); ++i) {
     const NoiseLevel hat = churned(trajectory, i, options.churn), to = level_within(trajectory, i);
     x = raise_noise(x, trajectory.levels[i], hat, options.churn, noise);
     const Prediction p = denoise(x, hat);
     x = heun_step(denoise, trajectory, observer, i, x, p, hat.sigma, to);
-    for (const Restart& restart : options.restarts)
-      for (int k = 0; k < restart.times && step_before(trajectory, restart) == i; ++k)
-        x = restarted(denoise, trajectory, observer, i, x, p, restart, options, noise);
+    for (size_t r = 0; r < after.size(); ++r)
+      for (int k = 0; k < options.restarts[r].times && after[r] == i; ++k)
+        x = restarted(denoise, trajectory, observer, i, x, p, options.restarts[r], options, noise);
     report(observer, trajectory, i, x, p);
   }
   return x;
